@@ -1,0 +1,1 @@
+"""Native machinery: identity, objects, images, guests, disks and networks. Nothing here knows AWS."""

@@ -1,0 +1,298 @@
+"""One database: declarative base, sights of a row, units of work, and stamps that tell when a topic changed.
+
+Every mapped class states who may see its rows by deriving from one of four mixins (`Scoped`, `Tenanted`, `Shared`,
+`Owned`); a session hook adds the matching criteria to every select, update and delete, so no query can forget them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar, NamedTuple
+
+from sqlalchemy import JSON, BigInteger, Boolean, Engine, Integer, String, and_, create_engine, event, or_, select, text
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    Mapped,
+    ORMExecuteState,
+    Session,
+    mapped_column,
+    with_loader_criteria,
+)
+from sqlalchemy.types import TypeDecorator
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware UTC datetime, kept as whole microseconds since 1970 (the same on every database, and sortable)."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> int | None:
+        return None if value is None else (value - EPOCH) // MICROSECOND
+
+    def process_result_value(self, value: int | None, dialect: Any) -> datetime | None:
+        return None if value is None else EPOCH + timedelta(microseconds=value)
+
+
+class Base(DeclarativeBase):
+    """The base of every table. `__topic__` names the stamp that a change of the table's rows moves; None moves none."""
+
+    __topic__: ClassVar[str | None] = None
+    type_annotation_map = {
+        datetime: Instant(),
+        dict[str, Any]: JSON(),
+        list[Any]: JSON(),
+        list[str]: JSON(),
+        int: BigInteger().with_variant(Integer(), "sqlite"),
+    }
+
+
+class Scope(NamedTuple):
+    """Whose rows, and where. Every unit of work has one."""
+
+    tenant: str
+    region: str
+
+
+class Scoped:
+    """Seen by its tenant in its region only. Both columns are filled in at flush."""
+
+    tenant: Mapped[str] = mapped_column(String(64), index=True)
+    region: Mapped[str] = mapped_column(String(32))
+
+
+class Tenanted:
+    """Seen by its tenant in every region."""
+
+    tenant: Mapped[str] = mapped_column(String(64), index=True)
+
+
+class Shared:
+    """Seen by its tenant in its region; there also by everybody when `public`, and by the tenants in a `Share` row."""
+
+    id: Mapped[str] = mapped_column(String(128), primary_key=True)
+    tenant: Mapped[str] = mapped_column(String(64), index=True)
+    region: Mapped[str] = mapped_column(String(32))
+    public: Mapped[bool] = mapped_column(Boolean, default=False)
+
+
+class Owned:
+    """Seen by everybody; it has an owner, and policy decides above."""
+
+    tenant: Mapped[str] = mapped_column(String(64), index=True)
+
+
+class Share(Base):
+    """A grant of sight: `tenant` sees the `Shared` row whose id is `resource`."""
+
+    __tablename__ = "share"
+    __topic__ = "share"
+    resource: Mapped[str] = mapped_column(String(128), primary_key=True)
+    tenant: Mapped[str] = mapped_column(String(64), primary_key=True)
+
+
+class Stamp(Base):
+    """How often a topic changed. A cache that read the value is fresh while the value stands."""
+
+    __tablename__ = "stamp"
+    topic: Mapped[str] = mapped_column(String(64), primary_key=True)
+    value: Mapped[int] = mapped_column(BigInteger, default=0)
+
+
+class ScopedSession(Session):
+    """A session that knows its scope. `scope=None` sees everything: for reconcilers, sweepers and start-up only."""
+
+    def __init__(self, *args: Any, scope: Scope | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.scope = scope
+        self.topics_read: set[str] = set()
+        self.topics_written: set[str] = set()
+
+
+def _sight(tenant: str, region: str) -> tuple[Any, ...]:
+    """The loader criteria of one scope. The lambdas are analysed once; `tenant` and `region` become bound values."""
+    return (
+        with_loader_criteria(
+            Scoped, lambda cls: and_(cls.tenant == tenant, cls.region == region), include_aliases=True
+        ),
+        with_loader_criteria(Tenanted, lambda cls: cls.tenant == tenant, include_aliases=True),
+        with_loader_criteria(
+            Shared,
+            lambda cls: and_(
+                cls.region == region,
+                or_(
+                    cls.tenant == tenant,
+                    cls.public,
+                    cls.id.in_(select(Share.resource).where(Share.tenant == tenant)),
+                ),
+            ),
+            include_aliases=True,
+        ),
+    )
+
+
+@event.listens_for(ScopedSession, "do_orm_execute")
+def _scope_statement(state: ORMExecuteState) -> None:
+    session = state.session
+    assert isinstance(session, ScopedSession)
+    mappers = state.all_mappers
+    topics = {topic for mapper in mappers if (topic := mapper.class_.__topic__) is not None}
+    if any(issubclass(mapper.class_, Shared) for mapper in mappers):
+        topics.add("share")
+    (session.topics_read if state.is_select else session.topics_written).update(topics)
+    if session.scope is not None and mappers and not state.is_column_load and not state.is_relationship_load:
+        state.statement = state.statement.options(*_sight(*session.scope))
+
+
+@event.listens_for(ScopedSession, "before_flush")
+def _scope_rows(session: Session, context: object, instances: object) -> None:
+    assert isinstance(session, ScopedSession)
+    for row in session.new:
+        if session.scope is not None and isinstance(row, (Scoped, Tenanted, Shared, Owned)):
+            if row.tenant is None:
+                row.tenant = session.scope.tenant
+            if isinstance(row, (Scoped, Shared)) and row.region is None:
+                row.region = session.scope.region
+    for row in (*session.new, *session.dirty, *session.deleted):
+        if row.__topic__ is not None:
+            session.topics_written.add(row.__topic__)
+
+
+class Unit:
+    """A unit of work: one session, one scope, one moment, and what is to happen once it is committed.
+
+    A `write` unit holds the only write transaction of an SQLite database: open it late, close it soon, and wait for
+    nothing (no driver, no stream, no sleep) while it is open.
+    """
+
+    def __init__(self, database: Database, scope: Scope | None, now: datetime, write: bool) -> None:
+        self.database, self.scope, self.now, self.write = database, scope, now, write
+        self.session = ScopedSession(
+            database.writer if write else database.engine, scope=scope, expire_on_commit=False, autoflush=write
+        )
+        self._afterwards: list[Callable[[], None]] = []
+
+    def after_commit(self, step: Callable[[], None]) -> None:
+        """Run `step` when this unit has been committed; never when it was rolled back."""
+        self._afterwards.append(step)
+
+    def nudge(self, topic: str) -> None:
+        """Wake whoever reconciles `topic`, after the commit."""
+        self.after_commit(lambda: self.database.nudge(topic))
+
+    def touch(self, topic: str) -> None:
+        """Say that rows of `topic` change in a way that the session cannot see (core statements)."""
+        self.session.topics_written.add(topic)
+
+    def _commit(self) -> None:
+        session = self.session
+        session.flush()
+        if session.topics_written:
+            self.database.stamps.bump(session, session.topics_written)
+        session.commit()
+
+
+class Stamps:
+    """Change counters, one a topic: `read` is cheap enough for every call (one indexed read; on SQLite no read at all
+    while no process has committed anything)."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._lock = threading.Lock()
+        self._values: dict[str, int] = {}
+        self._version: object = None
+        self._probe: Any = None
+
+    def bump(self, session: Session, topics: set[str]) -> None:
+        """Move the stamps of `topics`, inside the caller's transaction."""
+        for topic in sorted(topics):
+            session.execute(
+                text("INSERT INTO stamp (topic, value) VALUES (:t, 1) ON CONFLICT (topic) DO UPDATE SET value = stamp.value + 1"),
+                {"t": topic},
+            )
+
+    def read(self) -> dict[str, int]:
+        """All stamps as they are now. The dict is shared: do not change it."""
+        with self._lock:
+            if self._database.is_sqlite:
+                if self._probe is None:
+                    self._probe = self._database.engine.raw_connection().driver_connection
+                    self._cursor = self._probe.cursor()
+                version = self._cursor.execute("PRAGMA data_version").fetchone()[0]
+                if version != self._version:
+                    self._values = dict(self._cursor.execute("SELECT topic, value FROM stamp").fetchall())
+                    self._version = version
+                return self._values
+            with self._database.engine.connect() as connection:
+                return {row[0]: row[1] for row in connection.execute(select(Stamp.topic, Stamp.value))}
+
+
+class Database:
+    """The one database of a cloud. `url` is SQLAlchemy's: `sqlite:////path/file.db` or `postgresql+psycopg://…`."""
+
+    def __init__(self, url: str, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self.url, self.clock = url, clock
+        self.is_sqlite = url.startswith("sqlite")
+        self.engine: Engine = create_engine(url, **({} if self.is_sqlite else {"pool_size": 20, "max_overflow": 40}))
+        if self.is_sqlite:
+            _tune_sqlite(self.engine)
+        self.writer = self.engine.execution_options(nephele_write=True)
+        self.stamps = Stamps(self)
+        self._turn: contextlib.AbstractContextManager[Any] = threading.RLock() if self.is_sqlite else contextlib.nullcontext()
+        self._listeners: dict[str, list[Callable[[], None]]] = {}
+
+    @contextlib.contextmanager
+    def unit(self, scope: Scope | None, *, write: bool, now: datetime | None = None) -> Iterator[Unit]:
+        """A unit of work; committed at the end of the block, rolled back when the block raises.
+
+        SQLite has one writer: units of this process take turns on a lock (no busy-waiting), those of other processes
+        wait in SQLite itself.
+        """
+        with self._turn if write else contextlib.nullcontext():
+            unit = Unit(self, scope, now or self.clock(), write)
+            try:
+                yield unit
+                if write:
+                    unit._commit()
+            finally:
+                unit.session.close()
+        for step in unit._afterwards:
+            step()
+
+    def on_nudge(self, topic: str, listener: Callable[[], None]) -> None:
+        """Call `listener` (which must return at once) at every nudge of `topic` in this process."""
+        self._listeners.setdefault(topic, []).append(listener)
+
+    def nudge(self, topic: str) -> None:
+        """Wake the listeners of `topic`. Losing a nudge delays; the clock of the reconciler makes it good."""
+        for listener in self._listeners.get(topic, ()):
+            listener()
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+
+def _tune_sqlite(engine: Engine) -> None:
+    """WAL, every commit fsynced, foreign keys on, and transactions begun by us: a write unit takes the write lock at
+    once (`BEGIN IMMEDIATE`), since SQLite refuses to upgrade a read transaction that has become stale."""
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, record: object) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000",
+                       "temp_store=MEMORY", "cache_size=-16000", "mmap_size=268435456", "wal_autocheckpoint=4000"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        write = connection.get_execution_options().get("nephele_write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

@@ -1,0 +1,1 @@
+"""AWS meaning: operations, ARNs, policies, errors, filters, tags. Nothing here knows sockets or XML."""

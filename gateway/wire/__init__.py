@@ -1,0 +1,1 @@
+"""Readers and writers of AWS's protocols, compiled from botocore's models."""
