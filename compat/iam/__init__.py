@@ -1,0 +1,1 @@
+"""Identity and access: who calls, what their policies say, and the operations of IAM."""
