@@ -1,0 +1,1 @@
+"""EC2: one module a family of operations."""
