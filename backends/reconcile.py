@@ -1,0 +1,88 @@
+"""The reconciler: woken by a nudge and by the clock, it takes no input and re-reads everything.
+
+Converging steps are idempotent functions; whatever they find half-done they finish or undo. One process runs them
+(`nephele serve` starts one reconciler however many workers there are); changes made by other processes are noticed
+through the stamps.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from backends.db import Database
+
+log = logging.getLogger("nephele.reconcile")
+
+Converge = Callable[[], bool]
+"""Close some of the difference between what is wanted and what is. True: something is left for a later round."""
+
+
+class Reconciler:
+    """Runs the converging steps of every topic on a thread of its own."""
+
+    def __init__(self, database: Database, *, period: float = 10.0, glance: float = 0.1) -> None:
+        """`period`: seconds between rounds that nobody asked for; `glance`: seconds between looks at the stamps."""
+        self._database, self._period, self._glance = database, period, glance
+        self._steps: dict[str, list[Converge]] = {}
+        self._due: dict[str, float] = {}
+        self._failures: dict[str, int] = {}
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+
+    def add(self, topic: str, step: Converge) -> None:
+        """Run `step` whenever rows of `topic` changed, and every period."""
+        self._steps.setdefault(topic, []).append(step)
+        self._due[topic] = 0.0
+        self._database.on_nudge(topic, self._wake.set)
+
+    def start(self) -> None:
+        """Begin on a thread."""
+        self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the running step."""
+        self._stopping = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def settle(self, rounds: int = 100) -> None:
+        """Run every step, here and now, until nothing is left. For tests and for start-up; errors are raised."""
+        for _ in range(rounds):
+            if not any([step() for steps in self._steps.values() for step in steps]):
+                return
+        raise RuntimeError(f"something never settles in {rounds} rounds")
+
+    def _run(self) -> None:
+        seen: dict[str, int] = {}
+        while not self._stopping:
+            self._wake.wait(self._glance)
+            self._wake.clear()
+            now = time.monotonic()
+            stamps = self._database.stamps.read()
+            for topic in self._steps:
+                stamp = stamps.get(topic, 0)
+                if stamp != seen.get(topic) or now >= self._due[topic]:
+                    seen[topic] = stamp
+                    self._round(topic)
+
+    def _round(self, topic: str) -> None:
+        """One round of a topic. A step that raises is told and tried again, ever later, up to the period."""
+        wait = self._period
+        for step in self._steps[topic]:
+            if self._stopping:
+                return
+            try:
+                if step():
+                    wait = min(wait, self._glance)
+                self._failures[topic] = 0
+            except Exception:  # an edge: one topic's trouble must not stop the others
+                failures = self._failures[topic] = self._failures.get(topic, 0) + 1
+                wait = min(self._period, self._glance * 2**failures)
+                log.exception("converging %s failed (%d in a row); next try in %.1f s", topic, failures, wait)
+        self._due[topic] = time.monotonic() + wait

@@ -1,0 +1,202 @@
+"""One value per call: who, where, when, and the backends bound to the call's unit of work."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, select
+
+from backends.db import Scope, ScopedSession, Unit
+from compat import tags as tagging
+from compat.errors import AWSError
+from compat.kinds import KINDS
+from compat.operation import Operation, Params
+
+if TYPE_CHECKING:
+    from compat.cloud import Cloud
+    from compat.iam.principal import Principal
+    from compat.streams import RequestBody
+
+# Services whose resources belong to an account, not to a region.
+GLOBAL_SERVICES = frozenset({"iam", "sts"})
+
+
+def partition_of(region: str) -> str:
+    """The partition of a region, as it stands in ARNs."""
+    if region.startswith("cn-"):
+        return "aws-cn"
+    if region.startswith("us-gov-"):
+        return "aws-us-gov"
+    return "aws"
+
+
+@dataclass(slots=True)
+class Call:
+    """A request as the gateway understood it.
+
+    `raw` is the request's parameters as they came, when they came in one piece: equal bytes are equal calls.
+    `headers` are those a policy or a handler may ask for, lower-case.
+    """
+
+    service: str
+    name: str
+    params: Params
+    principal: Principal
+    region: str
+    request_id: str
+    raw: bytes | None = None
+    source_ip: str = "127.0.0.1"
+    secure: bool = False
+    user_agent: str = ""
+    headers: dict[str, str] | None = None
+    auth_type: str = "header"
+    """How the caller proved itself: `header`, `query` (presigned), `post` or `anonymous`."""
+    signature_version: str = "AWS4-HMAC-SHA256"
+    signature_age: int = 0
+    """Seconds since the signature was made."""
+    body: RequestBody | None = None
+
+
+class Context:
+    """What a handler knows of its call. Reading `now` in a read operation keeps its answer from being cached."""
+
+    def __init__(self, cloud: Cloud, operation: Operation, call: Call) -> None:
+        self.cloud = cloud
+        self.rules = cloud.rules
+        self.operation = operation
+        self.call = call
+        self.params = call.params
+        self.principal = call.principal
+        self.account = call.principal.account
+        self.region = call.region
+        self.request_id = call.request_id
+        self.source_ip = call.source_ip
+        self.body = call.body
+        self.volatile = False
+        self._moment: datetime | None = None
+        self._unit: Unit | None = None
+        self._units = contextlib.ExitStack()
+        self._tags: dict[str, tagging.TagList] = {}
+
+    @property
+    def partition(self) -> str:
+        """The partition of the call's region: `aws`, `aws-cn` or `aws-us-gov`."""
+        return partition_of(self.region)
+
+    @property
+    def now(self) -> datetime:
+        """The moment of the call: one value, however often it is read."""
+        self.volatile = True
+        if self._moment is None:
+            self._moment = self.cloud.database.clock()
+        return self._moment
+
+    @property
+    def scope(self) -> Scope:
+        """Whose rows this call may see."""
+        return Scope(self.account, "" if self.operation.service in GLOBAL_SERVICES else self.region)
+
+    # --- units of work -------------------------------------------------------------------------------------------
+
+    @property
+    def unit(self) -> Unit:
+        """The open unit of work; where none is open (authorisation, say), one for reading is opened for the rest of
+        the phase."""
+        if self._unit is None:
+            self._unit = self._units.enter_context(self.cloud.database.unit(self.scope, write=False))
+        return self._unit
+
+    @property
+    def session(self) -> ScopedSession:
+        """The open unit's session."""
+        return self.unit.session
+
+    @contextlib.contextmanager
+    def transaction(self, *, write: bool) -> Iterator[Unit]:
+        """A unit of work of its own, for the block: committed at its end. Nothing may be waited for inside."""
+        self.close()
+        with self.cloud.database.unit(self.scope, write=write, now=self._moment) as unit:
+            self._unit = unit
+            try:
+                yield unit
+            finally:
+                self._detach()
+
+    def close(self) -> None:
+        """Close a unit that was opened for reading."""
+        self._units.close()
+        self._detach()
+
+    def _detach(self) -> None:
+        self._unit = None
+
+    # --- resources -----------------------------------------------------------------------------------------------
+
+    def mint(self, kind: str) -> str:
+        """A new id, counted against the quota, with the tags that the call gives to this kind. The only birth."""
+        about = KINDS[kind]
+        if about.quota is not None:
+            held = self.session.scalar(select(func.count()).select_from(about.row).where(about.row.tenant == self.account))
+            if (held or 0) >= about.quota:
+                raise AWSError(about.quota_code, f"The maximum number of {kind} resources ({about.quota}) has been reached.")
+        id = about.mints()
+        tags = [
+            tag
+            for specification in self.params.get("TagSpecifications") or self.params.get("TagSpecification") or ()
+            if specification.get("ResourceType") == kind
+            for tag in specification.get("Tags") or ()
+        ]
+        if tags:
+            tagging.put_tags(self, kind, id, tags)
+        else:
+            self._tags[id] = []
+        return id
+
+    def find(self, kind: str, id: str | None) -> Any:
+        """The row with that id, in the caller's sight; AWS's own error when malformed or absent. The only way to a row."""
+        about = KINDS[kind]
+        if not id:
+            raise AWSError("MissingParameter", f"The request must contain the parameter {about.label}")
+        about.check(id)
+        row = self.session.scalar(select(about.row).where(about.row.id == id))
+        if row is None:
+            raise about.absent(id)
+        return row
+
+    def find_all(self, kind: str, ids: Iterable[str]) -> list[Any]:
+        """The rows with those ids, in that order, each once; the first that is malformed or absent is the error."""
+        about = KINDS[kind]
+        wanted = list(dict.fromkeys(ids))
+        for id in wanted:
+            about.check(id)
+        found = {row.id: row for row in self.session.scalars(select(about.row).where(about.row.id.in_(wanted)))}
+        for id in wanted:
+            if id not in found:
+                raise about.absent(id)
+        return [found[id] for id in wanted]
+
+    def arn(self, service: str, resource: str, *, region: str | None = None, account: str | None = None) -> str:
+        """An ARN in the call's partition; region and account are the call's unless given."""
+        region = self.region if region is None else region
+        account = self.account if account is None else account
+        return f"arn:{self.partition}:{service}:{region}:{account}:{resource}"
+
+    # --- tags ----------------------------------------------------------------------------------------------------
+
+    def tags(self, id: str) -> tagging.TagList:
+        """The tags of a resource, in key order."""
+        if id not in self._tags:
+            self._tags.update(tagging.tags_of(self, (id,)))
+        return self._tags[id]
+
+    def preload_tags(self, ids: Iterable[str]) -> None:
+        """Fetch the tags of many resources in one query, for the renderers."""
+        self._tags.update(tagging.tags_of(self, ids))
+
+    def forget_tags(self, id: str) -> None:
+        """The resource's tags changed."""
+        self._tags.pop(id, None)

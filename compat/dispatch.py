@@ -1,0 +1,194 @@
+"""From a call to its answer: recognition, validation, authorisation, transaction, token, audit. The only such place.
+
+A call goes through two phases, so that the gateway can refuse before it reads a byte of a body: `admit`, then
+`perform`. Answers of read operations are kept, encoded, while the topics that they read stand unchanged.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from backends.errors import NativeError
+from compat import audit, tokens
+from compat.cloud import Cloud
+from compat.context import Call, Context
+from compat.errors import AWSError, not_implemented
+from compat.iam.authorize import authorize, refusal
+from compat.model import service_model
+from compat.operation import Operation, Params, Result, load
+from compat.validate import validator
+
+log = logging.getLogger("nephele.dispatch")
+
+
+@dataclass(slots=True, eq=False)
+class Answer:
+    """What an operation answered. The gateway keeps the encoded form in `encoded`, since answers may be kept."""
+
+    result: Result
+    encoded: Any = None
+
+
+@dataclass(slots=True, eq=False)
+class Admitted:
+    """A call that was recognised, validated and allowed."""
+
+    operation: Operation
+    context: Context
+    key: tuple[Any, ...] | None
+
+
+@dataclass(slots=True)
+class _Kept:
+    answer: Answer
+    stamps: dict[str, int]
+
+
+@lru_cache(None)
+def token_member(service: str, name: str) -> str | None:
+    """The input member that is a client token: the model's trait, or the name where EC2's model lacks the trait."""
+    shape = service_model(service).operation_model(name).input_shape
+    if shape is None:
+        return None
+    for member, about in shape.members.items():
+        if about.metadata.get("idempotencyToken"):
+            return member
+    if service == "ec2" and "ClientToken" in shape.members:
+        return "ClientToken"
+    return None
+
+
+@dataclass(slots=True)
+class Dispatcher:
+    """Answers calls for one cloud."""
+
+    cloud: Cloud
+    prepare: Callable[[Context], None] | None = None
+    """Runs before the first call of an account in a region (default networks, catalogue images)."""
+    most_kept: int = 4096
+    _operations: Mapping[tuple[str, str], Operation] = field(default_factory=load)
+    _kept: OrderedDict[tuple[Any, ...], _Kept] = field(default_factory=OrderedDict)
+    _prepared: set[tuple[str, str]] = field(default_factory=set)
+
+    def admit(self, call: Call) -> Admitted:
+        """Recognise, validate and authorise. Raises `AWSError`; `DryRunOperation` is one."""
+        operation = self._operations.get((call.service, call.name))
+        if operation is None:
+            raise not_implemented(call.service, call.name)
+        params = call.params
+        validator(call.service, call.name)(params)
+        ctx = Context(self.cloud, operation, call)
+        try:
+            if self.prepare is not None and (call.principal.account, call.region) not in self._prepared:
+                self.prepare(ctx)
+                self._prepared.add((call.principal.account, call.region))
+            if not operation.open and self.cloud.rules.auth != "off":
+                decision = authorize(ctx, operation, params)
+                if not decision.allowed:
+                    if self.cloud.rules.auth == "enforce":
+                        raise refusal(ctx, operation, decision)
+                    log.warning("soft: %s would be denied %s: %s", call.principal.arn, operation.action, decision.reason)
+        except NativeError as fact:
+            raise self._translate(operation, fact) from fact
+        finally:
+            ctx.close()
+        if params.get("DryRun") is True:
+            raise AWSError("DryRunOperation", "Request would have succeeded, but DryRun flag is set.")
+        key = None
+        if call.raw is not None and operation.reads and not operation.streams:
+            key = (operation, call.raw, call.region, call.principal.arn)
+        return Admitted(operation, ctx, key)
+
+    def perform(self, admitted: Admitted) -> Answer:
+        """Run an admitted call's handler. Raises `AWSError`."""
+        operation, ctx = admitted.operation, admitted.context
+        try:
+            if operation.streams:
+                return Answer(operation.handler(ctx, ctx.params) or {})
+            if operation.reads:
+                return self._read(admitted)
+            return Answer(self._write(operation, ctx))
+        except NativeError as fact:
+            raise self._translate(operation, fact) from fact
+        finally:
+            ctx.close()
+
+    def runs_in_place(self, operation: Operation) -> bool:
+        """Whether the call may run on the event loop's thread: short work against a local database may."""
+        return self.cloud.database.is_sqlite and not operation.slow
+
+    def forget(self) -> None:
+        """Drop everything kept in memory (the state was reset)."""
+        self._kept.clear()
+        self._prepared.clear()
+
+    # --- the three ways to run --------------------------------------------------------------------------------------
+
+    def _read(self, admitted: Admitted) -> Answer:
+        operation, ctx, key = admitted.operation, admitted.context, admitted.key
+        stamps = self.cloud.database.stamps.read()
+        if key is not None:
+            kept = self._kept.get(key)
+            if kept is not None:
+                if all(stamps.get(topic, 0) == value for topic, value in kept.stamps.items()):
+                    self._kept.move_to_end(key)
+                    return kept.answer
+                del self._kept[key]
+        with self.cloud.database.unit(ctx.scope, write=False) as unit:
+            ctx._unit = unit
+            answer = Answer(operation.handler(ctx, ctx.params) or {})
+            topics = unit.session.topics_read
+        if key is not None and not ctx.volatile:
+            self._kept[key] = _Kept(answer, {topic: stamps.get(topic, 0) for topic in topics})
+            if len(self._kept) > self.most_kept:
+                self._kept.popitem(last=False)
+        return answer
+
+    def _write(self, operation: Operation, ctx: Context) -> Result:
+        member = token_member(operation.service, operation.name)
+        token = ctx.params.get(member) if member is not None else None
+        for attempt in range(4):
+            try:
+                with self.cloud.database.unit(ctx.scope, write=True, now=ctx.now) as unit:
+                    ctx._unit = unit
+                    ctx._tags.clear()
+                    if token and (before := tokens.recall(ctx, token)) is not None:
+                        return before
+                    result = operation.handler(ctx, ctx.params) or {}
+                    if token:
+                        tokens.keep(ctx, token, result)
+                    audit.record(ctx)
+                return result
+            except (IntegrityError, OperationalError) as fault:
+                # Two writers met (PostgreSQL): nothing of this attempt was kept, and the next one sees the other's rows.
+                if attempt == 3 or not _met(fault):
+                    raise
+        raise AssertionError("unreachable")
+
+    def _translate(self, operation: Operation, fact: NativeError) -> Exception:
+        for kind in type(fact).__mro__:
+            named = operation.raises.get(kind)
+            if named is not None:
+                return AWSError(named, str(fact)) if isinstance(named, str) else named(fact)
+        return fact
+
+
+def _met(fault: IntegrityError | OperationalError) -> bool:
+    """Whether a database error says that another transaction came first: unique violation, deadlock, serialisation."""
+    code = getattr(fault.orig, "sqlstate", None)
+    return code in ("23505", "40001", "40P01")
+
+
+def invoke(dispatcher: Dispatcher, call: Call) -> Answer:
+    """Both phases at once, for callers that have the whole body."""
+    return dispatcher.perform(dispatcher.admit(call))
+
+
+__all__ = ["Admitted", "Answer", "Dispatcher", "Params", "invoke"]

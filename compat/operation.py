@@ -1,0 +1,105 @@
+"""`@operation`: the one line that makes a function answer an AWS operation."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from compat.context import Context
+
+Params = Mapping[str, Any]
+Result = dict[str, Any]
+Handler = Callable[["Context", Params], Result | None]
+On = str | tuple[str, ...] | Callable[["Context", Params], Iterable[str]]
+Raises = Mapping[type[Exception], "str | Callable[[Any], Exception]"]
+
+READ_VERBS = re.compile(r"(Describe|List|Get|Head|BatchGet|Select|Lookup|Search|Decode|Simulate)(?![a-z])")
+
+# IAM's action prefix where it is not botocore's name of the service.
+ACTION_PREFIX = {
+    "elbv2": "elasticloadbalancing",
+    "resourcegroupstaggingapi": "tag",
+    "s3control": "s3",
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Operation:
+    """One answered operation. `on` names the resources that a policy must allow; see `operation`."""
+
+    service: str
+    name: str
+    handler: Handler
+    on: On
+    action: str
+    raises: Raises = field(default_factory=dict)
+    streams: bool = False
+    slow: bool = False
+    reads: bool = False
+    open: bool = False
+
+    @property
+    def key(self) -> str:
+        """`service:Operation`, with botocore's name of the service."""
+        return f"{self.service}:{self.name}"
+
+
+OPERATIONS: dict[tuple[str, str], Operation] = {}
+
+
+def operation(
+    wire_name: str,
+    *,
+    on: On = "*",
+    action: str | None = None,
+    raises: Raises | None = None,
+    streams: bool = False,
+    slow: bool = False,
+    reads: bool | None = None,
+    open: bool = False,
+) -> Callable[[Handler], Handler]:
+    """Register a handler for `service:Operation` (botocore's service name).
+
+    - `on`: the resources that authorisation is about: "*", templates filled from the parameters (`"vpc/{VpcId}"`; a
+      list expands), or a callable giving ARNs or resource parts.
+    - `action`: the IAM action, where it is not the operation's name.
+    - `raises`: native error → AWS code, or → a function of the error giving an `AWSError`.
+    - `streams`: a body is read or written; no unit of work is open, the handler opens short ones (`ctx.transaction`).
+    - `slow`: must not run on the event loop's thread.
+    - `reads`: changes nothing; by default told by the verb.
+    - `open`: needs no permission (AWS documents a few such operations).
+    """
+    service, _, name = wire_name.partition(":")
+
+    def register(handler: Handler) -> Handler:
+        if (service, name) in OPERATIONS:
+            raise RuntimeError(f"{wire_name} is registered twice")
+        OPERATIONS[service, name] = Operation(
+            service=service,
+            name=name,
+            handler=handler,
+            on=on,
+            action=action or f"{ACTION_PREFIX.get(service, service)}:{name}",
+            raises=raises or {},
+            streams=streams,
+            slow=slow,
+            reads=bool(READ_VERBS.match(name)) if reads is None else reads,
+            open=open,
+        )
+        return handler
+
+    return register
+
+
+def load() -> Mapping[tuple[str, str], Operation]:
+    """Import every module of `compat`, so that every operation is registered, and give the register."""
+    import compat
+
+    for module in pkgutil.walk_packages(compat.__path__, "compat."):
+        importlib.import_module(module.name)
+    return OPERATIONS
