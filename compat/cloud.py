@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from backends.db import Database
+from backends.db import Database, Unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +30,11 @@ class Rules:
 class Cloud:
     """The parts that last as long as the process.
 
-    `hosts` holds what backends keep for the whole process (drivers, stores, key files), by backend name.
+    `services` makes a backend's service for a unit of work, by the name it has on `Context`. `hosts` holds what backends
+    keep for the whole process (drivers, stores, key files), by the same names.
     """
 
     database: Database
     rules: Rules = field(default_factory=Rules)
+    services: dict[str, Callable[[Unit], Any]] = field(default_factory=dict)
     hosts: dict[str, Any] = field(default_factory=dict)

@@ -17,6 +17,12 @@ from compat.kinds import KINDS
 from compat.operation import Operation, Params
 
 if TYPE_CHECKING:
+    from backends.compute.service import ComputeService
+    from backends.identity.service import IdentityService
+    from backends.image.service import ImageService
+    from backends.network.service import NetworkService
+    from backends.object.store import ObjectStore
+    from backends.volume.service import VolumeService
     from compat.cloud import Cloud
     from compat.iam.principal import Principal
     from compat.streams import RequestBody
@@ -81,6 +87,7 @@ class Context:
         self._unit: Unit | None = None
         self._units = contextlib.ExitStack()
         self._tags: dict[str, tagging.TagList] = {}
+        self._services: dict[str, Any] = {}
 
     @property
     def partition(self) -> str:
@@ -133,6 +140,14 @@ class Context:
 
     def _detach(self) -> None:
         self._unit = None
+        self._services.clear()
+
+    def _service(self, name: str) -> Any:
+        unit = self.unit
+        service = self._services.get(name)
+        if service is None or service.unit is not unit:
+            service = self._services[name] = self.cloud.services[name](unit)
+        return service
 
     # --- resources -----------------------------------------------------------------------------------------------
 
@@ -200,3 +215,35 @@ class Context:
     def forget_tags(self, id: str) -> None:
         """The resource's tags changed."""
         self._tags.pop(id, None)
+
+    # --- backends, bound to the open unit (each service keeps its unit as `unit`) -----------------------------------
+
+    @property
+    def identity(self) -> IdentityService:
+        """Users, groups, roles, policies, keys."""
+        return self._service("identity")  # type: ignore[no-any-return]
+
+    @property
+    def network(self) -> NetworkService:
+        """Networks, segments, ports, addresses, rules."""
+        return self._service("network")  # type: ignore[no-any-return]
+
+    @property
+    def images(self) -> ImageService:
+        """Images that guests start from."""
+        return self._service("images")  # type: ignore[no-any-return]
+
+    @property
+    def volumes(self) -> VolumeService:
+        """Disks and snapshots."""
+        return self._service("volumes")  # type: ignore[no-any-return]
+
+    @property
+    def compute(self) -> ComputeService:
+        """Guests."""
+        return self._service("compute")  # type: ignore[no-any-return]
+
+    @property
+    def objects(self) -> ObjectStore:
+        """Containers and objects. One for the process: it opens its own short transactions."""
+        return self.cloud.hosts["objects"]  # type: ignore[no-any-return]
