@@ -213,7 +213,10 @@ class Stamps:
         """Move the stamps of `topics`, inside the caller's transaction."""
         for topic in sorted(topics):
             session.execute(
-                text("INSERT INTO stamp (topic, value) VALUES (:t, 1) ON CONFLICT (topic) DO UPDATE SET value = stamp.value + 1"),
+                text(
+                    "INSERT INTO stamp (topic, value) VALUES (:t, 1)"
+                    " ON CONFLICT (topic) DO UPDATE SET value = stamp.value + 1"
+                ),
                 {"t": topic},
             )
 
@@ -244,7 +247,9 @@ class Database:
             _tune_sqlite(self.engine)
         self.writer = self.engine.execution_options(nephele_write=True)
         self.stamps = Stamps(self)
-        self._turn: contextlib.AbstractContextManager[Any] = threading.RLock() if self.is_sqlite else contextlib.nullcontext()
+        self._turn: contextlib.AbstractContextManager[Any] = (
+            threading.RLock() if self.is_sqlite else contextlib.nullcontext()
+        )
         self._listeners: dict[str, list[Callable[[], None]]] = {}
 
     @contextlib.contextmanager
@@ -287,8 +292,16 @@ def _tune_sqlite(engine: Engine) -> None:
     def _connect(connection: Any, record: object) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000",
-                       "temp_store=MEMORY", "cache_size=-16000", "mmap_size=268435456", "wal_autocheckpoint=4000"):
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+            "busy_timeout=30000",
+            "temp_store=MEMORY",
+            "cache_size=-16000",
+            "mmap_size=268435456",
+            "wal_autocheckpoint=4000",
+        ):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 

@@ -1,0 +1,79 @@
+# The two commands of the README are `make run` and `make test`; each works alone, first, on a machine with Python 3.11+.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+ARGS ?=
+PYTEST ?= $(BIN)/python -m pytest
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help run test unit check fmt bench constraints docs clean postgresql
+
+help: ## Say what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/.run ## Serve on http://127.0.0.1:4566 (ARGS="--ephemeral …")
+	@exec $(BIN)/nephele serve $(ARGS)
+
+test: $(VENV)/.test postgresql ## Run all tests (ARGS="tests/unit -k …")
+	$(PYTEST) $(ARGS)
+
+unit: $(VENV)/.test ## Run the tests that need no server
+	$(PYTEST) tests/unit $(ARGS)
+
+check: $(VENV)/.check ## Format, lint, types and layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(PYTEST) -q tests/unit/test_layers.py
+
+fmt: $(VENV)/.check ## Format and tidy the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.test ## Measure start, memory and speed (ARGS="--help")
+	$(BIN)/python -m bench $(ARGS)
+
+docs: $(VENV)/.run ## Write the generated pages of docs/ anew
+	$(BIN)/nephele operations --markdown > docs/coverage.md
+	$(BIN)/nephele settings --markdown > docs/settings.md
+
+constraints: ## Pin the newest versions that pyproject.toml admits
+	@set -e; report=$$(mktemp); trap 'rm -f $$report' EXIT; \
+	$(PYTHON) -m pip install --quiet --dry-run --ignore-installed --report $$report '.[test,dev]'; \
+	{ sed -n '/^#/p' constraints.txt; $(PYTHON) -c 'import json, sys; print(*sorted("{}=={}".format(m["name"].lower().replace("_", "-"), m["version"]) for m in (i["metadata"] for i in json.load(open(sys.argv[1]))["install"]) if m["name"] != "nephele"), sep="\n")' $$report; } > constraints.new; \
+	mv constraints.new constraints.txt
+
+clean: ## Remove the virtual environment and every cache
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp says what the environment holds, so that the second time costs nothing.
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Nephele needs Python 3.11 or newer; found none in PATH (or set PYTHON=/path/to/python3)." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "Cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+
+$(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable '.[test]'
+	@touch $@ $(VENV)/.run
+
+$(VENV)/.check: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable '.[test,dev]'
+	@touch $@ $(VENV)/.run $(VENV)/.test
+
+# The tests run over SQLite, and over PostgreSQL too where it can be had: Debian's package, started by the tests themselves.
+postgresql:
+	@if command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "Installing PostgreSQL for the tests"; \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends postgresql; } >/dev/null </dev/null \
+		|| echo "PostgreSQL could not be installed: its tests are skipped." >&2; \
+	else \
+		echo "PostgreSQL is not installed, and only root may install it (apt-get install postgresql): its tests are skipped." >&2; \
+	fi

@@ -1,0 +1,45 @@
+"""What all tests share: an environment without anybody's AWS settings, and a PostgreSQL when the machine has one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests import postgres
+
+for name in [name for name in os.environ if name.startswith(("AWS_", "NEPHELE_", "BOTO_"))]:
+    del os.environ[name]
+os.environ |= {
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "NO_PROXY": "127.0.0.1,localhost",
+    "no_proxy": "127.0.0.1,localhost",
+}
+
+
+def pytest_report_header() -> str:
+    return f"PostgreSQL: {postgres.missing() or postgres.directory()}"
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[postgres.Cluster]:
+    """A private PostgreSQL for this run; tests that ask for it are skipped where there is none."""
+    if reason := postgres.missing():
+        pytest.skip(reason)
+    with postgres.Cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: object) -> str:
+    """An empty database, on each kind of database that Nephele runs on."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/nephele.db"
+    cluster: postgres.Cluster = request.getfixturevalue("postgresql")
+    return cluster.new_database()

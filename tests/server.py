@@ -1,0 +1,99 @@
+"""A Nephele server as a user starts it: its own process, its own data folder, a port of its own choosing."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import TracebackType
+
+ROOT = Path(__file__).parent.parent
+ENDPOINT = re.compile(r"(http://127\.0\.0\.1:\d+)")
+
+
+class Server:
+    """A server that is ready when the constructor returns. Use it as a context manager, or end it with `stop`.
+
+    `arguments` follow `nephele serve`; `environment` is added to the process's own. Standard output is kept in
+    `banner`, standard error (the log) in the file `log`.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        *arguments: str,
+        environment: dict[str, str] | None = None,
+        port: int = 0,
+    ) -> None:
+        self.data, self.arguments, self.environment = data, arguments, environment or {}
+        self.log = data.with_name(data.name + ".log")
+        self.banner: list[str] = []
+        self.endpoint = ""
+        self._launch(port)
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def port(self) -> int:
+        return int(self.endpoint.rsplit(":", 1)[1])
+
+    def _launch(self, port: int) -> None:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
+        environment |= {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | self.environment
+        command = [sys.executable, "-m", "gateway", "serve", "--port", str(port), "--data-dir", str(self.data)]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*command, *self.arguments],
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        self.banner.clear()
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.banner.append(line)
+            if line.strip() == "Ready.":
+                break
+        else:
+            status = self.process.wait()
+            raise AssertionError(f"the server ended with {status}:\n{''.join(self.banner)}{self.log.read_text()}")
+        addresses = ENDPOINT.findall("".join(self.banner))
+        assert addresses, f"the banner names no endpoint: {self.banner}"
+        self.endpoint = addresses[0]
+        threading.Thread(target=self._drain, args=(self.process,), daemon=True).start()
+
+    def _drain(self, process: subprocess.Popen[str]) -> None:
+        """Read on, so that the server never blocks on a full pipe."""
+        assert process.stdout is not None
+        with process.stdout:
+            self.banner.extend(process.stdout)
+
+    def stop(self) -> int:
+        """Ask it to end, as Ctrl-C does; its exit status."""
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(timeout=30)
+
+    def kill(self) -> None:
+        """End it at once, as a power cut would."""
+        self.process.kill()
+        self.process.wait(timeout=30)
+
+    def start_again(self) -> None:
+        """Start anew on the same data and the same port, after `stop` or `kill`."""
+        self._launch(self.port)
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self.process.poll() is None:
+            self.stop()
