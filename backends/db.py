@@ -225,8 +225,9 @@ class Stamps:
         with self._lock:
             if self._database.is_sqlite:
                 if self._probe is None:
-                    self._probe = self._database.engine.raw_connection().driver_connection
-                    self._cursor = self._probe.cursor()
+                    # Its own connection for good: SQLite tells a connection about the commits of the others only.
+                    self._probe = self._database.engine.raw_connection()
+                    self._cursor: Any = self._probe.cursor()
                 version = self._cursor.execute("PRAGMA data_version").fetchone()[0]
                 if version != self._version:
                     self._values = dict(self._cursor.execute("SELECT topic, value FROM stamp").fetchall())
@@ -234,6 +235,12 @@ class Stamps:
                 return self._values
             with self._database.engine.connect() as connection:
                 return {row[0]: row[1] for row in connection.execute(select(Stamp.topic, Stamp.value))}
+
+    def close(self) -> None:
+        """Give the probing connection back."""
+        if self._probe is not None:
+            self._probe.close()
+            self._probe = None
 
 
 class Database:
@@ -281,6 +288,7 @@ class Database:
 
     def close(self) -> None:
         """Close every connection."""
+        self.stamps.close()
         self.engine.dispose()
 
 

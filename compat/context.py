@@ -155,9 +155,13 @@ class Context:
         """A new id, counted against the quota, with the tags that the call gives to this kind. The only birth."""
         about = KINDS[kind]
         if about.quota is not None:
-            held = self.session.scalar(select(func.count()).select_from(about.row).where(about.row.tenant == self.account))
+            held = self.session.scalar(
+                select(func.count()).select_from(about.row).where(about.row.tenant == self.account)
+            )
             if (held or 0) >= about.quota:
-                raise AWSError(about.quota_code, f"The maximum number of {kind} resources ({about.quota}) has been reached.")
+                raise AWSError(
+                    about.quota_code, f"The maximum number of {kind} resources ({about.quota}) has been reached."
+                )
         id = about.mints()
         tags = [
             tag

@@ -94,7 +94,9 @@ class Dispatcher:
                 if not decision.allowed:
                     if self.cloud.rules.auth == "enforce":
                         raise refusal(ctx, operation, decision)
-                    log.warning("soft: %s would be denied %s: %s", call.principal.arn, operation.action, decision.reason)
+                    log.warning(
+                        "soft: %s would be denied %s: %s", call.principal.arn, operation.action, decision.reason
+                    )
         except NativeError as fact:
             raise self._translate(operation, fact) from fact
         finally:

@@ -45,7 +45,9 @@ def pattern(value: str) -> re.Pattern[str] | None:
 
 def matches(value: str, wanted: Sequence[str]) -> bool:
     """Whether a value is one of those wanted, wildcards counting."""
-    return any(value == want or ((p := pattern(want)) is not None and p.fullmatch(value) is not None) for want in wanted)
+    return any(
+        value == want or ((p := pattern(want)) is not None and p.fullmatch(value) is not None) for want in wanted
+    )
 
 
 def _like(value: str) -> str:
@@ -117,7 +119,10 @@ def split(asked: Iterable[Mapping[str, Any]], known: Filters, id_column: Any) ->
         name, values = one.get("Name") or "", list(one.get("Values") or ())
         total += len(values)
         if total > MOST_VALUES:
-            raise AWSError("FilterLimitExceeded", f"The maximum number of filter values specified on a single call is {MOST_VALUES}")
+            raise AWSError(
+                "FilterLimitExceeded",
+                f"The maximum number of filter values specified on a single call is {MOST_VALUES}",
+            )
         if not values:
             raise AWSError("InvalidParameterValue", f"The filter '{name}' must have at least one value")
         condition = _tag_condition(name, values, id_column)

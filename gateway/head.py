@@ -69,9 +69,7 @@ class Head:
         if parameters is None:
             parameters = {}
             for name, value in self.query_bytes:
-                parameters.setdefault(
-                    name.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape")
-                )
+                parameters.setdefault(name.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape"))
             self._parameters = parameters
         return parameters
 

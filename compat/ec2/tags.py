@@ -49,7 +49,9 @@ def delete_tags(ctx: Context, p: Params) -> Result:
         else:
             for tag in tags:
                 if (tag.get("Key") or "").lower().startswith("aws:"):
-                    raise AWSError("InvalidParameterValue", "Tag keys starting with 'aws:' are reserved for internal use")
+                    raise AWSError(
+                        "InvalidParameterValue", "Tag keys starting with 'aws:' are reserved for internal use"
+                    )
             drop_tags(ctx, id, tags)
     return {}
 

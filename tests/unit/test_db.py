@@ -1,0 +1,152 @@
+"""Sights of a row, units of work and stamps, over every database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import String, delete, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Mapped, mapped_column
+
+from backends.db import Base, Database, Owned, Scope, Scoped, Share, Shared, Tenanted
+
+
+class Flock(Scoped, Base):
+    __tablename__ = "test_flock"
+    __topic__ = "flocks"
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    size: Mapped[int] = mapped_column(default=0)
+    at: Mapped[datetime | None]
+
+
+class Herder(Tenanted, Base):
+    __tablename__ = "test_herder"
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+
+
+class Pasture(Shared, Base):
+    __tablename__ = "test_pasture"
+    __topic__ = "pastures"
+
+
+class Well(Owned, Base):
+    __tablename__ = "test_well"
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+
+
+A1, A2, B1 = Scope("a", "one"), Scope("a", "two"), Scope("b", "one")
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url)
+    Base.metadata.create_all(database.engine)
+    yield database
+    database.close()
+
+
+def ids(database: Database, row: type, scope: Scope | None) -> list[str]:
+    with database.unit(scope, write=False) as unit:
+        return sorted(unit.session.scalars(select(row.id)))
+
+
+def test_each_sight_shows_its_rows_only(database: Database) -> None:
+    for scope in (A1, A2, B1):
+        name = "".join(scope)
+        with database.unit(scope, write=True) as unit:
+            unit.session.add_all([Flock(id=name), Herder(id=name), Pasture(id=name), Well(id=name)])
+            unit.session.add(Pasture(id=name + "-public", public=True))
+    with database.unit(None, write=True) as unit:
+        unit.session.add(Share(resource="bone", tenant="a"))
+    assert ids(database, Flock, A1) == ["aone"]
+    assert ids(database, Herder, A1) == ["aone", "atwo"]
+    assert ids(database, Pasture, A1) == ["aone", "aone-public", "bone", "bone-public"]
+    assert ids(database, Pasture, A2) == ["atwo", "atwo-public"]
+    assert ids(database, Pasture, B1) == ["aone-public", "bone", "bone-public"]
+    assert ids(database, Well, B1) == ["aone", "atwo", "bone"]
+    assert ids(database, Flock, None) == ["aone", "atwo", "bone"]
+
+
+def test_update_delete_and_get_are_scoped_too(database: Database) -> None:
+    for scope in (A1, B1):
+        with database.unit(scope, write=True) as unit:
+            unit.session.add(Flock(id=scope.tenant))
+    with database.unit(A1, write=True) as unit:
+        unit.session.execute(update(Flock).values(size=7))
+        assert unit.session.get(Flock, "b") is None
+        unit.session.execute(delete(Flock).where(Flock.id == "b"))
+    with database.unit(B1, write=False) as unit:
+        survivor = unit.session.get(Flock, "b")
+        assert survivor is not None and survivor.size == 0
+
+
+def test_a_unit_that_raises_leaves_nothing_and_calls_nobody(database: Database) -> None:
+    called: list[str] = []
+    before = database.stamps.read().get("flocks", 0)
+    with pytest.raises(ZeroDivisionError), database.unit(A1, write=True) as unit:
+        unit.session.add(Flock(id="x"))
+        unit.after_commit(lambda: called.append("after"))
+        unit.session.flush()
+        raise ZeroDivisionError
+    assert ids(database, Flock, A1) == []
+    assert called == [] and database.stamps.read().get("flocks", 0) == before
+
+
+def test_stamps_move_with_their_topic_only(database: Database) -> None:
+    database.stamps.read()
+    with database.unit(A1, write=True) as unit:
+        unit.session.add(Flock(id="x"))
+    first = dict(database.stamps.read())
+    with database.unit(A1, write=True) as unit:
+        unit.session.execute(update(Flock).values(size=2))
+    second = dict(database.stamps.read())
+    assert second["flocks"] == first["flocks"] + 1
+    assert second.get("pastures", 0) == first.get("pastures", 0)
+    with database.unit(A1, write=True) as unit:
+        unit.session.add(Herder(id="no topic"))
+    assert dict(database.stamps.read()) == second
+
+
+def test_a_second_process_s_commit_is_seen(database: Database) -> None:
+    other = Database(database.url)
+    database.stamps.read()
+    with other.unit(A1, write=True) as unit:
+        unit.session.add(Flock(id="elsewhere"))
+    assert database.stamps.read()["flocks"] == 1
+    assert ids(database, Flock, A1) == ["elsewhere"]
+    other.close()
+
+
+def test_instants_keep_microseconds_and_zone(database: Database) -> None:
+    moment = datetime(2026, 11, 22, 1, 2, 3, 456789, tzinfo=UTC)
+    with database.unit(A1, write=True) as unit:
+        unit.session.add(Flock(id="x", at=moment))
+    with database.unit(A1, write=False) as unit:
+        assert unit.session.scalar(select(Flock.at)) == moment
+        assert unit.session.scalar(select(Flock.id).where(Flock.at <= moment)) == "x"
+
+
+def test_reads_record_their_topics(database: Database) -> None:
+    with database.unit(A1, write=False) as unit:
+        unit.session.execute(select(Flock.id))
+        unit.session.execute(select(Pasture.id))
+        assert unit.session.topics_read == {"flocks", "pastures", "share"}
+
+
+def test_a_double_key_is_refused(database: Database) -> None:
+    with database.unit(A1, write=True) as unit:
+        unit.session.add(Flock(id="x"))
+    with pytest.raises(IntegrityError), database.unit(A1, write=True) as unit:
+        unit.session.add(Flock(id="x"))
+
+
+def test_nudges_reach_listeners_after_the_commit(database: Database) -> None:
+    seen: list[list[str]] = []
+    database.on_nudge("flocks", lambda: seen.append(ids(database, Flock, A1)))
+    with database.unit(A1, write=True) as unit:
+        unit.session.add(Flock(id="x"))
+        unit.nudge("flocks")
+        assert seen == []
+    assert seen == [["x"]]
