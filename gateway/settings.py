@@ -1,0 +1,258 @@
+"""Every setting, each said once: its name, its kind, its default and its meaning.
+
+A value comes from, in this order: the command line, `NEPHELE_<NAME>` in the environment, the TOML file of `--config`
+(or `NEPHELE_CONFIG`), a variable that other local clouds read (`ALIASES`), the default. What nobody knows is refused by
+name, since a misspelt security switch that is ignored is worse than none.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+PREFIX = "NEPHELE_"
+# Read before the settings are: it names the file that holds them.
+CONFIG_VARIABLE = "NEPHELE_CONFIG"
+TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
+
+Log = Literal["debug", "info", "warning", "error", "off"]
+
+
+class SettingsError(Exception):
+    """Settings that cannot be used; the message has a line for each thing that is wrong, with its name."""
+
+
+class RootKey(BaseModel):
+    """An access key that is the root of an account. As text: `ACCESSKEY:SECRET` or `ACCESSKEY:SECRET:ACCOUNT`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    access_key: str = Field(min_length=1, max_length=128, pattern=r"^[\w-]+$")
+    secret_key: str = Field(min_length=1, repr=False)
+    account: str | None = Field(default=None, pattern=r"^\d{12}$")
+
+
+class Settings(BaseSettings):
+    """How one Nephele runs. Make it with `load`, which names what is wrong; it does not change afterwards."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, env_ignore_empty=True)
+
+    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
+    port: int = Field(4566, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    data_dir: Path = Field(
+        default_factory=lambda: platformdirs.user_data_path("nephele"),
+        description="Folder of all state. Default: `nephele` in the user's XDG data folder.",
+    )
+    ephemeral: bool = Field(False, description="Keep the state in a temporary folder that goes away at the end.")
+    workers: int = Field(1, ge=1, le=64, description="Processes that answer requests.")
+    auth: Literal["enforce", "soft", "off"] = Field(
+        "enforce", description="What policies do: `enforce`, `soft` (log what would be denied) or `off`."
+    )
+    open_root: bool | None = Field(
+        None,
+        description="Whether `test` and every access key of 12 digits, with the secret `test`, are roots of an "
+        "account. Default: only while listening on a loopback address.",
+    )
+    root_keys: Annotated[tuple[RootKey, ...], NoDecode] = Field(
+        (), description="Further root keys: `KEY:SECRET[:ACCOUNT]`, with commas between them."
+    )
+    default_account: str = Field("000000000000", pattern=r"^\d{12}$", description="Account of keys that name none.")
+    default_region: str = Field("us-east-1", min_length=1, description="Region of requests that name none.")
+    compute: Literal["simulated"] = Field("simulated", description="What runs guests.")
+    volume: Literal["sparse"] = Field("sparse", description="What holds the bytes of disks.")
+    network: Literal["simulated"] = Field("simulated", description="What carries packets.")
+    database_url: str | None = Field(
+        None,
+        repr=False,
+        pattern=r"^(sqlite:///[^:]|postgresql\+psycopg://)",
+        description="SQLAlchemy URL, `sqlite:///…` or `postgresql+psycopg://…`. Default: SQLite in the data folder.",
+    )
+    buckets: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Buckets of the default account that are made at start, with commas between them."
+    )
+    old_s3_defaults: bool = Field(
+        False, description="New buckets as before April 2023: ACLs in force, public access not blocked."
+    )
+    owner_display_names: bool = Field(
+        False, description="Send `DisplayName` of owners, as S3 did before November 2025."
+    )
+    log_level: Log = Field("info", description="Least severe log line; `info` has one line a request.")
+    log_format: Literal["text", "json"] = Field("text", description="Log lines for people or for machines.")
+
+    @field_validator("root_keys", mode="before")
+    @classmethod
+    def _split_keys(cls, value: Any) -> Any:
+        return [_root_key(each) for each in _split(value)]
+
+    @field_validator("buckets", mode="before")
+    @classmethod
+    def _split_buckets(cls, value: Any) -> Any:
+        return _split(value)
+
+    @field_validator("data_dir")
+    @classmethod
+    def _expand(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.ephemeral and self.database_url is not None:
+            raise ValueError("ephemeral and database_url exclude each other: a given database is not thrown away")
+        return self
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the endpoint."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    @property
+    def has_open_root(self) -> bool:
+        """Whether `test` and access keys of 12 digits are roots."""
+        return self.is_loopback if self.open_root is None else self.open_root
+
+    @property
+    def database(self) -> str:
+        """The database's SQLAlchemy URL."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'nephele.db'}"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings
+
+
+NAMES = tuple(Settings.model_fields)
+
+
+def load(given: Mapping[str, Any] | None = None, config: Path | None = None) -> Settings:
+    """The settings of this process; `given` are those of the command line. Raises `SettingsError`."""
+    _refuse_unknown(
+        [name for name in os.environ if name.startswith(PREFIX) and name != CONFIG_VARIABLE],
+        [PREFIX + name.upper() for name in NAMES] + [CONFIG_VARIABLE],
+        "environment variable",
+    )
+    if config is None and (named := os.environ.get(CONFIG_VARIABLE)):
+        config = Path(named)
+    values = _aliases(os.environ) | (_read(config) if config is not None else {})
+    # What the environment sets is dropped here, so that pydantic reads it from there.
+    values = {name: value for name, value in values.items() if not os.environ.get(PREFIX + name.upper())}
+    values |= given or {}
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explain(fault) for fault in error.errors())) from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise SettingsError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not TOML: {error}") from error
+    _refuse_unknown(list(values), list(NAMES), f"setting in {path}:")
+    return values
+
+
+def _refuse_unknown(found: list[str], known: list[str], what: str) -> None:
+    lines = []
+    for name in sorted(set(found) - set(known)):
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+        lines.append(f"unknown {what} {name}" + (f"; did you mean {near[0]}?" if near else ""))
+    if lines:
+        raise SettingsError("\n".join(lines))
+
+
+def _explain(fault: Mapping[str, Any]) -> str:
+    """One fault of pydantic's in words, with the setting's name; never with a value that may be a secret."""
+    name = ".".join(str(part) for part in fault["loc"])
+    message = fault["msg"].removeprefix("Value error, ")
+    if not name:
+        return str(message)
+    if fault["loc"][0] in ("compute", "volume", "network"):
+        return f"{name}: there is no driver {fault['input']!r} in this version; {message.lower()}"
+    value = "" if fault["loc"][0] in ("root_keys", "database_url") else f", not {fault['input']!r}"
+    return f"{name}: {message[:1].lower()}{message[1:]}{value}"
+
+
+def _split(value: Any) -> Any:
+    return [part for part in (part.strip() for part in value.split(",")) if part] if isinstance(value, str) else value
+
+
+def _root_key(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    parts = value.split(":")
+    if len(parts) not in (2, 3):
+        raise ValueError("a root key is ACCESSKEY:SECRET or ACCESSKEY:SECRET:ACCOUNT")
+    return dict(zip(("access_key", "secret_key", "account"), parts, strict=False))
+
+
+# --- variables of other local clouds ---------------------------------------------------------------------------------
+
+
+def _switch(name: str, value: str) -> bool:
+    if value.lower() in TRUE:
+        return True
+    if value.lower() in FALSE:
+        return False
+    raise SettingsError(f"{name}: must be 1 or 0, not {value!r}")
+
+
+def _listen(name: str, value: str) -> dict[str, Any]:
+    host, _, port = value.split(",")[0].rpartition(":")
+    if not port.isdigit():
+        raise SettingsError(f"{name}: must be ADDRESS:PORT, not {value!r}")
+    return {"port": int(port)} | ({"host": host} if host else {})
+
+
+def _level(name: str, value: str) -> dict[str, Any]:
+    levels = {"trace": "debug", "trace-internal": "debug", "warn": "warning"}
+    return {"log_level": levels.get(value.lower(), value.lower())}
+
+
+def _guests(name: str, value: str) -> dict[str, Any]:
+    return {"compute": "simulated" if value == "mock" else value}
+
+
+ALIASES: dict[str, Callable[[str, str], dict[str, Any]]] = {
+    "GATEWAY_LISTEN": _listen,
+    "EDGE_PORT": lambda name, value: {"port": value},
+    "PERSISTENCE": lambda name, value: {"ephemeral": not _switch(name, value)},
+    "ENFORCE_IAM": lambda name, value: {"auth": "enforce" if _switch(name, value) else "off"},
+    "IAM_SOFT_MODE": lambda name, value: {"auth": "soft"} if _switch(name, value) else {},
+    "DEBUG": lambda name, value: {"log_level": "debug"} if _switch(name, value) else {},
+    "LS_LOG": _level,
+    "EC2_VM_MANAGER": _guests,
+    "S3_BUCKET": lambda name, value: {"buckets": value},
+    "AWS_DEFAULT_REGION": lambda name, value: {"default_region": value},
+}
+"""What variables that LocalStack, moto and MinIO users have in their scripts mean here. Later ones win."""
+
+
+def _aliases(environment: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, meaning in ALIASES.items():
+        if value := environment.get(name):
+            values |= meaning(name, value)
+    key, secret = environment.get("AWS_ACCESS_KEY_ID"), environment.get("AWS_SECRET_ACCESS_KEY")
+    if key and secret and (key, secret) != ("test", "test"):
+        values["root_keys"] = [{"access_key": key, "secret_key": secret}]
+    return values
