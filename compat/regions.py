@@ -1,4 +1,4 @@
-"""Where there is a cloud: partitions and regions as botocore's endpoint data names them, and the zones of each region."""
+"""Where there is a cloud: partitions and regions as botocore's endpoint data names them, and their zones."""
 
 from __future__ import annotations
 
@@ -31,8 +31,25 @@ _ZONES: dict[str, dict[str, int]] = {
 
 # Regions that an account has from birth; every region that opened since 2019 has to be opted into.
 _FROM_BIRTH = frozenset(
-    "us-east-1 us-east-2 us-west-1 us-west-2 ca-central-1 eu-west-1 eu-west-2 eu-west-3 eu-central-1 eu-north-1 "
-    "ap-northeast-1 ap-northeast-2 ap-northeast-3 ap-south-1 ap-southeast-1 ap-southeast-2 sa-east-1".split()
+    [
+        "us-east-1",
+        "us-east-2",
+        "us-west-1",
+        "us-west-2",
+        "ca-central-1",
+        "eu-west-1",
+        "eu-west-2",
+        "eu-west-3",
+        "eu-central-1",
+        "eu-north-1",
+        "ap-northeast-1",
+        "ap-northeast-2",
+        "ap-northeast-3",
+        "ap-south-1",
+        "ap-southeast-1",
+        "ap-southeast-2",
+        "sa-east-1",
+    ]
 )
 
 

@@ -1,0 +1,1 @@
+"""Volumes: disks, their snapshots, and which guest holds which disk."""

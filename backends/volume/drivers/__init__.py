@@ -1,0 +1,1 @@
+"""What can keep the bytes of disks."""

@@ -1,0 +1,169 @@
+"""Disks as sparse files with real bytes: `disks/<id>.raw` and `snapshots/<id>.raw` in one folder.
+
+A new file is made under a name that starts with a dot, brought to the medium, and then renamed, so that under its final
+name nothing is ever half made. Copies share extents where the file system can (reflink) and keep holes where not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from backends.errors import DriverError, Exhausted, Missing
+from backends.volume.drivers.base import DiskAccess, DiskSpec, Observed
+
+FICLONE = 0x40049409
+BLOCK = 1 << 20
+
+
+class SparseFiles:
+    """A `DiskDriver` that needs nothing but a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._disks, self._snapshots = folder / "disks", folder / "snapshots"
+        for place in (self._disks, self._snapshots):
+            place.mkdir(parents=True, exist_ok=True)
+
+    def ensure_disk(self, spec: DiskSpec) -> None:
+        """See `DiskDriver`."""
+        path = self._disk(spec.id)
+        with _faults(spec.id):
+            if not path.exists():
+                source = None if spec.source is None else self._snapshot(spec.source)
+                self._publish(path, source, spec.size)
+            elif path.stat().st_size < spec.size:
+                with path.open("r+b") as file:
+                    os.truncate(file.fileno(), spec.size)
+                    os.fsync(file.fileno())
+
+    def drop_disk(self, disk: str) -> None:
+        """See `DiskDriver`."""
+        self._drop(self._disk(disk))
+
+    def ensure_snapshot(self, snapshot: str, disk: str) -> int:
+        """See `DiskDriver`."""
+        return self._ensure_copy(self._snapshot(snapshot), self._disk(disk))
+
+    def ensure_copy(self, snapshot: str, parent: str) -> int:
+        """See `DiskDriver`."""
+        return self._ensure_copy(self._snapshot(snapshot), self._snapshot(parent))
+
+    def drop_snapshot(self, snapshot: str) -> None:
+        """See `DiskDriver`."""
+        self._drop(self._snapshot(snapshot))
+
+    def access(self, disk: str) -> DiskAccess:
+        """See `DiskDriver`."""
+        return DiskAccess(str(self._disk(disk)), "raw")
+
+    def observe(self) -> Observed:
+        """See `DiskDriver`."""
+        return Observed(_ids(self._disks), _ids(self._snapshots))
+
+    def _disk(self, disk: str) -> Path:
+        return self._disks / f"{disk}.raw"
+
+    def _snapshot(self, snapshot: str) -> Path:
+        return self._snapshots / f"{snapshot}.raw"
+
+    def _ensure_copy(self, target: Path, source: Path) -> int:
+        with _faults(target.stem):
+            if not target.exists():
+                self._publish(target, source, 0)
+            return sum(end - start for start, end in extents(target))
+
+    def _publish(self, target: Path, source: Path | None, size: int) -> None:
+        """Make `target` out of `source` (or nothing) with at least `size` bytes, durably and all at once."""
+        draft = target.with_name("." + target.name)
+        try:
+            with draft.open("wb") as file:
+                if source is not None:
+                    copy_sparse(source, file.fileno())
+                if os.fstat(file.fileno()).st_size < size:
+                    os.truncate(file.fileno(), size)
+                os.fsync(file.fileno())
+            os.replace(draft, target)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
+        _sync_folder(target.parent)
+
+    def _drop(self, path: Path) -> None:
+        with _faults(path.stem):
+            path.with_name("." + path.name).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+
+
+def copy_sparse(source: Path, target: int) -> None:
+    """Give the empty file behind descriptor `target` the bytes of `source`: shared extents, else all but the holes."""
+    with source.open("rb") as file:
+        try:
+            fcntl.ioctl(target, FICLONE, file.fileno())
+            return
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.EINVAL, errno.ENOSYS):
+                raise
+        os.truncate(target, os.fstat(file.fileno()).st_size)
+        for start, end in _extents(file.fileno()):
+            os.lseek(target, start, os.SEEK_SET)
+            position = start
+            while position < end:
+                block = os.pread(file.fileno(), min(BLOCK, end - position), position)
+                if not block:
+                    break
+                _write(target, block)
+                position += len(block)
+
+
+def extents(path: Path) -> list[tuple[int, int]]:
+    """Where the file has data: (start, end) in bytes, in order; the rest are holes."""
+    with path.open("rb") as file:
+        return list(_extents(file.fileno()))
+
+
+def _extents(descriptor: int) -> Iterator[tuple[int, int]]:
+    end = 0
+    while True:
+        try:
+            start = os.lseek(descriptor, end, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return
+            raise
+        end = os.lseek(descriptor, start, os.SEEK_HOLE)
+        yield start, end
+
+
+def _write(descriptor: int, block: bytes) -> None:
+    view = memoryview(block)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _ids(folder: Path) -> frozenset[str]:
+    return frozenset(name.lstrip(".").removesuffix(".raw") for name in os.listdir(folder) if name.endswith(".raw"))
+
+
+@contextlib.contextmanager
+def _faults(thing: str) -> Iterator[None]:
+    """Name what the file system says as the driver's contract names it."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise Missing(f"{error.filename} is not there", thing=thing) from error
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise Exhausted(str(error), thing=thing) from error
+        raise DriverError(str(error), thing=thing) from error

@@ -1,0 +1,131 @@
+"""The contract of disk drivers, over sparse files."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from backends.errors import Exhausted, Missing
+from backends.volume.drivers import sparse
+from backends.volume.drivers.base import DiskDriver, DiskSpec
+from backends.volume.drivers.sparse import SparseFiles
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def driver(tmp_path: Path) -> SparseFiles:
+    return SparseFiles(tmp_path)
+
+
+def write(driver: DiskDriver, disk: str, offset: int, data: bytes) -> None:
+    with open(driver.access(disk).path, "r+b") as file:
+        file.seek(offset)
+        file.write(data)
+
+
+def read(driver: DiskDriver, disk: str) -> bytes:
+    return Path(driver.access(disk).path).read_bytes()
+
+
+def test_a_new_disk_is_all_zeros_and_takes_no_space(driver: SparseFiles) -> None:
+    driver.ensure_disk(DiskSpec("vol-1", 64 << 30))
+    about = os.stat(driver.access("vol-1").path)
+    assert about.st_size == 64 << 30
+    assert about.st_blocks == 0
+
+
+def test_ensuring_again_keeps_content_and_only_grows(driver: SparseFiles) -> None:
+    driver.ensure_disk(DiskSpec("vol-1", MIB))
+    write(driver, "vol-1", 10, b"kept")
+    driver.ensure_disk(DiskSpec("vol-1", 2 * MIB))
+    driver.ensure_disk(DiskSpec("vol-1", MIB))
+    content = read(driver, "vol-1")
+    assert len(content) == 2 * MIB
+    assert content[10:14] == b"kept"
+
+
+def test_a_snapshot_is_a_moment_and_a_clone_is_its_own(driver: SparseFiles) -> None:
+    driver.ensure_disk(DiskSpec("vol-1", 4 * MIB))
+    write(driver, "vol-1", MIB, b"before")
+    stored = driver.ensure_snapshot("snap-1", "vol-1")
+    assert 6 <= stored < 4 * MIB
+    write(driver, "vol-1", MIB, b"after!")
+    assert driver.ensure_snapshot("snap-1", "vol-1") == stored
+    driver.ensure_copy("snap-2", "snap-1")
+    driver.drop_snapshot("snap-1")
+    driver.ensure_disk(DiskSpec("vol-2", 8 * MIB, source="snap-2"))
+    driver.drop_disk("vol-1")
+    content = read(driver, "vol-2")
+    assert len(content) == 8 * MIB
+    assert content[MIB : MIB + 6] == b"before"
+    assert not any(content[MIB + 6 :])
+
+
+def test_dropping_is_harmless_when_nothing_is_there(driver: SparseFiles) -> None:
+    driver.ensure_disk(DiskSpec("vol-1", MIB))
+    for _ in range(2):
+        driver.drop_disk("vol-1")
+        driver.drop_snapshot("snap-1")
+    assert driver.observe().disks == frozenset()
+
+
+def test_a_missing_source_leaves_nothing(driver: SparseFiles) -> None:
+    with pytest.raises(Missing):
+        driver.ensure_disk(DiskSpec("vol-1", MIB, source="snap-none"))
+    with pytest.raises(Missing):
+        driver.ensure_snapshot("snap-1", "vol-none")
+    assert driver.observe() == sparse.Observed()
+
+
+def test_a_full_medium_leaves_nothing(driver: SparseFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver.ensure_disk(DiskSpec("vol-1", MIB))
+    write(driver, "vol-1", 0, b"x")
+
+    def full(descriptor: int, block: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def no_reflink(*arguments: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    monkeypatch.setattr(sparse.fcntl, "ioctl", no_reflink)
+    monkeypatch.setattr(sparse, "_write", full)
+    with pytest.raises(Exhausted):
+        driver.ensure_snapshot("snap-1", "vol-1")
+    assert driver.observe().snapshots == frozenset()
+
+
+def test_a_draft_left_by_a_kill_is_observed_and_replaced(driver: SparseFiles, tmp_path: Path) -> None:
+    (tmp_path / "disks" / ".vol-1.raw").write_bytes(b"half made")
+    assert driver.observe().disks == {"vol-1"}
+    driver.ensure_disk(DiskSpec("vol-1", MIB))
+    assert not any(read(driver, "vol-1"))
+    assert os.listdir(tmp_path / "disks") == ["vol-1.raw"]
+
+
+writes = st.lists(st.tuples(st.integers(0, 3 * MIB), st.binary(min_size=1, max_size=9000)), max_size=6)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(writes=writes, reflink=st.booleans())
+def test_copies_are_equal_whatever_is_written_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: list[tuple[int, bytes]], reflink: bool
+) -> None:
+    driver = SparseFiles(tmp_path)
+    driver.ensure_disk(DiskSpec("vol-1", 4 * MIB))
+    for offset, data in writes:
+        write(driver, "vol-1", offset, data)
+    with monkeypatch.context() as patch:
+        if not reflink:
+            patch.setattr(sparse, "FICLONE", 0)
+        driver.ensure_snapshot("snap-1", "vol-1")
+        driver.ensure_disk(DiskSpec("vol-2", 4 * MIB, source="snap-1"))
+    assert read(driver, "vol-2") == read(driver, "vol-1")
+    for name in ("vol-1", "vol-2"):
+        driver.drop_disk(name)
+    driver.drop_snapshot("snap-1")
