@@ -1,0 +1,1 @@
+"""Networks of tenants: segments, ports, routes, firewalls and the way out."""

@@ -1,0 +1,1 @@
+"""What makes a network real, or leaves it on paper."""

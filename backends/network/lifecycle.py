@@ -1,0 +1,100 @@
+"""Bringing what is wished about: translators and endpoints come up and go, and the machine holds each network's plan.
+
+Reached only from the reconciler. Every step reads afresh, may be repeated from any point, and holds no transaction while the
+driver works.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sqlalchemy import select
+
+from backends.db import Database, Unit
+from backends.errors import DriverError
+from backends.network.book import NetworkHost
+from backends.network.models import Endpoint, Nat, Network, Peering
+from backends.network.plan import plan, read_rows
+from backends.network.service import NetworkService
+
+SHOWN = timedelta(hours=1)
+"""How long what is gone is still shown."""
+PASSING = ("pending", "deleting")
+
+
+def converge(database: Database, host: NetworkHost) -> None:
+    """Close the difference between what is wished of networks and what is; nothing happens when there is none."""
+    if host.driver.applies:
+        _apply(database, host)
+    with database.unit(None, write=False) as unit:
+        waiting = _is_waiting(unit)
+    if waiting:
+        with database.unit(None, write=True) as unit:
+            service = NetworkService(unit, host)
+            _settle_nats(service)
+            _settle_endpoints(service)
+            _expire(unit)
+
+
+def _apply(database: Database, host: NetworkHost) -> None:
+    """Make the machine hold every network's plan, and nothing else. One network's failure does not keep another waiting."""
+    observed = host.driver.observe()
+    with database.unit(None, write=False) as unit:
+        wanted = [rows for id in unit.session.execute(select(Network.id)).scalars() if (rows := read_rows(unit.session, id))]
+        plans = [plan(rows) for rows in wanted]
+    failed: DriverError | None = None
+    for network in plans:
+        if observed.get(network.id) != network.digest:
+            try:
+                host.driver.ensure(network)
+            except DriverError as fault:
+                failed = fault
+    for left in observed.keys() - {network.id for network in plans}:
+        host.driver.drop(left)
+    if failed is not None:
+        raise failed
+
+
+def _is_waiting(unit: Unit) -> bool:
+    """Whether anything is to be settled, or has been shown long enough."""
+    return any(
+        unit.session.execute(query.limit(1)).first() is not None
+        for query in (
+            select(Nat.id).where(Nat.state.in_(PASSING)),
+            select(Nat.id).where(Nat.deleted < unit.now - SHOWN),
+            select(Endpoint.id).where(Endpoint.state.in_(PASSING)),
+            select(Peering.id).where(Peering.state == "pending-acceptance", Peering.expires < unit.now),
+        )
+    )
+
+
+def _settle_nats(service: NetworkService) -> None:
+    for nat in service.session.execute(select(Nat).where(Nat.state.in_(PASSING))).scalars().all():
+        if nat.wanted == "deleted":
+            service.finish_nat(nat)
+        elif nat.public and service.gateway_of(nat.network_id) is None:
+            service.finish_nat(nat)
+            nat.state = "failed"
+            nat.notes = {**nat.notes, "failure": "no gateway"}
+        else:
+            nat.state = "available"
+        service.session.flush()
+        service.relight(nat.id)
+
+
+def _settle_endpoints(service: NetworkService) -> None:
+    for door in service.session.execute(select(Endpoint).where(Endpoint.state.in_(PASSING))).scalars().all():
+        if door.wanted == "deleted":
+            service.finish_endpoint(door)
+        else:
+            door.state = "available"
+
+
+def _expire(unit: Unit) -> None:
+    """Forget what has been gone for long, and end offers that nobody took."""
+    for nat in unit.session.execute(select(Nat).where(Nat.deleted < unit.now - SHOWN)).scalars().all():
+        unit.session.delete(nat)
+    for peering in unit.session.execute(
+        select(Peering).where(Peering.state == "pending-acceptance", Peering.expires < unit.now)
+    ).scalars():
+        peering.state, peering.message, peering.expires = "expired", "Expired", None
