@@ -16,7 +16,7 @@ from backends.network.errors import NoPublicAddresses
 from backends.network.models import Lease
 
 TOPIC = "network"
-LEASES = Lease.__table__
+LEASES = Base.metadata.tables[Lease.__tablename__]
 
 
 @dataclass

@@ -36,22 +36,42 @@ class Extras(Filters):
         self.session.delete(row)
 
     def add_prefixes(
-        self, *, id: str, name: str, family: int, size: int, entries: Sequence[dict[str, Any]], keeper: str | None = None
+        self,
+        *,
+        id: str,
+        name: str,
+        family: int,
+        size: int,
+        entries: Sequence[dict[str, Any]],
+        keeper: str | None = None,
     ) -> PrefixList:
         """A prefix list with room for `size` entries ({"cidr", "description"}). Raises `Malformed`, `Exhausted`."""
         row = PrefixList(
-            id=id, name=name, family=family, size=size, version=1, state="create-complete", keeper=keeper,
-            versions={"1": _entries(entries, family, size)}, created=self.now,
+            id=id,
+            name=name,
+            family=family,
+            size=size,
+            version=1,
+            state="create-complete",
+            keeper=keeper,
+            versions={"1": _entries(entries, family, size)},
+            created=self.now,
         )
         self.add(row)
         return row
 
     def change_prefixes(
-        self, row: PrefixList, *, version: int | None, add: Sequence[dict[str, Any]], remove: Sequence[str],
-        name: str | None = None, size: int | None = None,
+        self,
+        row: PrefixList,
+        *,
+        version: int | None,
+        add: Sequence[dict[str, Any]],
+        remove: Sequence[str],
+        name: str | None = None,
+        size: int | None = None,
     ) -> PrefixList:
-        """Add and remove entries, which makes a version; or rename, or resize. Raises `Changed` when `version` is not the
-        current one, `Malformed`, `Missing` (an entry to remove), `Exhausted`."""
+        """Add and remove entries, which makes a version; or rename, or resize. Raises `Changed` when `version` is not
+        the current one, `Malformed`, `Missing` (an entry to remove), `Exhausted`."""
         if version is not None and version != row.version:
             raise Changed(f"{row.id} is at version {row.version}", id=row.id, version=row.version)
         row.size = size if size is not None else row.size
@@ -72,7 +92,9 @@ class Extras(Filters):
 
     def remove_prefixes(self, row: PrefixList) -> None:
         """Remove a prefix list. Raises `InUse` (with `by`) while a rule or a route names it."""
-        holder = self.session.execute(select(FirewallRule.group_id).where(FirewallRule.peer == row.id).limit(1)).scalar()
+        holder = self.session.execute(
+            select(FirewallRule.group_id).where(FirewallRule.peer == row.id).limit(1)
+        ).scalar()
         if holder is None:
             holder = self.session.execute(select(Route.table_id).where(Route.destination == row.id).limit(1)).scalar()
         if holder is not None:
@@ -80,14 +102,34 @@ class Extras(Filters):
         self.session.delete(row)
 
     def add_endpoint(
-        self, *, id: str, network: Network, kind: str, service: str, prefixes: str | None, tables: Sequence[RouteTable],
-        ports: Sequence[str], segments: Sequence[str], groups: Sequence[str], notes: dict[str, Any] | None = None,
+        self,
+        *,
+        id: str,
+        network: Network,
+        kind: str,
+        service: str,
+        prefixes: str | None,
+        tables: Sequence[RouteTable],
+        ports: Sequence[str],
+        segments: Sequence[str],
+        groups: Sequence[str],
+        notes: dict[str, Any] | None = None,
     ) -> Endpoint:
-        """A door to `service`: through the ports with those ids, or through routes of `tables` to the ranges of `prefixes`.
-        "pending" until reconciled."""
+        """A door to `service`: through the ports with those ids, or through routes of `tables` to the ranges of
+        `prefixes`. "pending" until reconciled."""
         door = Endpoint(
-            id=id, network_id=network.id, kind=kind, service=service, wanted="available", state="pending", tables=[],
-            segments=list(segments), groups=list(groups), ports=list(ports), created=self.now, notes=notes or {},
+            id=id,
+            network_id=network.id,
+            kind=kind,
+            service=service,
+            wanted="available",
+            state="pending",
+            tables=[],
+            segments=list(segments),
+            groups=list(groups),
+            ports=list(ports),
+            created=self.now,
+            notes=notes or {},
         )
         self.add(door)
         self.session.flush()
@@ -96,7 +138,9 @@ class Extras(Filters):
         self.unit.nudge(TOPIC)
         return door
 
-    def serve_tables(self, door: Endpoint, prefixes: str, add: Sequence[RouteTable], remove: Sequence[RouteTable]) -> None:
+    def serve_tables(
+        self, door: Endpoint, prefixes: str, add: Sequence[RouteTable], remove: Sequence[RouteTable]
+    ) -> None:
         """Put the door's route into tables, and take it out of others."""
         for table in remove:
             for route in [route for route in table.routes if route.target_id == door.id]:
@@ -105,7 +149,9 @@ class Extras(Filters):
             if table.id not in door.tables:
                 self.add_route(table, prefixes, "endpoint", door.id)
         gone = {table.id for table in remove}
-        door.tables = [id for id in [*door.tables, *(table.id for table in add if table.id not in door.tables)] if id not in gone]
+        door.tables = [
+            id for id in [*door.tables, *(table.id for table in add if table.id not in door.tables)] if id not in gone
+        ]
 
     def end_endpoint(self, door: Endpoint) -> None:
         """Wish a door gone: "deleting" until reconciled; its routes go at once."""

@@ -47,7 +47,11 @@ class Filters(Firewalls):
         if guard.is_default:
             raise DefaultThing(f"{guard.id} is its network's default", id=guard.id)
         if guard.associations:
-            raise InUse(f"{guard.id} guards {guard.associations[0].segment_id}", id=guard.id, by=guard.associations[0].segment_id)
+            raise InUse(
+                f"{guard.id} guards {guard.associations[0].segment_id}",
+                id=guard.id,
+                by=guard.associations[0].segment_id,
+            )
         self.session.delete(guard)
 
     def add_entry(self, guard: PacketFilter, spec: EntrySpec) -> PacketFilterEntry:

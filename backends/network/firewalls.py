@@ -20,31 +20,43 @@ class Firewalls(Gateways):
     """Firewall groups and their rules."""
 
     def add_group(self, *, id: str, network: Network, name: str, description: str, rule_out: str) -> FirewallGroup:
-        """A group that lets everything out and nothing in. Raises `Exists` (with `name`) when the network has that name."""
+        """A group that lets everything out and nothing in. Raises `Exists` (with `name`) when the network has that
+        name."""
         if self.group_named(network.id, name) is not None:
             raise Exists(f"{network.id} has a group {name}", name=name, network=network.id)
-        group = FirewallGroup(id=id, network_id=network.id, name=name, description=description, is_default=False, created=self.now)
+        group = FirewallGroup(
+            id=id, network_id=network.id, name=name, description=description, is_default=False, created=self.now
+        )
         group.rules.append(self.everything(rule_out, True, "cidr4", "0.0.0.0/0"))
         self.add(group)
         return group
 
     def group_named(self, network_id: str, name: str) -> FirewallGroup | None:
         """The group of that name in a network."""
-        return self.session.execute(
-            select(FirewallGroup).where(FirewallGroup.network_id == network_id, FirewallGroup.name == name)
-        ).scalars().first()
+        return (
+            self.session.execute(
+                select(FirewallGroup).where(FirewallGroup.network_id == network_id, FirewallGroup.name == name)
+            )
+            .scalars()
+            .first()
+        )
 
     def remove_group(self, group: FirewallGroup) -> None:
-        """Remove a group. Raises `DefaultThing`, and `InUse` (with `by`) while a port is in it or a rule elsewhere names it."""
+        """Remove a group. Raises `DefaultThing`, and `InUse` (with `by`) while a port is in it or a rule elsewhere
+        names it."""
         if group.is_default:
             raise DefaultThing(f"{group.id} is its network's default", id=group.id, name=group.name)
         holder = self.session.execute(select(PortGroup.port_id).where(PortGroup.group_id == group.id).limit(1)).scalar()
         if holder is None:
             holder = self.session.execute(
-                select(FirewallRule.group_id).where(FirewallRule.peer == group.id, FirewallRule.group_id != group.id).limit(1)
+                select(FirewallRule.group_id)
+                .where(FirewallRule.peer == group.id, FirewallRule.group_id != group.id)
+                .limit(1)
             ).scalar()
         if holder is None:
-            doors = self.session.execute(select(Endpoint).where(Endpoint.network_id == group.network_id, Endpoint.state != "deleted"))
+            doors = self.session.execute(
+                select(Endpoint).where(Endpoint.network_id == group.network_id, Endpoint.state != "deleted")
+            )
             holder = next((door.id for door in doors.scalars() if group.id in door.groups), None)
         if holder is not None:
             raise InUse(f"{group.id} is used by {holder}", id=group.id, by=holder)
@@ -53,7 +65,8 @@ class Firewalls(Gateways):
     def allow(
         self, group: FirewallGroup, egress: bool, specs: Sequence[RuleSpec], mint: Callable[[], str]
     ) -> list[FirewallRule]:
-        """Add rules, all or none. Raises `DuplicateRule` (with `spec`), `TooManyRules`, `Missing` or `WrongNetwork` (a peer)."""
+        """Add rules, all or none. Raises `DuplicateRule` (with `spec`), `TooManyRules`, `Missing` or `WrongNetwork`
+        (a peer)."""
         held = {_key(rule) for rule in group.rules if rule.egress == egress}
         added: list[FirewallRule] = []
         for spec in specs:
@@ -71,13 +84,23 @@ class Firewalls(Gateways):
     def _rule(self, id: str, group: FirewallGroup, egress: bool, spec: RuleSpec) -> FirewallRule:
         self._check_peer(group, spec)
         return FirewallRule(
-            id=id, egress=egress, protocol=spec.protocol, from_port=spec.from_port, to_port=spec.to_port,
-            peer_kind=spec.peer_kind, peer=spec.peer, description=spec.description, created=self.now, notes={},
+            id=id,
+            egress=egress,
+            protocol=spec.protocol,
+            from_port=spec.from_port,
+            to_port=spec.to_port,
+            peer_kind=spec.peer_kind,
+            peer=spec.peer,
+            description=spec.description,
+            created=self.now,
+            notes={},
         )
 
     def _check_peer(self, group: FirewallGroup, spec: RuleSpec) -> None:
         if spec.peer_kind == "group" and spec.peer != group.id:
-            network_id = self.session.execute(select(FirewallGroup.network_id).where(FirewallGroup.id == spec.peer)).scalar()
+            network_id = self.session.execute(
+                select(FirewallGroup.network_id).where(FirewallGroup.id == spec.peer)
+            ).scalar()
             if network_id is None:
                 raise Missing(f"there is no firewall group {spec.peer}", id=spec.peer, what="group")
             if network_id != group.network_id and not self._peered(network_id, group.network_id):
@@ -87,10 +110,16 @@ class Firewalls(Gateways):
                 raise Missing(f"there is no prefix list {spec.peer}", id=spec.peer, what="prefixes")
 
     def _peered(self, one: str, other: str) -> bool:
-        return self.session.execute(select(Peering.id).where(
-            Peering.state == "active",
-            Peering.requester_network_id.in_((one, other)), Peering.accepter_network_id.in_((one, other)),
-        )).first() is not None
+        return (
+            self.session.execute(
+                select(Peering.id).where(
+                    Peering.state == "active",
+                    Peering.requester_network_id.in_((one, other)),
+                    Peering.accepter_network_id.in_((one, other)),
+                )
+            ).first()
+            is not None
+        )
 
     def find_rules(self, group: FirewallGroup, egress: bool, specs: Sequence[RuleSpec]) -> list[FirewallRule]:
         """The rules of a group that are spelled so. Raises `MissingRule` (with `spec`) when one is not there."""

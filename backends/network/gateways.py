@@ -9,7 +9,17 @@ from sqlalchemy import select
 from backends.errors import InUse, WrongState
 from backends.network.book import TOPIC
 from backends.network.errors import AlreadyAttached, AlreadyBound, NotAttached
-from backends.network.models import Address, Gateway, Nat, Network, Port, PortAddress, RouteTable, RouteTableAssociation, Segment
+from backends.network.models import (
+    Address,
+    Gateway,
+    Nat,
+    Network,
+    Port,
+    PortAddress,
+    RouteTable,
+    RouteTableAssociation,
+    Segment,
+)
 from backends.network.ports import Ports
 
 
@@ -18,14 +28,18 @@ class Gateways(Ports):
 
     def add_gateway(self, *, id: str, outbound_only: bool = False, network: Network | None = None) -> Gateway:
         """A gateway, attached to `network` at once if one is given."""
-        gateway = Gateway(id=id, outbound_only=outbound_only, network_id=None if network is None else network.id, created=self.now)
+        gateway = Gateway(
+            id=id, outbound_only=outbound_only, network_id=None if network is None else network.id, created=self.now
+        )
         self.add(gateway)
         return gateway
 
     def attach_gateway(self, gateway: Gateway, network: Network) -> None:
         """Open a network to the outside. Raises `AlreadyAttached` (with `id`): the gateway, or the network has one."""
         if gateway.network_id is not None:
-            raise AlreadyAttached(f"{gateway.id} is attached to {gateway.network_id}", id=gateway.id, by=gateway.network_id)
+            raise AlreadyAttached(
+                f"{gateway.id} is attached to {gateway.network_id}", id=gateway.id, by=gateway.network_id
+            )
         other = self.gateway_of(network.id)
         if other is not None:
             raise AlreadyAttached(f"{network.id} has {other.id}", id=network.id, by=other.id)
@@ -35,22 +49,30 @@ class Gateways(Ports):
 
     def gateway_of(self, network_id: str) -> Gateway | None:
         """The internet gateway of a network."""
-        return self.session.execute(
-            select(Gateway).where(Gateway.network_id == network_id, Gateway.outbound_only.is_(False))
-        ).scalars().first()
+        return (
+            self.session.execute(
+                select(Gateway).where(Gateway.network_id == network_id, Gateway.outbound_only.is_(False))
+            )
+            .scalars()
+            .first()
+        )
 
     def detach_gateway(self, gateway: Gateway, network_id: str) -> None:
         """Close a network. Raises `NotAttached`, and `InUse` while public addresses stand for ports of the network."""
         if gateway.network_id != network_id:
             raise NotAttached(f"{gateway.id} is not attached to {network_id}", id=gateway.id, network=network_id)
         holder = self.session.execute(
-            select(PortAddress.port_id).join(Port, Port.id == PortAddress.port_id)
-            .where(Port.network_id == network_id, PortAddress.public_ip.is_not(None)).limit(1)
+            select(PortAddress.port_id)
+            .join(Port, Port.id == PortAddress.port_id)
+            .where(Port.network_id == network_id, PortAddress.public_ip.is_not(None))
+            .limit(1)
         ).scalar()
         if holder is not None:
             raise InUse(f"{holder} has a public address", id=network_id, by=holder)
         gateway.network_id = None
-        for row in self.session.execute(select(RouteTableAssociation).where(RouteTableAssociation.gateway_id == gateway.id)).scalars():
+        for row in self.session.execute(
+            select(RouteTableAssociation).where(RouteTableAssociation.gateway_id == gateway.id)
+        ).scalars():
             table = self.session.execute(select(RouteTable).where(RouteTable.id == row.table_id)).scalars().one()
             table.associations.remove(row)
         self.session.flush()
@@ -77,12 +99,14 @@ class Gateways(Ports):
         self.release_lease(address.ip)
         self.session.delete(address)
 
-    def bind(self, address: Address, port: Port, *, association_id: str, private_ip: str | None = None, move: bool = True) -> Address:
+    def bind(
+        self, address: Address, port: Port, *, association_id: str, private_ip: str | None = None, move: bool = True
+    ) -> Address:
         """Let an elastic address stand for a private one of a port (its primary one by default).
 
         What was lent to that private address goes back. Raises `AlreadyBound` (with `id`) when the address is bound
-        elsewhere, or the private one has another elastic address, and `move` is false; `NotAttached` when the network has
-        no gateway; `WrongState` when the port has no such private address."""
+        elsewhere, or the private one has another elastic address, and `move` is false; `NotAttached` when the network
+        has no gateway; `WrongState` when the port has no such private address."""
         target = next((row for row in port.addresses if row.ip == private_ip), None) if private_ip else port.private()
         if target is None:
             raise WrongState(f"{port.id} has no address {private_ip}", id=port.id, ip=private_ip)
@@ -119,23 +143,46 @@ class Gateways(Ports):
         self.session.expire(address, ["port"])
 
     def add_nat(
-        self, *, id: str, segment: Segment, port_id: str, elastic: Address | None, association_id: str | None,
-        private_ip: str | None = None, secondary: tuple[str, ...] = (), secondary_count: int = 0, notes: dict[str, Any] | None = None,
+        self,
+        *,
+        id: str,
+        segment: Segment,
+        port_id: str,
+        elastic: Address | None,
+        association_id: str | None,
+        private_ip: str | None = None,
+        secondary: tuple[str, ...] = (),
+        secondary_count: int = 0,
+        notes: dict[str, Any] | None = None,
     ) -> Nat:
         """A translator in `segment`, with a port of its own; public when it gets an elastic address.
 
-        It is "pending" until reconciled; without a gateway in its network a public one ends "failed". Raises `AlreadyBound`
-        when the elastic address is bound elsewhere, and as `add_port` does."""
+        It is "pending" until reconciled; without a gateway in its network a public one ends "failed". Raises
+        `AlreadyBound` when the elastic address is bound elsewhere, and as `add_port` does."""
         if elastic is not None and elastic.association_id is not None:
             raise AlreadyBound(f"{elastic.id} is bound to {elastic.port_id}", id=elastic.id, by=elastic.port_id)
         port = self.add_port(
-            port_id, segment, address=private_ip, secondary=secondary, secondary_count=secondary_count,
-            description=f"Interface for NAT Gateway {id}", role="nat", keeper="nat", checked=False,
+            port_id,
+            segment,
+            address=private_ip,
+            secondary=secondary,
+            secondary_count=secondary_count,
+            description=f"Interface for NAT Gateway {id}",
+            role="nat",
+            keeper="nat",
+            checked=False,
         )
         port.state, port.attachment_id, port.attached_at, port.device_index = "in-use", f"{id}-port", self.now, 1
         nat = Nat(
-            id=id, network_id=segment.network_id, segment_id=segment.id, public=elastic is not None, wanted="available",
-            state="pending", port_id=port.id, created=self.now, notes=notes or {},
+            id=id,
+            network_id=segment.network_id,
+            segment_id=segment.id,
+            public=elastic is not None,
+            wanted="available",
+            state="pending",
+            port_id=port.id,
+            created=self.now,
+            notes=notes or {},
         )
         self.add(nat)
         if elastic is not None and association_id is not None and self.gateway_of(segment.network_id) is not None:
@@ -157,10 +204,19 @@ class Gateways(Ports):
         """Free what a translator that is wished gone still holds; it is "deleted" then, and shown for a while."""
         if nat.port_id is not None:
             port = self.port(nat.port_id)
-            nat.notes = {**nat.notes, "addresses": [
-                {"private": row.ip, "public": row.public_ip, "elastic": row.elastic_id, "port": port.id, "primary": row.primary}
-                for row in port.addresses
-            ]}
+            nat.notes = {
+                **nat.notes,
+                "addresses": [
+                    {
+                        "private": row.ip,
+                        "public": row.public_ip,
+                        "elastic": row.elastic_id,
+                        "port": port.id,
+                        "primary": row.primary,
+                    }
+                    for row in port.addresses
+                ],
+            }
             for address in self.session.execute(select(Address).where(Address.port_id == port.id)).scalars().all():
                 self.unbind(address)
             port.attachment_id = None

@@ -1,7 +1,7 @@
 """Bringing what is wished about: translators and endpoints come up and go, and the machine holds each network's plan.
 
-Reached only from the reconciler. Every step reads afresh, may be repeated from any point, and holds no transaction while the
-driver works.
+Reached only from the reconciler. Every step reads afresh, may be repeated from any point, and holds no transaction
+while the driver works.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ SHOWN = timedelta(hours=1)
 PASSING = ("pending", "deleting")
 
 
-def converge(database: Database, host: NetworkHost) -> None:
-    """Close the difference between what is wished of networks and what is; nothing happens when there is none."""
+def converge(database: Database, host: NetworkHost) -> bool:
+    """Close the difference between what is wished of networks and what is; nothing happens when there is none.
+
+    Whatever can be done is done at once, so nothing is ever left for a later round."""
     if host.driver.applies:
         _apply(database, host)
     with database.unit(None, write=False) as unit:
@@ -34,13 +36,17 @@ def converge(database: Database, host: NetworkHost) -> None:
             _settle_nats(service)
             _settle_endpoints(service)
             _expire(unit)
+    return False
 
 
 def _apply(database: Database, host: NetworkHost) -> None:
-    """Make the machine hold every network's plan, and nothing else. One network's failure does not keep another waiting."""
+    """Make the machine hold every network's plan, and nothing else. One network's failure does not keep another
+    waiting."""
     observed = host.driver.observe()
     with database.unit(None, write=False) as unit:
-        wanted = [rows for id in unit.session.execute(select(Network.id)).scalars() if (rows := read_rows(unit.session, id))]
+        wanted = [
+            rows for id in unit.session.execute(select(Network.id)).scalars() if (rows := read_rows(unit.session, id))
+        ]
         plans = [plan(rows) for rows in wanted]
     failed: DriverError | None = None
     for network in plans:

@@ -1,7 +1,7 @@
 """Rows of the network backend.
 
-Facts that only a front end understands live in a row's `notes`; a note that a filter or the machinery needs is a column.
-Collections that are always shown with their owner load with it, by one query for all owners (`selectin`).
+Facts that only a front end understands live in a row's `notes`; a note that a filter or the machinery needs is a
+column. Collections that are always shown with their owner load with it, by one query for all owners (`selectin`).
 """
 
 from __future__ import annotations
@@ -95,7 +95,8 @@ class SegmentRange(Base, Scoped):
 
 
 class Gateway(Base, Scoped):
-    """The way from a network to the outside; `outbound_only` lets only answers in (IPv6). Attached when it has a network."""
+    """The way from a network to the outside; `outbound_only` lets only answers in (IPv6). Attached when it has a
+    network."""
 
     __tablename__ = "gateway"
     __topic__ = "network"
@@ -108,8 +109,8 @@ class Gateway(Base, Scoped):
 class Port(Base, Scoped):
     """A network card: its addresses, its firewall groups, and the guest that it is plugged into.
 
-    `role` is "interface" for a tenant's own, else what uses it ("nat", "endpoint"); `keeper` names who manages it, if not
-    the tenant. `ends_with_guest`: the port is dropped when its guest is."""
+    `role` is "interface" for a tenant's own, else what uses it ("nat", "endpoint"); `keeper` names who manages it, if
+    not the tenant. `ends_with_guest`: the port is dropped when its guest is."""
 
     __tablename__ = "port"
     __topic__ = "network"
@@ -194,7 +195,8 @@ class Address(Base, Scoped):
 
 
 class Nat(Base, Scoped):
-    """A translator: lets ports without public addresses call out. `public` ones own elastic addresses, on their port."""
+    """A translator: lets ports without public addresses call out. `public` ones own elastic addresses, on their
+    port."""
 
     __tablename__ = "nat"
     __topic__ = "network"
@@ -234,8 +236,8 @@ class RouteTable(Base, Scoped):
 class Route(Base, Scoped):
     """`destination` (a range, or the id of a prefix list) goes to the target; "blackhole" when the target is gone.
 
-    `target_kind`: local, gateway, egress, nat, port, peering, endpoint or, for what has no machinery here, its own word.
-    `guest_id` is set when the target was named by its guest; `origin` is "table" for what came with the table."""
+    `target_kind`: local, gateway, egress, nat, port, peering, endpoint or, for what has no machinery here, its own
+    word. `guest_id` is set when the target was named by its guest; `origin` is "table" for what came with the table."""
 
     __tablename__ = "route"
     __topic__ = "network"
@@ -280,8 +282,9 @@ class FirewallGroup(Base, Scoped):
 
 
 class FirewallRule(Base, Scoped):
-    """One allowance. `protocol` is tcp, udp, icmp, icmpv6, a number, or -1 for all; ports are -1 where they mean nothing
-    (for ICMP they are type and code). `peer_kind` is cidr4, cidr6, group or prefixes, and `peer` the range or id."""
+    """One allowance. `protocol` is tcp, udp, icmp, icmpv6, a number, or -1 for all; ports are -1 where they mean
+    nothing (for ICMP they are type and code). `peer_kind` is cidr4, cidr6, group or prefixes, and `peer` the range or
+    id."""
 
     __tablename__ = "firewall_rule"
     __topic__ = "network"

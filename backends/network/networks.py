@@ -49,7 +49,10 @@ class NetworkIds:
 
 def closing_entries(filter_id: str, family: int = 4) -> list[PacketFilterEntry]:
     """The last entries of every packet filter, which deny what no other entry decided."""
-    return [_entry(filter_id, egress, LAST_NUMBER if family == 4 else LAST_NUMBER6, False, family) for egress in (True, False)]
+    return [
+        _entry(filter_id, egress, LAST_NUMBER if family == 4 else LAST_NUMBER6, False, family)
+        for egress in (True, False)
+    ]
 
 
 def opening_entries(filter_id: str, family: int = 4) -> list[PacketFilterEntry]:
@@ -68,7 +71,13 @@ class Networks(Peerings):
     """Networks, ranges, and the dependants of both."""
 
     def add_network(
-        self, *, id: str, cidr: str, ids: NetworkIds, dhcp_options_id: str | None = None, is_default: bool = False,
+        self,
+        *,
+        id: str,
+        cidr: str,
+        ids: NetworkIds,
+        dhcp_options_id: str | None = None,
+        is_default: bool = False,
         notes: dict[str, Any] | None = None,
     ) -> Network:
         """A network of `cidr` (/16 to /28) with its main route table, open packet filter and default firewall group.
@@ -76,11 +85,22 @@ class Networks(Peerings):
         Raises `Malformed`, `BadSize`."""
         block = str(ranges.sized(cidr))
         network = Network(
-            id=id, cidr=block, state="available", is_default=is_default, hostnames=is_default, resolver=True,
-            dhcp_options_id=dhcp_options_id, created=self.now, notes=notes or {},
+            id=id,
+            cidr=block,
+            state="available",
+            is_default=is_default,
+            hostnames=is_default,
+            resolver=True,
+            dhcp_options_id=dhcp_options_id,
+            created=self.now,
+            notes=notes or {},
         )
-        network.ranges.append(NetworkRange(id=ids.range, cidr=block, family=4, state="associated", created=self.now, notes={}))
-        self.add(network, self._main_table(network, ids), self._open_filter(network, ids), self._default_group(network, ids))
+        network.ranges.append(
+            NetworkRange(id=ids.range, cidr=block, family=4, state="associated", created=self.now, notes={})
+        )
+        self.add(
+            network, self._main_table(network, ids), self._open_filter(network, ids), self._default_group(network, ids)
+        )
         return network
 
     def _main_table(self, network: Network, ids: NetworkIds) -> RouteTable:
@@ -96,8 +116,12 @@ class Networks(Peerings):
 
     def _default_group(self, network: Network, ids: NetworkIds) -> FirewallGroup:
         group = FirewallGroup(
-            id=ids.group, network_id=network.id, name="default", description=ids.group_description,
-            is_default=True, created=self.now,
+            id=ids.group,
+            network_id=network.id,
+            name="default",
+            description=ids.group_description,
+            is_default=True,
+            created=self.now,
         )
         group.rules.append(self.everything(ids.rule_in, False, "group", group.id))
         group.rules.append(self.everything(ids.rule_out, True, "cidr4", ANYWHERE4))
@@ -106,8 +130,15 @@ class Networks(Peerings):
     def everything(self, id: str, egress: bool, peer_kind: str, peer: str) -> FirewallRule:
         """A rule that allows all traffic from or to a peer."""
         return FirewallRule(
-            id=id, egress=egress, protocol="-1", from_port=-1, to_port=-1, peer_kind=peer_kind, peer=peer,
-            created=self.now, notes={},
+            id=id,
+            egress=egress,
+            protocol="-1",
+            from_port=-1,
+            to_port=-1,
+            peer_kind=peer_kind,
+            peer=peer,
+            created=self.now,
+            notes={},
         )
 
     def default_network(self) -> Network | None:
@@ -118,7 +149,9 @@ class Networks(Peerings):
         """The network of a segment."""
         return self.session.execute(select(Network).where(Network.id == segment.network_id)).scalars().one()
 
-    def add_range(self, network: Network, *, id: str, cidr: str | None, family: int = 4, notes: dict[str, Any] | None = None) -> NetworkRange:
+    def add_range(
+        self, network: Network, *, id: str, cidr: str | None, family: int = 4, notes: dict[str, Any] | None = None
+    ) -> NetworkRange:
         """Widen a network by `cidr`; by a fresh public /56 when it is None and `family` is 6.
 
         Raises `Malformed`, `BadSize`, `Overlap` (with `cidr`, `other`)."""
@@ -131,7 +164,13 @@ class Networks(Peerings):
         if other is not None:
             raise Overlap(f"{block} overlaps {other}", cidr=str(block), other=str(other))
         row = NetworkRange(
-            id=id, network_id=network.id, cidr=str(block), family=family, state="associated", created=self.now, notes=notes or {}
+            id=id,
+            network_id=network.id,
+            cidr=str(block),
+            family=family,
+            state="associated",
+            created=self.now,
+            notes=notes or {},
         )
         network.ranges.append(row)
         for table in self.session.execute(select(RouteTable).where(RouteTable.network_id == network.id)).scalars():
@@ -159,18 +198,22 @@ class Networks(Peerings):
                 raise InUse(f"{segment.id} lies in {row.cidr}", id=row.id, by=segment.id)
         network.ranges.remove(row)
         for table in self.session.execute(select(RouteTable).where(RouteTable.network_id == network.id)).scalars():
-            for route in [route for route in table.routes if route.destination == row.cidr and route.target_kind == "local"]:
+            for route in [
+                route for route in table.routes if route.destination == row.cidr and route.target_kind == "local"
+            ]:
                 table.routes.remove(route)
         if row.family == 6:
             self.release_lease(row.cidr)
 
     def remove_network(self, network: Network) -> list[str]:
-        """Remove a network with all that it came with; the ids of what went. Raises `InUse` (with `by`) while anything else is in it."""
+        """Remove a network with all that it came with; the ids of what went. Raises `InUse` (with `by`) while
+        anything else is in it."""
         holder = self._holder(network)
         if holder is not None:
             raise InUse(f"{network.id} holds {holder}", id=network.id, by=holder)
         gone: list[str] = [network.id]
-        for model in (RouteTable, PacketFilter, FirewallGroup, Nat, Endpoint):
+        models: tuple[type[Any], ...] = (RouteTable, PacketFilter, FirewallGroup, Nat, Endpoint)
+        for model in models:
             for row in self.session.execute(select(model).where(model.network_id == network.id)).scalars():
                 gone.append(row.id)
                 self.session.delete(row)
@@ -183,10 +226,11 @@ class Networks(Peerings):
 
     def _holder(self, network: Network) -> str | None:
         """The id of something that keeps a network from being removed."""
-        for model in (Segment, Gateway, Port):
+        holders: tuple[type[Any], ...] = (Segment, Gateway, Port)
+        for model in holders:
             found = self.session.execute(select(model.id).where(model.network_id == network.id).limit(1)).scalar()
             if found is not None:
-                return found
+                return str(found)
         for kept in (
             select(Nat.id).where(Nat.network_id == network.id, Nat.state.not_in(("deleted", "failed"))),
             select(Endpoint.id).where(Endpoint.network_id == network.id, Endpoint.state != "deleted"),
@@ -203,13 +247,17 @@ class Networks(Peerings):
         ):
             found = self.session.execute(kept.limit(1)).scalar()
             if found is not None:
-                return found
+                return str(found)
         return None
 
 
 def local_route(block: NetworkRange) -> Route:
     """The route of a network's own range, in every table of it."""
     return Route(
-        destination=block.cidr, target_kind="local", target_id="local", origin="table", state="active",
+        destination=block.cidr,
+        target_kind="local",
+        target_id="local",
+        origin="table",
+        state="active",
         position=0 if block.family == 4 else 1,
     )

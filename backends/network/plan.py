@@ -1,7 +1,7 @@
 """From rows to the whole of one network as a machine should hold it: a pure function, and the reading of its input.
 
-A driver applies the difference between a plan and what it observes; `reach` answers questions about packets from the same
-plan. Names of firewall groups and prefix lists are resolved here, so that a plan stands alone.
+A driver applies the difference between a plan and what it observes; `reach` answers questions about packets from the
+same plan. Names of firewall groups and prefix lists are resolved here, so that a plan stands alone.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from backends.network.models import (
     RouteTable,
     Segment,
 )
-
 
 Row = TypeVar("Row", Segment, Port, RouteTable, PacketFilter, FirewallGroup, Nat, Gateway)
 
@@ -149,12 +148,23 @@ def read_rows(session: Session, network_id: str) -> NetworkRows | None:
         return session.execute(select(model).where(model.network_id == network_id).order_by(model.id)).scalars().all()
 
     groups = of(FirewallGroup)
-    named = {rule.peer for group in groups for rule in group.rules if rule.peer_kind == "group"} - {group.id for group in groups}
+    named = {rule.peer for group in groups for rule in group.rules if rule.peer_kind == "group"} - {
+        group.id for group in groups
+    }
     where = (PrefixList.tenant == network.tenant, PrefixList.region == network.region)
     return NetworkRows(
-        network, of(Segment), of(Port), of(RouteTable), of(PacketFilter), groups, of(Nat), of(Gateway),
+        network,
+        of(Segment),
+        of(Port),
+        of(RouteTable),
+        of(PacketFilter),
+        groups,
+        of(Nat),
+        of(Gateway),
         session.execute(select(PrefixList).where(*where)).scalars().all(),
-        session.execute(select(Port).where(Port.groups.any(PortGroup.group_id.in_(named)))).scalars().all() if named else (),
+        session.execute(select(Port).where(Port.groups.any(PortGroup.group_id.in_(named)))).scalars().all()
+        if named
+        else (),
     )
 
 
@@ -171,8 +181,10 @@ def plan(rows: NetworkRows) -> NetworkPlan:
         gateway=next((gateway.id for gateway in rows.gateways if not gateway.outbound_only), None),
         segments=tuple(
             SegmentPlan(
-                segment.id, tuple(filter(None, (segment.cidr, *(block.cidr for block in segment.ranges)))),
-                table_of.get(segment.id, main), filter_of[segment.id],
+                segment.id,
+                tuple(filter(None, (segment.cidr, *(block.cidr for block in segment.ranges)))),
+                table_of.get(segment.id, main),
+                filter_of[segment.id],
             )
             for segment in rows.segments
         ),
@@ -181,7 +193,9 @@ def plan(rows: NetworkRows) -> NetworkPlan:
         filters={guard.id: tuple(_entries(guard)) for guard in rows.filters},
         groups={group.id: tuple(_rule(rule, members, lists) for rule in group.rules) for group in rows.groups},
         nats=tuple(
-            NatPlan(nat.id, nat.port_id, nat.public) for nat in rows.nats if nat.port_id is not None and nat.wanted == "available"
+            NatPlan(nat.id, nat.port_id, nat.public)
+            for nat in rows.nats
+            if nat.port_id is not None and nat.wanted == "available"
         ),
     )
 
@@ -197,9 +211,14 @@ def _members(ports: Sequence[Port]) -> dict[str, tuple[str, ...]]:
 
 def _port(port: Port) -> PortPlan:
     return PortPlan(
-        port.id, port.mac, port.segment_id, port.guest_id, tuple(row.ip for row in port.addresses),
+        port.id,
+        port.mac,
+        port.segment_id,
+        port.guest_id,
+        tuple(row.ip for row in port.addresses),
         tuple((row.ip, row.public_ip) for row in port.addresses if row.public_ip is not None),
-        tuple(link.group_id for link in port.groups), port.checked,
+        tuple(link.group_id for link in port.groups),
+        port.checked,
     )
 
 
@@ -207,7 +226,8 @@ def _routes(table: RouteTable, lists: dict[str, tuple[str, ...]]) -> list[RouteP
     return [
         RoutePlan(
             (route.destination,) if "/" in route.destination else lists.get(route.destination, ()),
-            "blackhole" if route.state == "blackhole" else route.target_kind, route.target_id,
+            "blackhole" if route.state == "blackhole" else route.target_kind,
+            route.target_id,
         )
         for route in table.routes
     ]
@@ -216,8 +236,15 @@ def _routes(table: RouteTable, lists: dict[str, tuple[str, ...]]) -> list[RouteP
 def _entries(guard: PacketFilter) -> list[EntryPlan]:
     return [
         EntryPlan(
-            entry.number, entry.egress, entry.allow, entry.protocol, entry.cidr, entry.from_port, entry.to_port,
-            entry.icmp_type, entry.icmp_code,
+            entry.number,
+            entry.egress,
+            entry.allow,
+            entry.protocol,
+            entry.cidr,
+            entry.from_port,
+            entry.to_port,
+            entry.icmp_type,
+            entry.icmp_code,
         )
         for entry in sorted(guard.entries, key=lambda entry: (entry.egress, entry.number))
     ]

@@ -32,12 +32,27 @@ class Ports(Routes):
 
     def ports_of(self, guest_id: str) -> Sequence[Port]:
         """The ports plugged into a guest, by device index."""
-        return self.session.execute(select(Port).where(Port.guest_id == guest_id).order_by(Port.device_index)).scalars().all()
+        return (
+            self.session.execute(select(Port).where(Port.guest_id == guest_id).order_by(Port.device_index))
+            .scalars()
+            .all()
+        )
 
     def add_port(
-        self, id: str, segment: Segment, groups: Sequence[str] = (), *, address: str | None = None,
-        secondary: Sequence[str] = (), secondary_count: int = 0, addresses6: Sequence[str] = (), count6: int = 0,
-        description: str = "", role: str = "interface", keeper: str | None = None, checked: bool = True,
+        self,
+        id: str,
+        segment: Segment,
+        groups: Sequence[str] = (),
+        *,
+        address: str | None = None,
+        secondary: Sequence[str] = (),
+        secondary_count: int = 0,
+        addresses6: Sequence[str] = (),
+        count6: int = 0,
+        description: str = "",
+        role: str = "interface",
+        keeper: str | None = None,
+        checked: bool = True,
         notes: dict[str, Any] | None = None,
     ) -> Port:
         """A port in `segment`, in the firewall groups with those ids (the network's default group when there are none).
@@ -46,9 +61,20 @@ class Ports(Routes):
         IPv6 ones; a port in a segment with IPv6 only has no IPv4 address. Raises `Malformed`, `AddressReserved`,
         `AddressTaken`, `NoAddresses`, `Missing` (a group), `WrongNetwork` (a group of another network)."""
         port = Port(
-            id=id, network_id=segment.network_id, segment_id=segment.id, zone=segment.zone, zone_id=segment.zone_id,
-            mac=mac_of(id), description=description, role=role, keeper=keeper, state="available", checked=checked,
-            ends_with_guest=False, created=self.now, notes=notes or {},
+            id=id,
+            network_id=segment.network_id,
+            segment_id=segment.id,
+            zone=segment.zone,
+            zone_id=segment.zone_id,
+            mac=mac_of(id),
+            description=description,
+            role=role,
+            keeper=keeper,
+            state="available",
+            checked=checked,
+            ends_with_guest=False,
+            created=self.now,
+            notes=notes or {},
         )
         self.add(port)
         if role != "nat":
@@ -69,24 +95,36 @@ class Ports(Routes):
         held = [row for row in port.addresses if row.family == family]
         place = max((row.position for row in port.addresses), default=-1) + 1
         for number, ip in enumerate(ips):
-            port.addresses.append(PortAddress(
-                segment_id=port.segment_id, ip=ip, family=family, position=place + number,
-                primary=family == 4 and not held and number == 0,
-            ))
+            port.addresses.append(
+                PortAddress(
+                    segment_id=port.segment_id,
+                    ip=ip,
+                    family=family,
+                    position=place + number,
+                    primary=family == 4 and not held and number == 0,
+                )
+            )
         self.session.flush()
 
     def default_group(self, network_id: str) -> FirewallGroup:
         """The firewall group that a network came with."""
-        return self.session.execute(
-            select(FirewallGroup).where(FirewallGroup.network_id == network_id, FirewallGroup.is_default)
-        ).scalars().one()
+        return (
+            self.session.execute(
+                select(FirewallGroup).where(FirewallGroup.network_id == network_id, FirewallGroup.is_default)
+            )
+            .scalars()
+            .one()
+        )
 
     def set_groups(self, port: Port, groups: Sequence[str]) -> None:
         """Put a port into exactly these firewall groups. Raises `Missing`, `WrongNetwork` (each with `id`)."""
         wanted = list(dict.fromkeys(groups))
         known = {
-            row.id: row for row in self.session.execute(
-                select(FirewallGroup.id, FirewallGroup.name, FirewallGroup.network_id).where(FirewallGroup.id.in_(wanted))
+            row.id: row
+            for row in self.session.execute(
+                select(FirewallGroup.id, FirewallGroup.name, FirewallGroup.network_id).where(
+                    FirewallGroup.id.in_(wanted)
+                )
             )
         }
         for group_id in wanted:
@@ -102,7 +140,13 @@ class Ports(Routes):
             link.position = position
 
     def attach_port(
-        self, port_id: str, guest_id: str, device_index: int, *, attachment_id: str, delete_on_termination: bool = False,
+        self,
+        port_id: str,
+        guest_id: str,
+        device_index: int,
+        *,
+        attachment_id: str,
+        delete_on_termination: bool = False,
         card_index: int = 0,
     ) -> Port:
         """Plug a port into a guest. Raises `Missing`, `AlreadyAttached` (the port, or the guest's place is taken)."""
@@ -130,7 +174,8 @@ class Ports(Routes):
         return port
 
     def remove_port(self, port_id: str) -> None:
-        """Remove a port and free its addresses; elastic ones stay with their owner. Raises `Missing`, `InUse` (attached)."""
+        """Remove a port and free its addresses; elastic ones stay with their owner. Raises `Missing`, `InUse`
+        (attached)."""
         port = self.port(port_id)
         if port.attachment_id is not None:
             raise InUse(f"{port_id} is attached", id=port_id, by=port.guest_id or port.attachment_id)
@@ -145,7 +190,9 @@ class Ports(Routes):
     def _segment_of(self, port: Port) -> Segment:
         return self.session.execute(select(Segment).where(Segment.id == port.segment_id)).scalars().one()
 
-    def assign(self, port: Port, wishes: Sequence[str] = (), count: int = 0, family: int = 4, move: bool = False) -> list[str]:
+    def assign(
+        self, port: Port, wishes: Sequence[str] = (), count: int = 0, family: int = 4, move: bool = False
+    ) -> list[str]:
         """Give a port more private addresses; those given. With `move`, one of another port may be taken from it.
 
         Raises as `add_port` does."""
@@ -161,20 +208,24 @@ class Ports(Routes):
         return found
 
     def _take_from_holder(self, segment: Segment, ip: str) -> None:
-        row = self.session.execute(
-            select(PortAddress).where(PortAddress.segment_id == segment.id, PortAddress.ip == ip)
-        ).scalars().first()
+        row = (
+            self.session.execute(select(PortAddress).where(PortAddress.segment_id == segment.id, PortAddress.ip == ip))
+            .scalars()
+            .first()
+        )
         if row is not None and not row.primary:
             self.unassign(self.port(row.port_id), [ip])
 
     def unassign(self, port: Port, ips: Sequence[str]) -> None:
-        """Take secondary private addresses from a port. Raises `Malformed` (with `value`) for one that it has not, or its
-        primary one."""
+        """Take secondary private addresses from a port. Raises `Malformed` (with `value`) for one that it has not, or
+        its primary one."""
         for ip in ips:
             row = next((row for row in port.addresses if row.ip == ip and not row.primary), None)
             if row is None:
                 raise Malformed(f"{ip} is no secondary address of {port.id}", value=ip, what="secondary")
-            for address in self.session.execute(select(Address).where(Address.port_id == port.id, Address.private_ip == ip)).scalars():
+            for address in self.session.execute(
+                select(Address).where(Address.port_id == port.id, Address.private_ip == ip)
+            ).scalars():
                 address.port_id = address.private_ip = address.association_id = None
             if row.family == 4:
                 self._segment_of(port).free += 1

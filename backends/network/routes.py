@@ -43,7 +43,9 @@ class Routes(Segments):
                 door.tables = [id for id in door.tables if id != table.id]
         self.session.delete(table)
 
-    def add_route(self, table: RouteTable, destination: str, kind: str, target: str, guest_id: str | None = None) -> Route:
+    def add_route(
+        self, table: RouteTable, destination: str, kind: str, target: str, guest_id: str | None = None
+    ) -> Route:
         """A route to `destination` (a range, or the id of a prefix list).
 
         Raises `Malformed`, `Exists` (with `destination`), `Missing` (a prefix list), `BadTarget`, `WrongNetwork`."""
@@ -52,14 +54,20 @@ class Routes(Segments):
             raise Exists(f"{table.id} has a route to {destination}", destination=destination, id=table.id)
         self._check_target(table, kind, target)
         route = Route(
-            destination=destination, target_kind=kind, target_id=target, guest_id=guest_id, origin="request",
+            destination=destination,
+            target_kind=kind,
+            target_id=target,
+            guest_id=guest_id,
+            origin="request",
             position=max((held.position for held in table.routes), default=0) + 1,
             state="active" if self._alive(kind, target) else "blackhole",
         )
         table.routes.append(route)
         return route
 
-    def replace_route(self, table: RouteTable, destination: str, kind: str, target: str, guest_id: str | None = None) -> Route:
+    def replace_route(
+        self, table: RouteTable, destination: str, kind: str, target: str, guest_id: str | None = None
+    ) -> Route:
         """Lead the route to `destination` elsewhere. Raises `Missing` (no such route), and as `add_route` does."""
         route = self.route(table, destination)
         if kind != "local":
@@ -83,12 +91,15 @@ class Routes(Segments):
             raise DefaultThing(f"{destination} is local in {table.id}", destination=destination, id=table.id)
         table.routes.remove(route)
 
-    def associate_table(self, table: RouteTable, *, id: str, segment: Segment | None = None, gateway_id: str | None = None) -> RouteTableAssociation:
+    def associate_table(
+        self, table: RouteTable, *, id: str, segment: Segment | None = None, gateway_id: str | None = None
+    ) -> RouteTableAssociation:
         """Let a table serve a segment or a gateway; the association that there is, if it is this table's.
 
         Raises `AlreadyAttached` (with `by`) when another table serves it, `WrongNetwork`."""
         where = (
-            RouteTableAssociation.segment_id == segment.id if segment is not None
+            RouteTableAssociation.segment_id == segment.id
+            if segment is not None
             else RouteTableAssociation.gateway_id == gateway_id
         )
         if segment is not None and segment.network_id != table.network_id:
@@ -99,7 +110,11 @@ class Routes(Segments):
                 return held
             raise AlreadyAttached(f"{held.id} serves it", id=held.id, by=held.table_id)
         row = RouteTableAssociation(
-            id=id, network_id=table.network_id, segment_id=None if segment is None else segment.id, gateway_id=gateway_id, main=False
+            id=id,
+            network_id=table.network_id,
+            segment_id=None if segment is None else segment.id,
+            gateway_id=gateway_id,
+            main=False,
         )
         table.associations.append(row)
         return row
@@ -158,11 +173,15 @@ class Routes(Segments):
         elif kind == "port":
             self._same(table, target, self.session.execute(select(Port.network_id).where(Port.id == target)).scalar())
         elif kind == "endpoint":
-            self._same(table, target, self.session.execute(select(Endpoint.network_id).where(Endpoint.id == target)).scalar())
+            self._same(
+                table, target, self.session.execute(select(Endpoint.network_id).where(Endpoint.id == target)).scalar()
+            )
 
     def _same(self, table: RouteTable, target: str, network_id: str | None) -> None:
         if network_id != table.network_id:
-            raise WrongNetwork(f"{target} belongs to another network", id=target, table=table.id, network=table.network_id)
+            raise WrongNetwork(
+                f"{target} belongs to another network", id=target, table=table.id, network=table.network_id
+            )
 
     def _alive(self, kind: str, target: str) -> bool:
         """Whether packets sent to the target get anywhere."""

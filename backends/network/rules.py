@@ -51,7 +51,8 @@ class RuleSpec:
 def spell(
     protocol: str, from_port: int | None, to_port: int | None, peer_kind: str, peer: str, description: str | None = None
 ) -> RuleSpec:
-    """The rule in its one spelling. Raises `Malformed` for an unknown protocol, ports out of order or range, a bad range."""
+    """The rule in its one spelling. Raises `Malformed` for an unknown protocol, ports out of order or range, a bad
+    range."""
     name = protocol_name(protocol)
     low, high = _ports(name, from_port, to_port)
     if peer_kind == "cidr4":

@@ -31,8 +31,18 @@ class Segments(Networks):
     """Segments, and the giving out of their addresses."""
 
     def add_segment(
-        self, *, id: str, network: Network, cidr: str | None, zone: str, zone_id: str, filter_association: str,
-        cidr6: str | None = None, range6_id: str | None = None, is_default: bool = False, notes: dict[str, Any] | None = None,
+        self,
+        *,
+        id: str,
+        network: Network,
+        cidr: str | None,
+        zone: str,
+        zone_id: str,
+        filter_association: str,
+        cidr6: str | None = None,
+        range6_id: str | None = None,
+        is_default: bool = False,
+        notes: dict[str, Any] | None = None,
     ) -> Segment:
         """A segment of `network` in `zone`, guarded by the network's default packet filter.
 
@@ -40,9 +50,18 @@ class Segments(Networks):
         segments cannot have), `Overlap` with another segment."""
         block = None if cidr is None else self._fitting(network, ranges.sized(cidr), cidr)
         segment = Segment(
-            id=id, network_id=network.id, zone=zone, zone_id=zone_id, cidr="" if block is None else str(block),
-            state="available", free=ranges.capacity(ipaddress.IPv4Network(str(block))) if block is not None else 0,
-            cursor=ranges.RESERVED_LOW, is_default=is_default, public_on_launch=is_default, created=self.now, notes=notes or {},
+            id=id,
+            network_id=network.id,
+            zone=zone,
+            zone_id=zone_id,
+            cidr="" if block is None else str(block),
+            state="available",
+            free=ranges.capacity(ipaddress.IPv4Network(str(block))) if block is not None else 0,
+            cursor=ranges.RESERVED_LOW,
+            is_default=is_default,
+            public_on_launch=is_default,
+            created=self.now,
+            notes=notes or {},
         )
         if cidr6 is not None and range6_id is not None:
             self.add_segment_range(segment, id=range6_id, cidr=cidr6, network=network)
@@ -74,7 +93,11 @@ class Segments(Networks):
         if not 44 <= block.prefixlen <= SEGMENT_BITS6 or block.prefixlen % 4:
             raise BadSize(f"{cidr} is not a /44 to /64", cidr=cidr)
         row = SegmentRange(
-            id=id, segment_id=segment.id, cidr=str(self._fitting(network, block, cidr)), state="associated", created=self.now
+            id=id,
+            segment_id=segment.id,
+            cidr=str(self._fitting(network, block, cidr)),
+            state="associated",
+            created=self.now,
         )
         segment.ranges.append(row)
         return row
@@ -83,7 +106,9 @@ class Segments(Networks):
         """Take an IPv6 range from a segment. Raises `InUse` while a port has an address of it."""
         block = ranges.parse6(row.cidr)
         for ip, port in self.session.execute(
-            select(PortAddress.ip, PortAddress.port_id).where(PortAddress.segment_id == segment.id, PortAddress.family == 6)
+            select(PortAddress.ip, PortAddress.port_id).where(
+                PortAddress.segment_id == segment.id, PortAddress.family == 6
+            )
         ):
             if ipaddress.IPv6Address(ip) in block:
                 raise InUse(f"{port} has {ip}", id=row.id, by=port)
@@ -94,9 +119,13 @@ class Segments(Networks):
         holder = self.session.execute(select(Port.id).where(Port.segment_id == segment.id).limit(1)).scalar()
         if holder is None:
             holder = next(
-                (door.id for door in self.session.execute(
-                    select(Endpoint).where(Endpoint.network_id == segment.network_id, Endpoint.state != "deleted")
-                ).scalars() if segment.id in door.segments),
+                (
+                    door.id
+                    for door in self.session.execute(
+                        select(Endpoint).where(Endpoint.network_id == segment.network_id, Endpoint.state != "deleted")
+                    ).scalars()
+                    if segment.id in door.segments
+                ),
                 None,
             )
         if holder is not None:
@@ -130,9 +159,7 @@ class Segments(Networks):
                 raise AddressTaken(f"{ip} is in use", ip=ip)
             taken.append(ip)
         for _ in range(count):
-            found = ranges.next_free(
-                block, segment.cursor, lambda ip: ip in taken or self._is_taken(segment.id, ip)
-            )
+            found = ranges.next_free(block, segment.cursor, lambda ip: ip in taken or self._is_taken(segment.id, ip))
             if found is None:
                 raise NoAddresses(f"{segment.id} is full", id=segment.id)
             taken.append(found[0])
@@ -162,6 +189,9 @@ class Segments(Networks):
         return taken
 
     def _is_taken(self, segment_id: str, ip: str) -> bool:
-        return self.session.execute(
-            select(PortAddress.ip).where(PortAddress.segment_id == segment_id, PortAddress.ip == ip)
-        ).first() is not None
+        return (
+            self.session.execute(
+                select(PortAddress.ip).where(PortAddress.segment_id == segment_id, PortAddress.ip == ip)
+            ).first()
+            is not None
+        )

@@ -1,7 +1,8 @@
 """The network backend's face: everything that may be asked of it, bound to one unit of work.
 
-Each subject has a file; a subject stands on those below it: book, peerings, networks, segments, routes, ports, gateways,
-firewalls, filters, extras. Handlers change rows here and nowhere else; what touches the machine is done by `lifecycle`.
+Each subject has a file; a subject stands on those below it: book, peerings, networks, segments, routes, ports,
+gateways, firewalls, filters, extras. Handlers change rows here and nowhere else; what touches the machine is done by
+`lifecycle`.
 """
 
 from __future__ import annotations
