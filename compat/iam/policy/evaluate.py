@@ -34,8 +34,10 @@ class Decision:
     where: PolicyType | None = None
     action: str = ""
     resource: str = ""
-    detail: str = ""
-    """An encoded account of the decision, for those services that hand one out (EC2)."""
+    foreign: bool = False
+    """Whether the resource belongs to another account: such a denial tells less."""
+    unusable: bool = False
+    """Whether the credentials as such cannot call this operation, whatever policies say."""
 
 
 ALLOWED = Decision(True, Reason.ALLOW)

@@ -1,7 +1,7 @@
 """Wildcards and policy variables, compiled once to matchers.
 
-`*` and `?` are wildcards, `${name}` a policy variable with an optional default (`${name, 'default'}`), `${*}`, `${?}` and
-`${$}` the plain characters. The value of a variable is always literal: a user called `*` gains nothing.
+`*` and `?` are wildcards, `${name}` a policy variable with an optional default (`${name, 'default'}`), `${*}`, `${?}`
+and `${$}` the plain characters. The value of a variable is always literal: a user called `*` gains nothing.
 """
 
 from __future__ import annotations
