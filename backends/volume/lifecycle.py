@@ -7,13 +7,13 @@ condition that the wish is still the one it read. All may be repeated from any p
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import delete, exists, select, update
 
-from backends.db import Database
+from backends.db import Database, Unit
 from backends.errors import DriverError, Exhausted, Missing, NativeError, Unsupported
 from backends.image.models import Image, ImageState
 from backends.volume.drivers.base import GIB, DiskDriver, DiskSpec
@@ -41,21 +41,22 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class VolumeHost:
-    """The machine that keeps the disks."""
+    """The machine that keeps the disks. `forgotten` is told, in the unit of work, the ids of disks that are gone."""
 
     driver: DiskDriver
+    forgotten: Callable[[Unit, Sequence[str]], None] = lambda unit, ids: None
 
 
 def converge(database: Database, host: VolumeHost) -> bool:
     """Carry out every open wish once. True when some remain to be tried again soon."""
-    steps: tuple[Callable[[Database, DiskDriver], bool], ...] = (
+    steps: tuple[Callable[[Database, VolumeHost], bool], ...] = (
         _make_disks,
         _take_snapshots,
         _finish_images,
         _drop_disks,
         _drop_relics,
     )
-    return any([step(database, host.driver) for step in steps])
+    return any([step(database, host) for step in steps])
 
 
 def survey(database: Database, host: VolumeHost) -> None:
@@ -73,7 +74,7 @@ def survey(database: Database, host: VolumeHost) -> None:
         host.driver.drop_snapshot(snapshot)
 
 
-def _make_disks(database: Database, driver: DiskDriver) -> bool:
+def _make_disks(database: Database, host: VolumeHost) -> bool:
     """Make new disks and give changed ones their new shape."""
     with database.unit(None, write=False) as unit:
         rows = unit.session.execute(
@@ -87,7 +88,7 @@ def _make_disks(database: Database, driver: DiskDriver) -> bool:
     for id, size, source, generation, failures, applied, change in rows:
         after = change.after if change is not None else {}
         try:
-            driver.ensure_disk(DiskSpec(id, after.get("size", size) * GIB, source))
+            host.driver.ensure_disk(DiskSpec(id, after.get("size", size) * GIB, source))
         except NativeError as error:
             failed.append((id, failures, _known(error)))
         else:
@@ -116,7 +117,7 @@ def _make_disks(database: Database, driver: DiskDriver) -> bool:
     return len(rows) == BATCH or bool(failed)
 
 
-def _take_snapshots(database: Database, driver: DiskDriver) -> bool:
+def _take_snapshots(database: Database, host: VolumeHost) -> bool:
     """Copy the bytes of every pending snapshot."""
     with database.unit(None, write=False) as unit:
         rows = unit.session.execute(
@@ -129,7 +130,7 @@ def _take_snapshots(database: Database, driver: DiskDriver) -> bool:
     for id, disk, parent, failures in rows:
         values: dict[str, Any]
         try:
-            stored = driver.ensure_copy(id, parent) if parent is not None else driver.ensure_snapshot(id, disk)
+            stored = host.driver.ensure_copy(id, parent) if parent else host.driver.ensure_snapshot(id, disk)
         except NativeError as error:
             hopeless = _hopeless(_known(error), failures)
             values = {"failures": failures + 1} | ({"state": SnapshotState.ERROR} if hopeless else {})
@@ -143,7 +144,7 @@ def _take_snapshots(database: Database, driver: DiskDriver) -> bool:
     return again or len(rows) == BATCH
 
 
-def _finish_images(database: Database, driver: DiskDriver) -> bool:
+def _finish_images(database: Database, host: VolumeHost) -> bool:
     """Call images ready, or failed, whose snapshots have all come to an end."""
     with database.unit(None, write=False) as unit:
         rows = unit.session.execute(select(Image.id, Image.mappings).where(Image.state == ImageState.PENDING)).all()
@@ -161,7 +162,7 @@ def _finish_images(database: Database, driver: DiskDriver) -> bool:
     return False
 
 
-def _drop_disks(database: Database, driver: DiskDriver) -> bool:
+def _drop_disks(database: Database, host: VolumeHost) -> bool:
     """Drop unwanted disks, once the snapshots that are being taken of them are complete."""
     with database.unit(None, write=False) as unit:
         rows = unit.session.execute(
@@ -174,7 +175,7 @@ def _drop_disks(database: Database, driver: DiskDriver) -> bool:
     again = False
     for id, _failures in rows:
         try:
-            driver.drop_disk(id)
+            host.driver.drop_disk(id)
         except NativeError as error:
             _known(error)
             again = True
@@ -184,10 +185,11 @@ def _drop_disks(database: Database, driver: DiskDriver) -> bool:
         with database.unit(None, write=True) as unit:
             unit.session.execute(delete(DiskChange).where(DiskChange.disk.in_(gone)))
             unit.session.execute(delete(Disk).where(Disk.id.in_(gone)))
+            host.forgotten(unit, gone)
     return again or len(rows) == BATCH
 
 
-def _drop_relics(database: Database, driver: DiskDriver) -> bool:
+def _drop_relics(database: Database, host: VolumeHost) -> bool:
     """Drop the bytes of forgotten snapshots from which nothing is being made."""
     with database.unit(None, write=False) as unit:
         ids = unit.session.scalars(
@@ -199,7 +201,7 @@ def _drop_relics(database: Database, driver: DiskDriver) -> bool:
     again = False
     for id in ids:
         try:
-            driver.drop_snapshot(id)
+            host.driver.drop_snapshot(id)
         except NativeError as error:
             _known(error)
             again = True

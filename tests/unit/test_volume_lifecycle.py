@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from backends.db import Base, Database, Scope
+from backends.db import Database, Scope
 from backends.errors import DriverError, Exhausted, InUse, OutOfRange, WrongState
 from backends.image.models import Image, ImageState
 from backends.image.service import ImageService
@@ -19,14 +19,14 @@ from backends.volume.drivers.sparse import SparseFiles
 from backends.volume.lifecycle import VolumeHost, converge, survey
 from backends.volume.models import Disk, DiskChange, DiskState, Relic, Snapshot, SnapshotState
 from backends.volume.service import VolumeService
+from tests.unit.fresh import fresh_database
 
 HERE = Scope("tenant", "here")
 
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(f"sqlite:///{tmp_path}/test.db")
-    Base.metadata.create_all(database.engine)
+    database = fresh_database(tmp_path)
     yield database
     database.close()
 

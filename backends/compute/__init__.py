@@ -1,0 +1,1 @@
+"""Compute: guests, the hosts that they run on, and the keys that open them."""

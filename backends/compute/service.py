@@ -1,0 +1,126 @@
+"""The verbs of guests, bound to one unit of work. They change rows and nudge; see `lifecycle`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import func, select
+
+from backends.compute.models import Cause, Guest, GuestState, GuestWish, Host, LoginKey
+from backends.compute.scheduler import Room, place
+from backends.db import Unit
+from backends.errors import Exists, WrongState
+
+AT_WORK = (GuestState.PENDING, GuestState.RUNNING, GuestState.STOPPING, GuestState.SHUTTING_DOWN)
+
+
+class ComputeService:
+    """Adds guests and steers them."""
+
+    def __init__(self, unit: Unit) -> None:
+        self.unit = unit
+        self._session = unit.session
+
+    def add_guest(self, *, vcpus: int, memory: int, **columns: Any) -> Guest:
+        """A new guest that is to run, placed on a host. `memory` in MiB; the rest are columns of `Guest`.
+
+        Raises `Exhausted` when no host has room.
+        """
+        now = self.unit.now
+        guest = Guest(
+            vcpus=vcpus,
+            memory=memory,
+            host=self._place(vcpus, memory),
+            created=now,
+            launched=now,
+            changed=now,
+            state=GuestState.PENDING,
+            wanted=GuestWish.RUNNING,
+            cause=Cause.NONE,
+            boot=1,
+            generation=1,
+            applied=0,
+            failures=0,
+            **columns,
+        )
+        self._session.add(guest)
+        self.unit.nudge("compute")
+        return guest
+
+    def start(self, guest: Guest) -> None:
+        """Wish the guest to run; nothing to do when it does. Raises `WrongState` (facts: guest, state), `Exhausted`."""
+        if guest.state in (GuestState.PENDING, GuestState.RUNNING):
+            return
+        if guest.state != GuestState.STOPPED:
+            raise WrongState(guest=guest.id, state=guest.state)
+        guest.host = self._place(guest.vcpus, guest.memory)
+        guest.boot += 1
+        guest.launched = self.unit.now
+        self._wish(guest, GuestWish.RUNNING, GuestState.PENDING)
+
+    def stop(self, guest: Guest, *, force: bool = False) -> None:
+        """Wish the guest to stop; nothing to do when it does or has. Raises `WrongState` (facts: guest, state)."""
+        if guest.state in (GuestState.STOPPING, GuestState.STOPPED):
+            return
+        if guest.state != GuestState.RUNNING:
+            raise WrongState(guest=guest.id, state=guest.state)
+        guest.notes = guest.notes | {"force": force}
+        self._wish(guest, GuestWish.STOPPED, GuestState.STOPPING)
+
+    def reboot(self, guest: Guest) -> None:
+        """Wish the guest to start anew. Raises `WrongState` (facts: guest, state) unless it runs or begins to."""
+        if guest.state not in (GuestState.RUNNING, GuestState.PENDING):
+            raise WrongState(guest=guest.id, state=guest.state)
+        guest.boot += 1
+        guest.generation += 1
+        self.unit.nudge("compute")
+
+    def terminate(self, guest: Guest) -> None:
+        """Wish the guest gone, for good; nothing to do when it is going or gone."""
+        if guest.state in (GuestState.SHUTTING_DOWN, GuestState.TERMINATED):
+            return
+        self._wish(guest, GuestWish.TERMINATED, GuestState.SHUTTING_DOWN)
+
+    def refresh(self, guest: Guest) -> None:
+        """The guest's devices or shape changed: let the machinery look again."""
+        guest.generation += 1
+        self.unit.nudge("compute")
+
+    def add_key(self, *, id: str, name: str, kind: str, public: str, fingerprint: str) -> LoginKey:
+        """A public key under a name. Raises `Exists` (facts: name) when the name is taken."""
+        if self._session.scalar(select(LoginKey.id).where(LoginKey.name == name)) is not None:
+            raise Exists(name=name)
+        key = LoginKey(id=id, name=name, kind=kind, public=public, fingerprint=fingerprint, created=self.unit.now)
+        self._session.add(key)
+        return key
+
+    def _wish(self, guest: Guest, wanted: GuestWish, state: GuestState) -> None:
+        guest.wanted, guest.state, guest.changed = wanted, state, self.unit.now
+        guest.cause = Cause.NONE if wanted == GuestWish.RUNNING else Cause.ASKED
+        guest.generation += 1
+        guest.failures = 0
+        self.unit.nudge("compute")
+
+    def _place(self, vcpus: int, memory: int) -> str | None:
+        """A host with room; None while no host is known (the first one to come takes the guest)."""
+        hosts = self._session.execute(select(Host.id, Host.vcpus, Host.memory)).all()
+        if not hosts:
+            return None
+        bounded = any(cpus is not None or mib is not None for _, cpus, mib in hosts)
+        used = self._used() if bounded else {}
+        rooms = []
+        for id, cpus, mib in hosts:
+            cpus_used, mib_used = used.get(id, (0, 0))
+            rooms.append(Room(id, None if cpus is None else cpus - cpus_used, None if mib is None else mib - mib_used))
+        return place(vcpus, memory, rooms)
+
+    def _used(self) -> dict[str, tuple[int, int]]:
+        """What every tenant's guests take of each host: processors, MiB."""
+        self._session.flush()
+        table = Guest.__table__
+        rows = self._session.connection().execute(
+            select(table.c.host, func.sum(table.c.vcpus), func.sum(table.c.memory))
+            .where(table.c.state.in_(AT_WORK))
+            .group_by(table.c.host)
+        )
+        return {host: (int(cpus), int(mib)) for host, cpus, mib in rows}

@@ -1,1 +1,0 @@
-"""Identity: principals, policies and keys."""

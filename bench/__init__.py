@@ -1,1 +1,0 @@
-"""Measurements: ratios in one run, never a lone time."""

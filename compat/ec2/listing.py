@@ -1,0 +1,41 @@
+"""Describe operations over facts that are not rows: regions, zones, instance types."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from compat.context import Context
+from compat.describe import decode_token, encode_token
+from compat.errors import AWSError
+from compat.filters import Filters, split
+from compat.operation import Params
+from compat.tags import Tag
+
+
+def pick(ctx: Context, p: Params, facts: Sequence[Any], filters: Filters) -> list[Any]:
+    """The facts that pass the call's filters. Facts bear no tags: a filter on tags lets none pass."""
+    conditions, tests = split(p.get("Filters") or (), filters, Tag.resource)
+    return [] if conditions else [fact for fact in facts if all(test(ctx, fact) for test in tests)]
+
+
+def cut(
+    ctx: Context, p: Params, facts: Sequence[Any], key: Callable[[Any], str], *, most: int | None = None
+) -> tuple[list[Any], str | None]:
+    """The page of facts (sorted by `key`) that the call asks for, and the token of the next one."""
+    rows = sorted(facts, key=key)
+    if token := p.get("NextToken"):
+        last = decode_token(ctx.operation.key, token)
+        rows = [row for row in rows if key(row) > last]
+    limit = p.get("MaxResults") or most
+    if limit is not None and len(rows) > limit:
+        return rows[:limit], encode_token(ctx.operation.key, key(rows[limit - 1]))
+    return rows, None
+
+
+def named(wanted: Sequence[str], facts: dict[str, Any], code: str, message: str) -> list[Any]:
+    """The facts of those names; for names that are unknown the error `code`, the names put into `message`."""
+    unknown = [name for name in wanted if name not in facts]
+    if unknown:
+        raise AWSError(code, message.format(names=", ".join(unknown)))
+    return [facts[name] for name in dict.fromkeys(wanted)]
