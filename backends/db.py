@@ -10,9 +10,10 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple
 
-from sqlalchemy import JSON, BigInteger, Boolean, Engine, Integer, String, and_, create_engine, event, or_, select, text
+from sqlalchemy import JSON, BigInteger, Boolean, Engine, Integer, String, and_, create_engine, event, or_, select
 from sqlalchemy.orm import (
     DeclarativeBase,
     Mapped,
@@ -115,6 +116,7 @@ class ScopedSession(Session):
         self.topics_written: set[str] = set()
 
 
+@lru_cache(1024)
 def _sight(tenant: str, region: str) -> tuple[Any, ...]:
     """The loader criteria of one scope. The lambdas are analysed once; `tenant` and `region` become bound values."""
     return (
@@ -207,18 +209,18 @@ class Stamps:
         self._lock = threading.Lock()
         self._values: dict[str, int] = {}
         self._version: object = None
+        mark = "?" if database.is_sqlite else "%s"
+        self._bump = (
+            f"INSERT INTO stamp (topic, value) VALUES ({mark}, 1) "
+            "ON CONFLICT (topic) DO UPDATE SET value = stamp.value + 1"
+        )
         self._probe: Any = None
 
     def bump(self, session: Session, topics: set[str]) -> None:
         """Move the stamps of `topics`, inside the caller's transaction."""
+        connection = session.connection()
         for topic in sorted(topics):
-            session.execute(
-                text(
-                    "INSERT INTO stamp (topic, value) VALUES (:t, 1)"
-                    " ON CONFLICT (topic) DO UPDATE SET value = stamp.value + 1"
-                ),
-                {"t": topic},
-            )
+            connection.exec_driver_sql(self._bump, (topic,))
 
     def read(self) -> dict[str, int]:
         """All stamps as they are now. The dict is shared: do not change it."""

@@ -116,12 +116,6 @@ def write_script(case: Case, endpoint: str, folder: Path) -> Path:
     lines += [f"wrk.headers[{json.dumps(key)}] = {json.dumps(value)}" for key, value in headers.items()]
     if case.body:
         lines.append(f'wrk.body = io.open({json.dumps(str(body))}, "rb"):read("*a")')
-    lines += [
-        "local bad = 0",
-        "function response(status) if status >= 300 then bad = bad + 1; if bad == 1 then io.stderr:write('status ' .. status .. '\\n') end end end"
-        if False
-        else "",
-    ]
     script = folder / "request.lua"
-    script.write_text("\n".join(line for line in lines if line) + "\n")
+    script.write_text("\n".join(lines) + "\n")
     return script

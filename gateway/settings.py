@@ -172,10 +172,11 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _refuse_unknown(found: list[str], known: list[str], what: str) -> None:
+    plain = {name.removeprefix(PREFIX): name for name in known}
     lines = []
     for name in sorted(set(found) - set(known)):
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-        lines.append(f"unknown {what} {name}" + (f"; did you mean {near[0]}?" if near else ""))
+        near = difflib.get_close_matches(name.removeprefix(PREFIX), plain, n=1)
+        lines.append(f"unknown {what} {name}" + (f"; did you mean {plain[near[0]]}?" if near else ""))
     if lines:
         raise SettingsError("\n".join(lines))
 

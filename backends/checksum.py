@@ -1,0 +1,121 @@
+"""Checksums over streams: one object per algorithm, their combination over parts, and checksums of checksums.
+
+Algorithms are named in capitals as S3 names them. The CRCs are linear: those of parts give that of the whole
+(`combine`); the others can only be hashed once more over the digests of the parts (`composite`).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from awscrt import checksums as crt
+
+
+class Checksum(Protocol):
+    """A running checksum."""
+
+    def update(self, data: bytes | memoryview, /) -> None:
+        """Take in more bytes. Blocks of more than a few KiB are hashed without holding the interpreter."""
+
+    def digest(self) -> bytes:
+        """The checksum of everything so far, big-endian."""
+
+
+class _Crc:
+    __slots__ = ("_function", "_size", "_value")
+
+    def __init__(self, function: Callable[..., int], size: int) -> None:
+        self._function, self._size, self._value = function, size, 0
+
+    def update(self, data: bytes | memoryview, /) -> None:
+        self._value = self._function(data, self._value)
+
+    def digest(self) -> bytes:
+        return self._value.to_bytes(self._size, "big")
+
+
+class _XxHash:
+    """`digest` ends it: more bytes after that are a mistake of the caller."""
+
+    __slots__ = ("_digest", "_state")
+
+    def __init__(self, state: crt.XXHash) -> None:
+        self._state = state
+        self._digest: bytes | None = None
+
+    def update(self, data: bytes | memoryview, /) -> None:
+        self._state.update(data if isinstance(data, bytes) else bytes(data))
+
+    def digest(self) -> bytes:
+        if self._digest is None:
+            self._digest = self._state.finalize()
+        return self._digest
+
+
+_MAKERS: dict[str, Callable[[], Checksum]] = {
+    "CRC32": lambda: _Crc(crt.crc32, 4),
+    "CRC32C": lambda: _Crc(crt.crc32c, 4),
+    "CRC64NVME": lambda: _Crc(crt.crc64nvme, 8),
+    "SHA1": lambda: hashlib.sha1(usedforsecurity=False),
+    "SHA256": hashlib.sha256,
+    "SHA512": hashlib.sha512,
+    "MD5": lambda: hashlib.md5(usedforsecurity=False),
+    "XXHASH64": lambda: _XxHash(crt.XXHash.new_xxhash64()),
+    "XXHASH3": lambda: _XxHash(crt.XXHash.new_xxhash3_64()),
+    "XXHASH128": lambda: _XxHash(crt.XXHash.new_xxhash3_128()),
+}
+_COMBINERS: dict[str, Callable[[int, int, int], int]] = {
+    "CRC32": crt.combine_crc32,
+    "CRC32C": crt.combine_crc32c,
+    "CRC64NVME": crt.combine_crc64nvme,
+}
+SIZES: dict[str, int] = {name: len(maker().digest()) for name, maker in _MAKERS.items()}
+"""Algorithm -> bytes in its digest."""
+
+
+def checksum(algorithm: str) -> Checksum:
+    """A new running checksum. Raises KeyError for an algorithm not in `SIZES`."""
+    return _MAKERS[algorithm]()
+
+
+def of(algorithm: str, data: bytes) -> bytes:
+    """The checksum of some bytes."""
+    running = _MAKERS[algorithm]()
+    running.update(data)
+    return running.digest()
+
+
+def is_linear(algorithm: str) -> bool:
+    """Whether checksums of parts combine into that of the whole."""
+    return algorithm in _COMBINERS
+
+
+def combine(algorithm: str, parts: Iterable[tuple[bytes, int]]) -> bytes:
+    """The checksum of the whole from (digest, length in bytes) of its parts in order. Only for linear algorithms."""
+    function, total = _COMBINERS[algorithm], 0
+    for digest, length in parts:
+        total = function(total, int.from_bytes(digest, "big"), length)
+    return total.to_bytes(SIZES[algorithm], "big")
+
+
+def composite(algorithm: str, digests: Iterable[bytes]) -> bytes:
+    """The checksum of the digests of the parts, one after another."""
+    return of(algorithm, b"".join(digests))
+
+
+def encode(digest: bytes) -> str:
+    """A digest as S3 writes it: base64."""
+    return base64.b64encode(digest).decode()
+
+
+def decode(algorithm: str, text: str) -> bytes | None:
+    """The digest that `text` writes; None when it is not the base64 of a digest of that algorithm."""
+    try:
+        digest = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return digest if len(digest) == SIZES[algorithm] else None

@@ -1,0 +1,1 @@
+"""Identity: principals, policies and keys."""

@@ -1,0 +1,53 @@
+"""Where resources that have a policy of their own say what it is.
+
+A service whose resources carry policies registers one function, asked for each resource of a call before anything else
+happens:
+
+    @guard("s3")
+    def bucket_side(ctx: Context, action: str, resource: str) -> ResourceSide | None: ...
+
+It gives whose the resource is, its policy text, and whether an access control list lets the caller in; None for
+resources that are simply the caller's own. It must be quick: keep what it reads under a stamp. It must not raise for a
+resource that does not exist (None, so that the handler can say so to those who may know).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from compat.iam.policy.evaluate import ResourceSide
+
+if TYPE_CHECKING:
+    from compat.context import Context
+
+Guard = Callable[["Context", str, str], ResourceSide | None]
+TagsOf = Callable[["Context", str], Mapping[str, str] | None]
+
+GUARDS: dict[str, Guard] = {}
+RESOURCE_TAGS: dict[str, TagsOf] = {}
+"""By ARN service: the tags of the resource with a given ARN, or None where it has none or does not exist."""
+
+
+def guard(service: str) -> Callable[[Guard], Guard]:
+    """Register the function that knows the resource policies of `service` (botocore's name)."""
+
+    def register(function: Guard) -> Guard:
+        if service in GUARDS:
+            raise RuntimeError(f"{service} has a guard already")
+        GUARDS[service] = function
+        return function
+
+    return register
+
+
+def resource_tags(service: str) -> Callable[[TagsOf], TagsOf]:
+    """Register the function that knows the tags of resources of `service` (as it stands in ARNs)."""
+
+    def register(function: TagsOf) -> TagsOf:
+        if service in RESOURCE_TAGS:
+            raise RuntimeError(f"{service} has resource tags already")
+        RESOURCE_TAGS[service] = function
+        return function
+
+    return register

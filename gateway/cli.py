@@ -1,0 +1,227 @@
+"""The command line: `nephele serve` and its companions."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shlex
+import shutil
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from gateway.settings import RootKey, Settings, SettingsError, load
+
+app = typer.Typer(
+    name="nephele",
+    help="A cloud on your own machine, in the likeness of AWS.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+
+class Shape(StrEnum):
+    """How a list is printed."""
+
+    text = "text"
+    markdown = "markdown"
+    json = "json"
+
+
+class Auth(StrEnum):
+    """What policies do."""
+
+    enforce = "enforce"
+    soft = "soft"
+    off = "off"
+
+
+Endpoint = Annotated[
+    str | None, typer.Option("--endpoint", help="URL of the server. Default: where the settings say that it listens.")
+]
+Config = Annotated[Path | None, typer.Option("--config", help="TOML file with settings.", dir_okay=False)]
+Account = Annotated[str | None, typer.Option("--account", help="A 12-digit account id.")]
+
+
+def main() -> None:
+    """Run the command line. Settings that cannot be used end it with status 2."""
+    try:
+        app()
+    except SettingsError as error:
+        _fail(str(error), 2)
+
+
+def _fail(message: str, status: int = 1) -> NoReturn:
+    for line in message.splitlines():
+        typer.echo(f"nephele: {line}", err=True)
+    sys.exit(status)
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.  [default: 127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.  [default: 4566]")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder of all state.", file_okay=False)] = None,
+    ephemeral: Annotated[
+        bool | None, typer.Option("--ephemeral/--persistent", help="Forget everything at the end, or keep it.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that answer.  [default: 1]")] = None,
+    auth: Annotated[Auth | None, typer.Option(help="What policies do.  [default: enforce]")] = None,
+    compute: Annotated[str | None, typer.Option(help="What runs guests.  [default: simulated]")] = None,
+    volume: Annotated[str | None, typer.Option(help="What holds disks.  [default: sparse]")] = None,
+    network: Annotated[str | None, typer.Option(help="What carries packets.  [default: simulated]")] = None,
+    database_url: Annotated[str | None, typer.Option(help="sqlite:///… or postgresql+psycopg://…")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning, error or off.")] = None,
+    log_format: Annotated[str | None, typer.Option(help="text or json.")] = None,
+    config: Config = None,
+) -> None:
+    """Serve until Ctrl-C. Every setting is also NEPHELE_<NAME> in the environment and a key of --config."""
+    given = {name: value for name, value in locals().items() if value is not None and name != "config"}
+    settings = load(given, config)
+    from gateway.serve import StartError, run
+
+    try:
+        status = run(settings)
+    except StartError as error:
+        _fail(str(error))
+    sys.exit(status)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from gateway.serve import nephele_version
+
+    typer.echo(nephele_version())
+
+
+@app.command()
+def env(endpoint: Endpoint = None, account: Account = None, config: Config = None) -> None:
+    """Print exports for a shell: eval "$(nephele env)"."""
+    for name, value in _client_environment(load(config=config), endpoint, account).items():
+        typer.echo(f"export {name}={shlex.quote(value)}")
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    add_help_option=False,
+)
+def aws(context: typer.Context) -> None:
+    """Run the AWS CLI at the endpoint: nephele aws s3 ls. Where it listens is read from the settings."""
+    environment = os.environ | _client_environment(load(), os.environ.get("AWS_ENDPOINT_URL"), None)
+    environment.pop("AWS_PROFILE", None)
+    beside = Path(sys.executable).with_name("aws")
+    program = str(beside) if beside.exists() else shutil.which("aws")
+    if program is None:
+        _fail("the AWS CLI is not installed: pip install awscli", 127)
+    os.execve(program, ["aws", *context.args], environment)
+
+
+@app.command()
+def status(endpoint: Endpoint = None, config: Config = None) -> None:
+    """Tell whether a server answers, and how it was started."""
+    settings = load(config=config)
+    info = _ask(settings, endpoint, "GET", "/_nephele/info")
+    table = Table(show_header=False, box=None, padding=(0, 2))
+    for name, value in info.items():
+        table.add_row(name, ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value))
+    Console().print(table)
+
+
+@app.command()
+def reset(endpoint: Endpoint = None, account: Account = None, config: Config = None) -> None:
+    """Throw the state of a running server away: all of it, or one account's."""
+    settings = load(config=config)
+    done = _ask(settings, endpoint, "POST", "/_nephele/reset", {"account": account} if account else {})
+    typer.echo(f"Reset {done['reset']}.")
+
+
+@app.command()
+def operations(
+    markdown: Annotated[bool, typer.Option("--markdown", help="As docs/coverage.md.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    service: Annotated[str | None, typer.Option(help="One service only.")] = None,
+) -> None:
+    """List the operations that are implemented."""
+    from gateway import coverage
+
+    render: Callable[..., str] = coverage.as_markdown if markdown else coverage.as_json if as_json else coverage.as_text
+    typer.echo(render(service), nl=False)
+
+
+@app.command()
+def settings(markdown: Annotated[bool, typer.Option("--markdown", help="As docs/settings.md.")] = False) -> None:
+    """List the settings: their variables, defaults and meanings."""
+    from gateway import coverage
+
+    if markdown:
+        typer.echo(coverage.settings_page(), nl=False)
+        return
+    table = Table("variable", "default", "meaning", box=None)
+    for row in coverage.settings_rows():
+        table.add_row(*row)
+    Console().print(table)
+
+
+# --- talking to a server ---------------------------------------------------------------------------------------------
+
+
+def _endpoint(settings: Settings, endpoint: str | None) -> str:
+    from gateway.serve import endpoint as listening
+
+    return (endpoint or listening(settings)).rstrip("/")
+
+
+def _root(settings: Settings) -> RootKey:
+    """The key that a client on this machine uses: a given root, else the one made at first start, else `test`."""
+    from gateway.serve import ROOT_KEY_FILE
+
+    if settings.root_keys:
+        return settings.root_keys[0]
+    file = settings.data_dir / ROOT_KEY_FILE
+    if not settings.has_open_root and file.exists():
+        return RootKey.model_validate_json(file.read_bytes())
+    return RootKey(access_key="test", secret_key="test")
+
+
+def _client_environment(settings: Settings, endpoint: str | None, account: str | None) -> dict[str, str]:
+    key = RootKey(access_key=account, secret_key="test") if account else _root(settings)
+    return {
+        "AWS_ENDPOINT_URL": _endpoint(settings, endpoint),
+        "AWS_ACCESS_KEY_ID": key.access_key,
+        "AWS_SECRET_ACCESS_KEY": key.secret_key,
+        "AWS_DEFAULT_REGION": settings.default_region,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+def _ask(
+    settings: Settings, endpoint: str | None, method: str, path: str, body: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    base = _endpoint(settings, endpoint)
+    key = _root(settings)
+    basic = base64.b64encode(f"{key.access_key}:{key.secret_key}".encode()).decode()
+    request = urllib.request.Request(
+        base + path,
+        data=json.dumps(body).encode() if body is not None else None,
+        method=method,
+        headers={"Content-Type": "application/json", "Authorization": f"Basic {basic}"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            found: dict[str, Any] = json.load(answer)
+            return found
+    except urllib.error.HTTPError as error:
+        with error:
+            _fail(f"{base} answered {error.code}: {error.read(4096).decode('utf-8', 'replace')}")
+    except (urllib.error.URLError, TimeoutError, ValueError) as error:
+        _fail(f"no Nephele answers at {base}: {getattr(error, 'reason', error)}")

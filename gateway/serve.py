@@ -1,0 +1,280 @@
+"""From settings to a serving process: data folder, lock, root key, socket, workers, banner, and an orderly end.
+
+`gateway.app` is asked for two things: `prepare(settings)` brings the database up to date before anything answers, and
+`create_app(settings, reconcile=…)` makes the ASGI application of one worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import json
+import multiprocessing
+import multiprocessing.connection
+import os
+import secrets
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from multiprocessing.context import ForkProcess
+from pathlib import Path
+
+import uvicorn
+from sqlalchemy.engine import make_url
+
+from gateway import logs
+from gateway.settings import RootKey, Settings
+
+ROOT_KEY_FILE = "root-key.json"
+GRACE = 10
+"""Seconds that running requests get at the end."""
+HASTE = 2.0
+"""A worker that dies within so many seconds of its start is not started again."""
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+class StartError(Exception):
+    """Why this machine cannot serve now, in words for its user."""
+
+
+def nephele_version() -> str:
+    """The installed version."""
+    try:
+        return version("nephele")
+    except PackageNotFoundError:
+        return "0+uninstalled"
+
+
+def run(settings: Settings) -> int:
+    """Serve until told to end; the exit status. Raises `StartError`."""
+    logs.configure(settings)
+    with contextlib.ExitStack() as stack:
+        if settings.ephemeral:
+            folder = Path(tempfile.mkdtemp(prefix="nephele-"))
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            settings = settings.model_copy(update={"data_dir": folder})
+        stack.enter_context(_hold(settings.data_dir))
+        settings, fresh_key = _with_root(settings)
+        listener = stack.enter_context(_bind(settings))
+        settings = settings.model_copy(update={"port": listener.getsockname()[1]})
+        from gateway.app import prepare  # slow to import: what can be refused is refused before
+
+        prepare(settings)
+        shown = banner(settings, fresh_key)
+        if settings.workers == 1:
+            return _work(settings, listener, 0, lambda: _say(shown))
+        return _supervise(settings, listener, lambda: _say(shown))
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+# --- before serving --------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _hold(folder: Path) -> Iterator[None]:
+    """Make the data folder, for its owner only, and keep other servers out of it."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (folder / "lock").open("a+")
+    except OSError as error:
+        raise StartError(f"cannot use the data folder {folder}: {error.strerror}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise StartError(f"another Nephele (process {lock.read() or '?'}) uses the data folder {folder}") from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def _with_root(settings: Settings) -> tuple[Settings, RootKey | None]:
+    """Settings that have a root key; the key too when it was made just now.
+
+    Where `test` is no root and no key is given, a random one is made at the first start and kept in the data folder.
+    """
+    if settings.has_open_root or settings.root_keys:
+        return settings, None
+    file = settings.data_dir / ROOT_KEY_FILE
+    fresh = None
+    if file.exists():
+        key = RootKey.model_validate_json(file.read_bytes())
+    else:
+        key = fresh = RootKey(access_key="AKIA" + _letters(16), secret_key=secrets.token_urlsafe(30))
+        with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+            json.dump(key.model_dump(exclude_none=True), out)
+            out.flush()
+            os.fsync(out.fileno())
+    return settings.model_copy(update={"root_keys": (key,)}), fresh
+
+
+def _letters(count: int) -> str:
+    return "".join(secrets.choice("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") for _ in range(count))
+
+
+def _bind(settings: Settings) -> socket.socket:
+    """The listening socket, shared by all workers."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise StartError(f"cannot listen on {settings.host}: {error.strerror}") from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise StartError(f"cannot listen on {settings.host} port {settings.port}: {error.strerror}") from error
+    listener.set_inheritable(True)
+    return listener
+
+
+def endpoint(settings: Settings) -> str:
+    """The URL that clients on this machine use."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)
+    return f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{settings.port}"
+
+
+def banner(settings: Settings, fresh_key: RootKey | None) -> str:
+    """What the user sees at start: where, what is kept where, what is enforced, which drivers; last line `Ready.`"""
+    policies = {
+        "enforce": "enforced on every operation",
+        "soft": "SOFT: what they deny is only logged",
+        "off": "OFF: every known key may do everything",
+    }
+    roots = ["`test` and keys of 12 digits (secret `test`)"] if settings.has_open_root else []
+    roots += [key.access_key for key in settings.root_keys]
+    rows = [
+        ("endpoint", endpoint(settings) + ("" if settings.is_loopback else f"  (listening on {settings.host})")),
+        ("data", f"{settings.data_dir}" + ("  (ephemeral: gone at the end)" if settings.ephemeral else "")),
+        ("database", make_url(settings.database).render_as_string(hide_password=True)),
+        ("signatures", "verified; roots: " + ", ".join(roots)),
+        ("policies", policies[settings.auth]),
+        ("drivers", f"compute {settings.compute}, volume {settings.volume}, network {settings.network}"),
+    ]
+    if settings.workers > 1:
+        rows.append(("workers", str(settings.workers)))
+    lines = [f"Nephele {nephele_version()}", *(f"  {name:<11}{text}" for name, text in rows)]
+    if fresh_key is not None:
+        lines += [
+            "",
+            "  A root key was made; it is shown this once:",
+            f"    AWS_ACCESS_KEY_ID={fresh_key.access_key}",
+            f"    AWS_SECRET_ACCESS_KEY={fresh_key.secret_key}",
+            "",
+        ]
+    return "\n".join([*lines, "Ready.", ""])
+
+
+# --- serving ---------------------------------------------------------------------------------------------------------
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which says when it is ready, and for which being told to end is no error."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], object]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _work(settings: Settings, listener: socket.socket, worker: int, ready: Callable[[], object]) -> int:
+    """Answer requests in this process until told to end. Worker 0 reconciles for all."""
+    from gateway.app import create_app
+
+    config = uvicorn.Config(
+        create_app(settings, reconcile=worker == 0),
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        backlog=2048,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=GRACE,
+    )
+    server = _Server(config, ready)
+    try:
+        server.run(sockets=[listener])
+    except SystemExit as end:
+        return int(end.code or 0) if isinstance(end.code, int) else 1
+    return 0
+
+
+def _supervise(settings: Settings, listener: socket.socket, ready: Callable[[], object]) -> int:
+    """Keep `settings.workers` processes answering on one socket; end them all when told to end."""
+    forking = multiprocessing.get_context("fork")
+    serving = forking.Semaphore(0)
+    born: dict[ForkProcess, tuple[int, float]] = {}
+    ending: list[int] = []
+
+    def start(worker: int) -> None:
+        process = forking.Process(target=_fledge, args=(settings, listener, worker, os.getpid(), serving.release))
+        process.start()
+        born[process] = worker, time.monotonic()
+
+    def end(number: int, frame: object) -> None:
+        ending.append(number)
+        for process in born:
+            process.terminate()
+
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGTERM, end)
+    for worker in range(settings.workers):
+        start(worker)
+    status, waiting = 0, settings.workers
+    while born:
+        multiprocessing.connection.wait([process.sentinel for process in born], timeout=0.02 if waiting else None)
+        while waiting and serving.acquire(block=False):
+            waiting -= 1
+            if not waiting and not ending:
+                ready()
+        for process in [process for process in born if not process.is_alive()]:
+            worker, since = born.pop(process)
+            if ending:
+                continue
+            if waiting or time.monotonic() - since < HASTE:
+                status = 1
+                end(signal.SIGTERM, None)
+            else:
+                start(worker)
+    return status
+
+
+def _fledge(settings: Settings, listener: socket.socket, worker: int, parent: int, ready: Callable[[], object]) -> None:
+    """The life of a worker process. It ends with its parent, even when that was killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        return
+    sys.exit(_work(settings, listener, worker, ready))

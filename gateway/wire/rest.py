@@ -1,0 +1,236 @@
+"""What both REST protocols share: parameters in the path, the query and headers, and results in headers."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+from botocore.model import ListShape, OperationModel, Shape, StructureShape
+
+from gateway.wire import scalars
+from gateway.wire.faults import WireFault
+from gateway.wire.message import Headers, WireRequest
+
+Fault = Callable[[str, str], WireFault]
+"""Makes the fault for a parameter: its wire name, and the text that is no value of its type."""
+
+_CONVERT: dict[str, Callable[[str], Any]] = {
+    "integer": scalars.read_integer,
+    "long": scalars.read_integer,
+    "float": scalars.read_float,
+    "double": scalars.read_float,
+    "boolean": scalars.read_boolean,
+    "timestamp": scalars.read_timestamp,
+    "blob": scalars.read_blob,
+}
+
+
+def _utf8(text: str, wire: str, fault: Fault) -> str:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise fault(wire, "") from None
+    return text
+
+
+def header_text(value: bytes) -> str:
+    """A header's value: UTF-8 where it is, else Latin-1, without white space around it."""
+    try:
+        return value.decode("utf-8").strip()
+    except UnicodeDecodeError:
+        return value.decode("latin-1").strip()
+
+
+def split_header_list(text: str) -> list[str]:
+    """The elements of a header that is a list; elements may be quoted, with backslashes inside the quotes."""
+    if '"' not in text:
+        return [element.strip() for element in text.split(",") if element.strip()]
+    elements, current, quoted, at = [], "", False, 0
+    while at < len(text):
+        character = text[at]
+        if quoted and character == "\\" and at + 1 < len(text):
+            current += text[at + 1]
+            at += 1
+        elif character == '"':
+            quoted = not quoted
+        elif character == "," and not quoted:
+            elements.append(current.strip())
+            current = ""
+        else:
+            current += character
+        at += 1
+    return [element for element in [*elements, current.strip()] if element]
+
+
+def split_dates(text: str) -> list[str]:
+    """The elements of a header that is a list of HTTP dates, each of which has a comma of its own."""
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) > 1 and len(parts[0]) == 3:
+        return [f"{day}, {rest}" for day, rest in zip(parts[::2], parts[1::2], strict=False)]
+    return parts
+
+
+class Locations:
+    """The members of an operation's input that stand outside the body, compiled; `read` fills a dictionary."""
+
+    def __init__(self, shape: StructureShape, fault: Fault) -> None:
+        self._fault = fault
+        self._path: list[tuple[str, str, Callable[[str], Any] | None]] = []
+        self._query: dict[str, tuple[str, Callable[[str], Any] | None, bool]] = {}
+        self._headers: list[tuple[str, bytes, Callable[[str], Any] | None]] = []
+        self._prefixes: list[tuple[str, bytes]] = []
+        for name, member in shape.members.items():
+            place = member.serialization.get("location")
+            wire = str(member.serialization.get("name", name))
+            if place == "uri":
+                self._path.append((name, wire, _CONVERT.get(member.type_name)))
+            elif place == "querystring":
+                element = member.member if isinstance(member, ListShape) else member
+                self._query[wire] = (name, _CONVERT.get(element.type_name), element is not member)
+            elif place == "header":
+                self._headers.append((name, wire.lower().encode(), _header_converter(member)))
+            elif place == "headers":
+                self._prefixes.append((name, wire.lower().encode()))
+
+    def read(self, request: WireRequest, into: dict[str, Any]) -> None:
+        """Adds every member that the request carries."""
+        for name, wire, convert in self._path:
+            text = request.path.get(wire)
+            if text is not None:
+                into[name] = self._converted(text, wire, convert)
+        if request.head.raw_query:
+            self._read_query(request, into)
+        view = request.head.view
+        for name, header, convert in self._headers:
+            value = view.get(header)
+            if value is not None:
+                into[name] = self._converted(header_text(value), header.decode(), convert)
+        for name, prefix in self._prefixes:
+            size = len(prefix)
+            found = {
+                key[size:].decode("latin-1"): header_text(value)
+                for key, value in view.items()
+                if key.startswith(prefix)
+            }
+            if found:
+                into[name] = found
+
+    def _read_query(self, request: WireRequest, into: dict[str, Any]) -> None:
+        find = self._query.get
+        for wire, text in request.head.query.items():
+            entry = find(wire)
+            if entry is None:
+                continue
+            name, convert, many = entry
+            if many:
+                into[name] = [
+                    self._converted(value.decode("utf-8", "surrogateescape"), wire, convert)
+                    for key, value in request.head.query_bytes
+                    if key.decode("utf-8", "surrogateescape") == wire
+                ]
+            else:
+                into[name] = self._converted(text, wire, convert)
+
+    def _converted(self, text: str, wire: str, convert: Callable[[str], Any] | None) -> Any:
+        if convert is None:
+            return _utf8(text, wire, self._fault)
+        try:
+            return convert(text)
+        except ValueError:
+            raise self._fault(wire, text.encode("utf-8", "replace").decode()) from None
+
+
+def _header_converter(shape: Shape) -> Callable[[str], Any] | None:
+    if shape.serialization.get("jsonvalue"):
+        return _json_value
+    if not isinstance(shape, ListShape):
+        return _CONVERT.get(shape.type_name)
+    convert = _CONVERT.get(shape.member.type_name)
+    if convert is None:
+        return split_header_list
+    split = split_dates if shape.member.type_name == "timestamp" else split_header_list
+    return lambda text: [convert(element) for element in split(text)]
+
+
+def _json_value(text: str) -> Any:
+    try:
+        return orjson.loads(base64.b64decode(text, validate=True))
+    except (binascii.Error, orjson.JSONDecodeError) as fault:
+        raise ValueError(text) from fault
+
+
+def payload_of(shape: StructureShape | None) -> tuple[str, Shape] | None:
+    """The member that is the whole body, or None."""
+    if shape is None:
+        return None
+    name = shape.serialization.get("payload")
+    return (str(name), shape.members[name]) if name else None
+
+
+def streamed(shape: StructureShape | None) -> str | None:
+    """The name of the payload member that is a stream of bytes, or None."""
+    payload = payload_of(shape)
+    return payload[0] if payload is not None and payload[1].type_name == "blob" else None
+
+
+class ResultHeaders:
+    """The members of an operation's output that become headers or the status."""
+
+    def __init__(self, operation: OperationModel) -> None:
+        self.status = int(operation.http.get("responseCode", 200))
+        self._status_member = ""
+        self._headers: list[tuple[str, bytes, Callable[[Any], str]]] = []
+        self._prefixes: list[tuple[str, str]] = []
+        shape = operation.output_shape
+        for name, member in shape.members.items() if shape is not None else ():
+            place = member.serialization.get("location")
+            wire = str(member.serialization.get("name", name))
+            if place == "statusCode":
+                self._status_member = name
+            elif place == "header":
+                self._headers.append((name, wire.lower().encode(), _header_writer(member)))
+            elif place == "headers":
+                self._prefixes.append((name, wire.lower()))
+
+    def write(self, result: Mapping[str, Any], headers: Headers) -> int:
+        """Adds the headers; gives the status."""
+        for name, wire, convert in self._headers:
+            value = result.get(name)
+            if value is not None:
+                headers.append((wire, header_bytes(convert(value))))
+        for name, prefix in self._prefixes:
+            for key, value in (result.get(name) or {}).items():
+                headers.append((header_bytes(prefix + key.lower()), header_bytes(value)))
+        return int(result.get(self._status_member, self.status))
+
+
+def header_bytes(text: str) -> bytes:
+    """A header's name or value as bytes, with what would end the line replaced by spaces."""
+    data = text.encode("utf-8", "replace")
+    if b"\n" in data or b"\r" in data or b"\0" in data:
+        data = data.replace(b"\r", b" ").replace(b"\n", b" ").replace(b"\0", b" ")
+    return data
+
+
+def _header_writer(shape: Shape) -> Callable[[Any], str]:
+    kind = shape.type_name
+    if shape.serialization.get("jsonvalue"):
+        return lambda value: base64.b64encode(orjson.dumps(value)).decode()
+    if isinstance(shape, ListShape):
+        inner = _header_writer(shape.member)
+        return lambda value: ",".join(inner(element) for element in value)
+    if kind == "boolean":
+        return lambda value: "true" if value else "false"
+    if kind == "timestamp":
+        style = str(shape.serialization.get("timestampFormat", "rfc822")).lower()
+        if style == "iso8601":
+            return scalars.iso_milliseconds
+        return scalars.http_date if style == "rfc822" else lambda value: str(scalars.epoch(value))
+    if kind in ("float", "double"):
+        return scalars.write_float
+    if kind == "blob":
+        return scalars.write_blob
+    return str
