@@ -9,7 +9,7 @@ PYTEST ?= $(BIN)/python -m pytest
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test unit check fmt bench constraints docs clean postgresql
+.PHONY: help run test unit check fmt bench constraints docs revision clean postgresql
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,10 @@ bench: $(VENV)/.test ## Measure start, memory and speed (ARGS="--help")
 docs: $(VENV)/.run ## Write the generated pages of docs/ anew
 	$(BIN)/nephele operations --markdown > docs/coverage.md
 	$(BIN)/nephele settings --markdown > docs/settings.md
+
+revision: $(VENV)/.run ## Draft the migration for changed models (MESSAGE="what changed")
+	@test -n "$(MESSAGE)" || { echo 'Say what changed: make revision MESSAGE="…"' >&2; exit 1; }
+	$(BIN)/python -m gateway.revision "$(MESSAGE)"
 
 constraints: ## Pin the newest versions that pyproject.toml admits
 	@set -e; report=$$(mktemp); trap 'rm -f $$report' EXIT; \

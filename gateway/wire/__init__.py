@@ -1,11 +1,11 @@
 """Requests into parameters and results into answers, driven by AWS's models. `codec` is the way in.
 
-    form = parse_form(body) if wants_form(head) else None             # gateway/route.py
-    route = resolve(head, form)                                       # gateway/route.py
-    wire = codec(route.service, route.operation, route.protocol)
-    params = wire.read(WireRequest(head, route.path, route.form, body))   # no body where wire.stream_in is set
-    answer = wire.write(result)                                       # an Encoded: keep it, render it many times
-    response = answer.render(request_id, host_id)                     # a WireResponse: status, headers, body
+form = parse_form(body) if wants_form(head) else None             # gateway/route.py
+route = resolve(head, form)                                       # gateway/route.py
+wire = codec(route.service, route.operation, route.protocol)
+params = wire.read(WireRequest(head, route.path, route.form, body))   # no body where wire.stream_in is set
+answer = wire.write(result)                                       # an Encoded: keep it, render it many times
+response = answer.render(request_id, host_id)                     # a WireResponse: status, headers, body
 """
 
 from __future__ import annotations
