@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -23,9 +23,13 @@ from compat.errors import AWSError, not_implemented
 from compat.iam.authorize import authorize, refusal
 from compat.model import service_model
 from compat.operation import Operation, Params, Result, load
+from compat.preparing import PREPARATIONS, prepare
 from compat.validate import validator
 
 log = logging.getLogger("nephele.dispatch")
+
+RESET = "reset"
+"""The stamp that moves when state is thrown away."""
 
 
 @dataclass(slots=True, eq=False)
@@ -70,12 +74,11 @@ class Dispatcher:
     """Answers calls for one cloud."""
 
     cloud: Cloud
-    prepare: Callable[[Context], None] | None = None
-    """Runs before the first call of an account in a region (default networks, catalogue images)."""
     most_kept: int = 4096
     _operations: Mapping[tuple[str, str], Operation] = field(default_factory=load)
     _kept: OrderedDict[tuple[Any, ...], _Kept] = field(default_factory=OrderedDict)
-    _prepared: set[tuple[str, str]] = field(default_factory=set)
+    _prepared: set[tuple[str, str, str]] = field(default_factory=set)
+    _resets: int = 0
 
     def admit(self, call: Call) -> Admitted:
         """Recognise, validate and authorise. Raises `AWSError`; `DryRunOperation` is one."""
@@ -86,9 +89,8 @@ class Dispatcher:
         validator(call.service, call.name)(params)
         ctx = Context(self.cloud, operation, call)
         try:
-            if self.prepare is not None and (call.principal.account, call.region) not in self._prepared:
-                self.prepare(ctx)
-                self._prepared.add((call.principal.account, call.region))
+            if call.service in PREPARATIONS:
+                self._prepare(ctx)
             if not operation.open and self.cloud.rules.auth != "off":
                 decision = authorize(ctx, operation, params)
                 if not decision.allowed:
@@ -126,10 +128,16 @@ class Dispatcher:
         """Whether the call may run on the event loop's thread: short work against a local database may."""
         return self.cloud.database.is_sqlite and not operation.slow
 
-    def forget(self) -> None:
-        """Drop everything kept in memory (the state was reset)."""
-        self._kept.clear()
-        self._prepared.clear()
+    def _prepare(self, ctx: Context) -> None:
+        resets = self.cloud.database.stamps.read().get(RESET, 0)
+        if resets != self._resets:  # also when another worker did it
+            self._resets = resets
+            self._prepared.clear()
+        place = (ctx.account, ctx.region, ctx.operation.service)
+        if place not in self._prepared and not ctx.principal.is_anonymous:
+            prepare(ctx)
+            ctx.close()
+            self._prepared.add(place)
 
     # --- the three ways to run --------------------------------------------------------------------------------------
 

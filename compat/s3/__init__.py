@@ -1,0 +1,1 @@
+"""S3: buckets, objects and what belongs to them."""

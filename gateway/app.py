@@ -1,0 +1,108 @@
+"""The ASGI application of one worker: AWS's endpoint, Nephele's own paths, and the parts behind them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from typing import Any
+
+from backends import schema
+from backends.db import Database
+from compat.operation import OPERATIONS, load
+from gateway import internal, logs
+from gateway.compose import Parts, compose
+from gateway.endpoint import Endpoint, Exchange
+from gateway.head import head_of
+from gateway.metrics import Metrics
+from gateway.reset import reset
+from gateway.settings import Settings
+from gateway.serve import nephele_version
+
+
+def prepare(settings: Settings) -> None:
+    """Bring the database up to date, before any worker answers. Raises `backends.schema.NewerSchema`."""
+    load()
+    database = Database(settings.database)
+    try:
+        schema.prepare(database)
+    finally:
+        database.close()
+
+
+class App:
+    """Tells Nephele's own paths from AWS's, and lives as long as the worker."""
+
+    def __init__(self, settings: Settings, parts: Parts, *, reconcile: bool, worker: int) -> None:
+        folder = settings.data_dir / "metrics" if settings.workers > 1 else None
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        version = nephele_version()
+        self._parts, self._reconcile = parts, reconcile
+        self._metrics = Metrics(version, folder=folder, worker=worker)
+        self._log = logs.RequestLog(settings)
+        self._endpoint = Endpoint(parts.cloud, parts.dispatcher, observe=self._observe)
+        services = dict(Counter(service for service, _ in OPERATIONS))
+        self._internal = internal.make(settings, version, services, _State(parts), self._metrics)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer one ASGI scope."""
+        if scope["type"] == "http":
+            path = scope["raw_path"]
+            # Nearly every request differs from Nephele's own paths in its first bytes.
+            if path[1:2] in b"_hm" and internal.claims(head_of(scope)):
+                await self._internal(scope, receive, send)
+            else:
+                await self._endpoint(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._live(receive, send)
+
+    async def _live(self, receive: Any, send: Any) -> None:
+        await receive()
+        sharing = asyncio.create_task(self._metrics.share())
+        if self._reconcile:
+            await asyncio.to_thread(self._parts.survey)
+            self._parts.reconciler.start()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        sharing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await sharing
+        if self._reconcile:
+            await asyncio.to_thread(self._parts.reconciler.stop)
+        self._endpoint.close()
+        self._log.flush()
+        self._parts.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    def _observe(self, exchange: Exchange, status: int, seconds: float) -> None:
+        route = exchange.route
+        operation = f"{route.service}:{route.operation}" if route is not None else "unknown"
+        self._metrics.count(operation, status, seconds)
+        if self._log.enabled:
+            self._log.write(exchange.request_id, operation, exchange.principal.arn, status, seconds)
+
+
+class _State:
+    """What Nephele's own paths may know of the cloud and do to it."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def is_well(self) -> bool:
+        try:
+            self._parts.cloud.database.stamps.read()
+        except OSError:
+            return False
+        return True
+
+    def reset(self, account: str | None) -> None:
+        reset(self._parts, account)
+
+
+def create_app(settings: Settings, *, reconcile: bool = True, worker: int = 0) -> App:
+    """The application of one worker; exactly one worker of a cloud reconciles."""
+    return App(settings, compose(settings), reconcile=reconcile, worker=worker)
+
+
+

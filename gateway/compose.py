@@ -1,0 +1,104 @@
+"""The parts put together: the only place that knows every backend and every driver."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from backends.compute import lifecycle as guests
+from backends.compute.drivers.simulated import SimulatedGuests
+from backends.compute.lifecycle import ComputeHost
+from backends.compute.service import ComputeService
+from backends.db import Database, Unit
+from backends.identity.seal import Seal
+from backends.identity.service import IdentityService
+from backends.image.service import ImageService
+from backends.network import lifecycle as networks
+from backends.network.book import NetworkHost
+from backends.network.drivers.simulated import SimulatedNetwork
+from backends.network.service import NetworkService
+from backends.reconcile import Reconciler
+from backends.volume import lifecycle as disks
+from backends.volume.drivers.sparse import SparseFiles
+from backends.volume.lifecycle import VolumeHost
+from backends.volume.service import VolumeService
+from compat import tokens
+from compat.cloud import Cloud, Rules
+from compat.dispatch import Dispatcher
+from gateway.settings import Settings
+
+HOST = "local"
+"""The id of the one machine there is."""
+
+DISKS = {"sparse": SparseFiles}
+GUESTS = {"simulated": SimulatedGuests}
+NETWORKS = {"simulated": SimulatedNetwork}
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A composed cloud: what answers calls, and what makes wishes come true."""
+
+    cloud: Cloud
+    dispatcher: Dispatcher
+    reconciler: Reconciler
+    volumes: VolumeHost
+    compute: ComputeHost
+
+    def survey(self) -> None:
+        """Look at what lies on the machine, and reopen or drop what differs from the rows. For start-up, once."""
+        guests.register(self.cloud.database, self.compute)
+        disks.survey(self.cloud.database, self.volumes)
+        guests.survey(self.cloud.database, self.compute)
+
+    def close(self) -> None:
+        """Give everything back."""
+        self.cloud.database.close()
+
+
+def rules(settings: Settings) -> Rules:
+    """What operations must know of the settings."""
+    return Rules(
+        auth=settings.auth,
+        default_account=settings.default_account,
+        default_region=settings.default_region,
+        root_keys={
+            key.access_key: (key.secret_key, key.account or settings.default_account) for key in settings.root_keys
+        },
+        open_root=settings.has_open_root,
+        old_s3_defaults=settings.old_s3_defaults,
+        owner_display_names=settings.owner_display_names,
+        endpoint=f"http://{settings.host}:{settings.port}",
+    )
+
+
+def compose(settings: Settings) -> Parts:
+    """Put a cloud together on an up-to-date database."""
+    folder: Path = settings.data_dir
+    database = Database(settings.database)
+    network = NetworkHost(driver=NETWORKS[settings.network]())
+    volume = VolumeHost(DISKS[settings.volume](folder / "volumes"))
+    compute = ComputeHost(HOST, GUESTS[settings.compute](), volume.driver, network)
+    seal = Seal.at(folder)
+    cloud = Cloud(database, rules(settings))
+    cloud.hosts |= {"identity": seal, "network": network, "volumes": volume, "compute": compute}
+    cloud.services |= {
+        "identity": lambda unit: IdentityService(unit, seal),
+        "network": lambda unit: NetworkService(unit, network),
+        "images": ImageService,
+        "volumes": VolumeService,
+        "compute": ComputeService,
+    }
+    reconciler = Reconciler(database)
+    reconciler.add("volume", lambda: disks.converge(database, volume))
+    reconciler.add("compute", lambda: guests.converge(database, compute))
+    reconciler.add("network", lambda: bool(networks.converge(database, network)))
+    reconciler.add("tokens", lambda: _sweep_tokens(database))
+    return Parts(cloud, Dispatcher(cloud), reconciler, volume, compute)
+
+
+def _sweep_tokens(database: Database) -> bool:
+    unit: Unit
+    with database.unit(None, write=True) as unit:
+        tokens.sweep(unit)
+    return False

@@ -1,0 +1,380 @@
+"""One request to AWS's endpoint, from its head to its answer. The whole walk stands in this file.
+
+Route → authenticate → read → admit → perform → write. What must not wait runs on the event loop; what may (streams,
+slow operations, a database over the network) runs on a bounded pool of threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from time import perf_counter
+from typing import Any
+
+from compat.cloud import Cloud
+from compat.context import Call
+from compat.dispatch import Admitted, Answer, Dispatcher
+from compat.errors import AWSError, not_implemented
+from compat.iam.credentials import lookup
+from compat.iam.principal import ANONYMOUS, Principal, root
+from compat.model import SERVICES, operation_model
+from compat.operation import OPERATIONS
+from compat.streams import ClientGone, Stream
+from gateway import cors
+from gateway.authenticated import Authenticated
+from gateway.body import BytesSource, Source, open_body
+from gateway.head import Head, head_of
+from gateway.route import Route, Router, scope_of, wants_form
+from gateway.signature_faults import Family, Fault, SignatureFault, as_error
+from gateway.sigv4 import authenticate
+from gateway.streaming import QueueBody, Receive, Send, open_source, read_all, send_bytes, send_last_bytes, send_stream
+from gateway.wire import WireFault, WireRequest, WireResponse, codec, encode_error, parse_form
+
+log = logging.getLogger("nephele.endpoint")
+
+MOST_DOCUMENT = 8 << 20
+"""Longest body that is read in one piece: forms, XML and JSON documents. The largest that AWS takes (a multi-object
+delete of 1,000 long keys, an EBS block is a stream) is below that."""
+MOST_PARSED = 4096
+SERVER = (b"server", b"Nephele")
+FAMILIES = {"ec2": Family.EC2, "query": Family.QUERY, "rest-xml": Family.S3, "rest-json": Family.REST_JSON}
+Observe = Callable[["Exchange", int, float], None]
+"""Told of every finished exchange: the exchange, its status, its seconds."""
+
+
+class Headers(Mapping[str, str]):
+    """Request headers as text by lower-case name, decoded when asked for."""
+
+    __slots__ = ("_view",)
+
+    def __init__(self, view: Mapping[bytes, bytes]) -> None:
+        self._view = view
+
+    def __getitem__(self, name: str) -> str:
+        return self._view[name.encode("latin-1", "replace")].decode("latin-1").strip()
+
+    def __iter__(self) -> Iterator[str]:
+        return (name.decode("latin-1") for name in self._view)
+
+    def __len__(self) -> int:
+        return len(self._view)
+
+
+@dataclass(slots=True, eq=False)
+class Exchange:
+    """A request on its way: what is known of it so far."""
+
+    head: Head
+    receive: Receive
+    send: Send
+    request_id: str
+    route: Route | None = None
+    principal: Principal = ANONYMOUS
+    source: Source | None = None
+    """Where the body comes from, once it may be read."""
+    read: bool = False
+    """Whether the whole body was received already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the model says of an operation, looked up once."""
+
+    streams_in: bool
+    checksummed: bool
+    checksum_required: bool
+    anonymous: bool
+    unsigned_body: bool
+    slow: bool
+    streams: bool
+
+
+@lru_cache(None)
+def facts_of(service: str, operation: str) -> Facts:
+    """The facts of a known operation; those of an implemented one include what `@operation` says."""
+    model = operation_model(service, operation)
+    ours = OPERATIONS.get((service, operation))
+    checksum = model.http_checksum if model is not None else {}
+    auth = model.auth_type if model is not None else None
+    return Facts(
+        streams_in=model is None or (codec(service, operation).stream_in is not None),
+        checksummed=bool(checksum.get("requestAlgorithmMember")) or bool(checksum.get("requestChecksumRequired")),
+        checksum_required=bool(checksum.get("requestChecksumRequired")),
+        anonymous=service == "s3" or auth == "none",
+        unsigned_body=auth == "v4-unsigned-body",
+        slow=ours is not None and ours.slow,
+        streams=ours is not None and ours.streams,
+    )
+
+
+def new_request_id() -> str:
+    """A request id in the form of a UUID, which every service's clients accept."""
+    digits = secrets.token_hex(16)
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
+
+
+class Endpoint:
+    """The ASGI application that speaks AWS."""
+
+    def __init__(self, cloud: Cloud, dispatcher: Dispatcher, *, observe: Observe, threads: int = 64) -> None:
+        self._cloud, self._dispatcher, self._observe = cloud, dispatcher, observe
+        self._lookup = lookup(cloud)
+        self._router = Router()
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="call")
+        self._parsed: OrderedDict[tuple[str, str, bytes], Mapping[str, Any]] = OrderedDict()
+
+    def close(self) -> None:
+        """Let running calls end."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        """Answer one request. Nothing that is raised below leaves here, but what says that the client is gone."""
+        began = perf_counter()
+        exchange = Exchange(head_of(scope), receive, send, new_request_id())
+        try:
+            status = await self._answer(exchange)
+        except ClientGone:
+            status = 499
+        except (AWSError, WireFault, SignatureFault) as refusal:
+            status = await self._refuse(exchange, refusal)
+        except Exception:  # the edge: whatever it is, the client gets an answer and the log the trace
+            log.exception("request %s failed", exchange.request_id)
+            unforeseen = AWSError("InternalError", "An internal error occurred; the server's log has the details.", 500)
+            status = await self._refuse(exchange, unforeseen)
+        self._observe(exchange, status, perf_counter() - began)
+
+    # --- the walk ---------------------------------------------------------------------------------------------------
+
+    async def _answer(self, exchange: Exchange) -> int:
+        head = exchange.head
+        raw: bytes | None = None
+        form = None
+        if wants_form(head):
+            raw = await self._whole(exchange)
+            form = parse_form(raw)
+        route = exchange.route = self._router.resolve(head, form)
+        if route.operation == "Preflight":
+            return await self._send(exchange, cors.preflight(self._cloud, head, route), None)
+        if route.operation == "PostObject":
+            return await self._post_object(exchange, route)
+        facts = facts_of(route.service, route.operation)
+        if route.service not in ("s3", "ebs") and raw is None:
+            raw = await self._whole(exchange)
+        proof = self._authenticate(exchange, route, facts, raw)
+        if not facts.streams_in and raw is None:
+            raw = await self._document(exchange, proof, facts)
+        params = self._read(route, head, raw)
+        call = self._call(exchange, route, proof, params, raw if route.form is not None else None)
+        dispatcher = self._dispatcher
+        in_place = dispatcher.cloud.database.is_sqlite and not facts.slow
+        admitted = dispatcher.admit(call) if in_place else await self._on_thread(dispatcher.admit, call)
+        if facts.streams_in:
+            source = exchange.source = await open_source(head, exchange.receive)
+            call.body = admitted.context.body = open_body(
+                head,
+                proof,
+                source,
+                checksummed=facts.checksummed,
+                checksum_required=facts.checksum_required,
+                length_required=True,
+            )
+            in_place = in_place and isinstance(source, BytesSource)
+        if in_place:
+            answer = dispatcher.perform(admitted)
+        else:
+            answer = await self._on_thread(dispatcher.perform, admitted)
+        return await self._send(exchange, self._write(exchange, route, admitted, answer), answer)
+
+    async def _on_thread(self, work: Callable[[Any], Any], argument: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work, argument)
+
+    async def _whole(self, exchange: Exchange) -> bytes:
+        """The raw body in one piece."""
+        body = await read_all(exchange.receive, MOST_DOCUMENT)
+        exchange.read = True
+        return body
+
+    async def _document(self, exchange: Exchange, proof: Authenticated | None, facts: Facts) -> bytes:
+        """The checked, decoded body of an S3 operation that takes a document."""
+        view = exchange.head.view
+        if b"content-length" not in view and b"transfer-encoding" not in view:
+            exchange.read = True
+            return b""
+        body = open_body(
+            exchange.head,
+            proof,
+            BytesSource(await self._whole(exchange)),
+            checksummed=facts.checksummed,
+            checksum_required=facts.checksum_required,
+        )
+        return body.whole(MOST_DOCUMENT)
+
+    def _authenticate(
+        self, exchange: Exchange, route: Route, facts: Facts, raw: bytes | None
+    ) -> Authenticated | None:
+        """Who signed; `exchange.principal` is set. Raises `SignatureFault`."""
+        cloud = self._cloud
+        if cloud.rules.auth == "off":
+            exchange.principal = self._claimed(exchange.head)
+            return None
+        proof = authenticate(
+            exchange.head,
+            self._lookup,
+            cloud.database.clock(),
+            service=SERVICES[route.service].scope,
+            payload=None if route.service in ("s3", "ebs") else raw,
+            unsigned_payload=facts.unsigned_body,
+        )
+        if proof is not None:
+            exchange.principal = proof.credential.principal
+        elif not facts.anonymous:
+            raise SignatureFault(Fault.MISSING)
+        return proof
+
+    def _claimed(self, head: Head) -> Principal:
+        """With `--auth off`: whom the request says it is from, unproven; without a claim, the default account's root."""
+        claim = head.text(b"authorization").partition("Credential=")[2] or head.query.get("X-Amz-Credential", "")
+        key = claim.split("/", 1)[0] or head.query.get("AWSAccessKeyId", "")
+        credential = self._lookup(key) if key else None
+        return credential.principal if credential is not None else root(self._cloud.rules.default_account)
+
+    def _read(self, route: Route, head: Head, raw: bytes | None) -> Mapping[str, Any]:
+        """The parameters. Forms that come again are not parsed again: nobody changes parameters."""
+        if route.form is None or raw is None:
+            request = WireRequest(head, route.path, route.form, raw or b"")
+            return codec(route.service, route.operation, route.protocol).read(request)
+        key = (route.service, route.operation, raw + b"?" + head.raw_query if head.raw_query else raw)
+        params = self._parsed.get(key)
+        if params is None:
+            read = codec(route.service, route.operation, route.protocol).read
+            params = self._parsed[key] = read(WireRequest(head, route.path, route.form, raw))
+            if len(self._parsed) > MOST_PARSED or len(raw) > 1 << 16:
+                self._parsed.popitem(last=len(raw) > 1 << 16)
+        return params
+
+    def _call(
+        self,
+        exchange: Exchange,
+        route: Route,
+        proof: Authenticated | None,
+        params: Mapping[str, Any],
+        raw: bytes | None,
+    ) -> Call:
+        head, rules = exchange.head, self._cloud.rules
+        region = (proof.region if proof is not None else self._region(head)) or rules.default_region
+        if raw is not None and head.raw_query:
+            raw = raw + b"?" + head.raw_query
+        call = Call(
+            service=route.service,
+            name=route.operation,
+            params=params,
+            principal=exchange.principal,
+            region=region,
+            request_id=exchange.request_id,
+            raw=raw,
+            source_ip=head.client or "127.0.0.1",
+            secure=head.scheme == "https",
+            user_agent=head.text(b"user-agent"),
+            headers=Headers(head.view),
+            auth_type="anonymous" if proof is None else proof.how,
+        )
+        if proof is not None:
+            call.signature_version = proof.version
+            call.signature_age = proof.age(self._cloud.database.clock()) if proof.how == "query" else 0
+        return call
+
+    def _region(self, head: Head) -> str:
+        claim = head.text(b"authorization").partition("Credential=")[2].split(",", 1)[0]
+        parts = (claim or head.query.get("X-Amz-Credential", "")).split("/")
+        return parts[2] if len(parts) == 5 else ""
+
+    # --- answers ----------------------------------------------------------------------------------------------------
+
+    def _write(self, exchange: Exchange, route: Route, admitted: Admitted, answer: Answer) -> WireResponse:
+        """The encoded answer; that of an answer that is kept is kept with it."""
+        encoded = answer.encoded
+        if encoded is None:
+            encoded = codec(route.service, route.operation, route.protocol).write(answer.result)
+            if admitted.key is not None:
+                answer.encoded = encoded
+        response: WireResponse = encoded.render(exchange.request_id, exchange.request_id)
+        return response
+
+    async def _send(self, exchange: Exchange, response: WireResponse, answer: Answer | None) -> int:
+        headers = response.headers
+        headers.append(SERVER)
+        if b"origin" in exchange.head.view and exchange.route is not None:
+            headers += cors.headers(self._cloud, exchange.head, exchange.route)
+        body = response.body
+        if isinstance(body, Stream):
+            await send_stream(exchange.send, exchange.receive, response.status, headers, body, self._pool)
+        else:
+            await self._finish(exchange, response.status, headers, body)
+        return response.status
+
+    async def _finish(self, exchange: Exchange, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        """Send a whole answer, with care for a body that was not read."""
+        source = exchange.source
+        usable = exchange.read or source is None
+        if isinstance(source, QueueBody):
+            usable = await source.settle()
+        elif source is None and not exchange.read and _has_body(exchange.head):
+            # Refused before the body was asked for: whoever waits for `100 Continue` will not send it.
+            usable = await QueueBody(exchange.receive, exchange.head.text(b"expect") != "").settle()
+        if usable:
+            await send_bytes(exchange.send, status, headers, body)
+        else:
+            await send_last_bytes(exchange.send, exchange.receive, status, headers, body)
+
+    async def _refuse(self, exchange: Exchange, refusal: AWSError | WireFault | SignatureFault) -> int:
+        route = exchange.route
+        service = route.service if route is not None else ""
+        protocol = route.protocol if route is not None else ""
+        if isinstance(refusal, WireFault) and not service:
+            service, protocol = refusal.service, refusal.protocol
+        if not service and not protocol:
+            service = _guess(exchange.head)
+        if isinstance(refusal, SignatureFault):
+            spoken = protocol or (SERVICES[service].protocol if service in SERVICES else "rest-xml")
+            refusal = as_error(refusal, FAMILIES.get(spoken, Family.JSON))
+        response = encode_error(
+            service,
+            refusal.code,
+            refusal.message,
+            refusal.status,
+            refusal.fields,
+            exchange.request_id,
+            exchange.request_id,
+            protocol=protocol,
+            head=exchange.head.method == "HEAD",
+        )
+        if isinstance(refusal, AWSError):
+            for name, value in refusal.headers.items():
+                response.headers.append((name.lower().encode("latin-1"), str(value).encode("latin-1", "replace")))
+        response.headers.append(SERVER)
+        if b"origin" in exchange.head.view and route is not None:
+            response.headers += cors.headers(self._cloud, exchange.head, route)
+        try:
+            await self._finish(exchange, response.status, response.headers, response.body)
+        except ClientGone:
+            return 499
+        return response.status
+
+    async def _post_object(self, exchange: Exchange, route: Route) -> int:
+        raise not_implemented("s3", "PostObject")
+
+
+def _has_body(head: Head) -> bool:
+    return b"transfer-encoding" in head.view or head.view.get(b"content-length", b"0") not in (b"0", b"")
+
+
+def _guess(head: Head) -> str:
+    """The service of a request that has no route, for the envelope of its error."""
+    scope = scope_of(head)
+    return next((name for name, service in SERVICES.items() if service.scope == scope), "s3")
