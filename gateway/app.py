@@ -103,6 +103,3 @@ class _State:
 def create_app(settings: Settings, *, reconcile: bool = True, worker: int = 0) -> App:
     """The application of one worker; exactly one worker of a cloud reconciles."""
     return App(settings, compose(settings), reconcile=reconcile, worker=worker)
-
-
-

@@ -16,9 +16,7 @@ def preflight(cloud: Cloud, head: Head, route: Route) -> WireResponse:
     """The answer to OPTIONS on a bucket or an object. Raises `AWSError` where the bucket's rules do not allow it."""
     origin, method = head.text(b"origin"), head.text(b"access-control-request-method")
     if not origin or not method:
-        raise AWSError(
-            "BadRequest", "Insufficient information. Origin request header needed.", 400
-        )
+        raise AWSError("BadRequest", "Insufficient information. Origin request header needed.", 400)
     asked = [name.strip() for name in head.text(b"access-control-request-headers").split(",") if name.strip()]
     allowed = allow(cloud, route.path.get("Bucket", ""), origin, method, asked)
     if allowed is None:

@@ -215,9 +215,7 @@ class Endpoint:
         )
         return body.whole(MOST_DOCUMENT)
 
-    def _authenticate(
-        self, exchange: Exchange, route: Route, facts: Facts, raw: bytes | None
-    ) -> Authenticated | None:
+    def _authenticate(self, exchange: Exchange, route: Route, facts: Facts, raw: bytes | None) -> Authenticated | None:
         """Who signed; `exchange.principal` is set. Raises `SignatureFault`."""
         cloud = self._cloud
         if cloud.rules.auth == "off":

@@ -20,9 +20,7 @@ def _fits(value: str, patterns: Iterable[str]) -> bool:
     return any(_pattern(pattern).fullmatch(value) is not None for pattern in patterns)
 
 
-def match(
-    rules: Sequence[Mapping[str, Any]], origin: str, method: str, asked: Sequence[str]
-) -> dict[str, str] | None:
+def match(rules: Sequence[Mapping[str, Any]], origin: str, method: str, asked: Sequence[str]) -> dict[str, str] | None:
     """The headers of the first rule that allows the origin, the method and all asked headers; None when none does."""
     for rule in rules:
         if method not in rule.get("AllowedMethods", ()) or not _fits(origin, rule.get("AllowedOrigins", ())):
