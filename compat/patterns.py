@@ -12,7 +12,7 @@ _ASTRAL = r"\U00010000-\U0010FFFF"
 
 @cache
 def _category(name: str) -> str:
-    """The inside of a character class for a Unicode category such as `L` or `Zs`; every character above U+FFFF counts."""
+    """The inside of a character class for a Unicode category (`L`, `Zs`); all characters above U+FFFF count."""
     ranges: list[list[int]] = []
     for point in range(0x10000):
         if unicodedata.category(chr(point)).startswith(name):

@@ -49,7 +49,7 @@ class Violation(NamedTuple):
 
 @cache
 def validator(service: str, operation: str) -> Validator:
-    """The check of an operation's parameters. It raises AWSError; operations outside the model have nothing to check."""
+    """The check of an operation's parameters. It raises AWSError; outside the model nothing is checked."""
     model = operation_model(service, operation)
     if model is None or model.input_shape is None:
         return _accept

@@ -20,6 +20,7 @@ from gateway.wire.faults import WireFault
 _FORM = b"application/x-www-form-urlencoded"
 _CBOR = b"rpc-v2-cbor"
 _CONTROL_PATH = b"/v20180820/"
+_CONTROL_HEADERS = frozenset({b"x-amz-account-id", b"x-amz-outpost-id"})
 _QUERY_PROTOCOLS = frozenset({"ec2", "query"})
 _TARGETS = {service.target: service for service in SERVICES.values() if service.target}
 _SCOPES = {service.scope: service for service in SERVICES.values() if service.name != "s3control"}
@@ -113,7 +114,7 @@ class Router:
                 return _by_action(head, form, named)
             if named is not None and named.protocol == "rest-json":
                 return _by_rest(named, head, "")
-        if head.raw_path.startswith(_CONTROL_PATH) and (host.control or b"x-amz-account-id" in view):
+        if head.raw_path.startswith(_CONTROL_PATH) and (host.control or not _CONTROL_HEADERS.isdisjoint(view)):
             return _by_rest(SERVICES["s3control"], head, scope)
         return _to_s3(head, host, scope)
 

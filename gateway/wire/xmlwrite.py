@@ -39,6 +39,7 @@ class XmlWriter:
             "U": scalars.epoch,
             "F": scalars.write_float,
             "B": scalars.write_blob,
+            "A": _attribute,
         }
 
     def structure(self, shape: StructureShape) -> WriteStructure:
@@ -92,7 +93,7 @@ class XmlWriter:
             return repr(opening + ">")
         pieces = [repr(opening)]
         for name, wire in attributes:
-            pieces += [repr(f' {wire}="'), f"E({variable}.get({name!r}, ''))", repr('"')]
+            pieces.append(f"A({wire!r}, {variable}.get({name!r}))")
         return " + ".join([*pieces, "'>'"])
 
     def _list(self, shape: ListShape, tag: str, variable: str, level: int) -> list[str]:
@@ -149,6 +150,10 @@ class XmlWriter:
         if kind == "blob":
             return f"B({variable})"
         return f"K({variable}) or E({variable})"
+
+
+def _attribute(name: str, value: object) -> str:
+    return "" if value is None else f' {name}="{scalars.escape(value)}"'
 
 
 def _element_name(shape: Shape, member: str) -> str:
