@@ -22,7 +22,7 @@ _DEEPEST = 6
 
 
 class Maker:
-    """Makes a value for a shape. `dense` fills nearly every member; `empties` allows empty lists, maps and structures."""
+    """Makes a value for a shape. `dense` fills nearly every member; `empties` allows empty containers."""
 
     def __init__(self, seed: int, dense: bool, empties: bool, milliseconds: bool = True, text: str = TEXT) -> None:
         self.random = random.Random(seed)
@@ -119,7 +119,8 @@ def prepared(operation: OperationModel, params: dict[str, Any], protocol: str) -
     serialized = create_serializer(protocol, include_validation=False).serialize_to_request(params, operation)
     serialized.pop("host_prefix", None)
     prepare_request_dict(serialized, "http://127.0.0.1:4566", None, user_agent="test")
-    return create_request_object(serialized).prepare()
+    request: AWSPreparedRequest = create_request_object(serialized).prepare()
+    return request
 
 
 def head_of(request: AWSPreparedRequest, service: str, host: str = "127.0.0.1:4566") -> Head:
@@ -143,4 +144,5 @@ def body_of(request: AWSPreparedRequest) -> bytes:
         return urlencode(body, doseq=True).encode()
     if isinstance(body, str):
         return body.encode()
+    assert body is None or isinstance(body, (bytes, bytearray))
     return bytes(body or b"")
