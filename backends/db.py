@@ -306,6 +306,7 @@ def _tune_sqlite(engine: Engine) -> None:
             "journal_mode=WAL",
             "synchronous=FULL",
             "foreign_keys=ON",
+            "case_sensitive_like=ON",
             "busy_timeout=30000",
             "temp_store=MEMORY",
             "cache_size=-16000",
