@@ -164,7 +164,7 @@ class Endpoint:
         if route.operation == "PostObject":
             return await self._post_object(exchange, route)
         facts = facts_of(route.service, route.operation)
-        if route.service not in ("s3", "ebs") and raw is None:
+        if route.service != "s3" and raw is None:
             raw = await self._whole(exchange)
         proof = self._authenticate(exchange, route, facts, raw)
         if not facts.streams_in and raw is None:
@@ -175,7 +175,8 @@ class Endpoint:
         in_place = dispatcher.cloud.database.is_sqlite and not facts.slow
         admitted = dispatcher.admit(call) if in_place else await self._on_thread(dispatcher.admit, call)
         if facts.streams_in:
-            source = exchange.source = await open_source(head, exchange.receive)
+            source = BytesSource(raw) if raw is not None else await open_source(head, exchange.receive)
+            exchange.source = source
             call.body = admitted.context.body = open_body(
                 head,
                 proof,
@@ -226,7 +227,7 @@ class Endpoint:
             self._lookup,
             cloud.database.clock(),
             service=SERVICES[route.service].scope,
-            payload=None if route.service in ("s3", "ebs") else raw,
+            payload=None if route.service == "s3" else raw,
             unsigned_payload=facts.unsigned_body,
         )
         if proof is not None:
