@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 from datetime import UTC, datetime
+from urllib.parse import unquote_to_bytes
 
 from gateway.authenticated import SKEW, V2, Authenticated, Lookup, moment_of_date, proven, same
 from gateway.head import Head
@@ -122,8 +123,8 @@ def _verify(
     host_bucket: str,
 ) -> Authenticated:
     credential = proven(access_key, token, lookup, now)
-    to_sign = _to_sign(head, _resource(head, host_bucket), date, token if how == "query" else None)
-    right = sign(credential.secret, to_sign)
+    to_sign = _to_sign(head, _resource(head, host_bucket), date, query=how == "query")
+    right = sign(credential.secret, to_sign.encode("latin-1"))
     if not same(right, signature):
         raise SignatureFault(
             Fault.MISMATCH, access_key=access_key, string_to_sign=to_sign, canonical_request=None, provided=signature
@@ -131,20 +132,28 @@ def _verify(
     return Authenticated(access_key, credential, how, V2, signed_at, signature=right)
 
 
-def sign(secret: str, to_sign: str) -> str:
+def sign(secret: str, to_sign: bytes) -> str:
     """The signature of a string: HMAC-SHA1, base64."""
     key = secret.encode("utf-8", "surrogateescape")
-    return base64.b64encode(hmac.digest(key, to_sign.encode("latin-1"), "sha1")).decode()
+    return base64.b64encode(hmac.digest(key, to_sign, "sha1")).decode()
 
 
-def _to_sign(head: Head, resource: str, date: str, query_token: str | None) -> str:
+def _to_sign(head: Head, resource: str, date: str, *, query: bool) -> str:
+    """The string to sign. Old clients move `x-amz-` headers, type and MD5 of a presigned request into its query."""
     amz: dict[str, list[str]] = {}
     for name, value in head.headers:
         if name.startswith(b"x-amz-"):
             amz.setdefault(name.decode("latin-1"), []).append(" ".join(value.decode("latin-1").split()))
-    if query_token is not None and "x-amz-security-token" in head.query:
-        amz["x-amz-security-token"] = [query_token]
-    lines = [head.method, head.text(b"content-md5"), head.text(b"content-type"), date]
+    moved = dict(head.query_bytes) if query else {}
+    for name, value in moved.items():
+        if name.startswith(b"x-amz-"):
+            amz.setdefault(name.decode("latin-1"), [value.decode("latin-1")])
+    lines = [
+        head.method,
+        head.text(b"content-md5") or moved.get(b"content-md5", b"").decode("latin-1"),
+        head.text(b"content-type") or moved.get(b"content-type", b"").decode("latin-1"),
+        date,
+    ]
     lines += [f"{name}:{','.join(values)}" for name, values in sorted(amz.items())]
     return "\n".join(lines) + "\n" + resource
 
@@ -152,12 +161,13 @@ def _to_sign(head: Head, resource: str, date: str, query_token: str | None) -> s
 def _resource(head: Head, host_bucket: str) -> str:
     """The canonical resource: the bucket (also when it came in the host), the path as sent, the sub-resources."""
     parts = []
-    for name, value in head.query_bytes:
-        key = name.decode("utf-8", "surrogateescape")
+    for piece in head.raw_query.split(b"&"):
+        name, equals, value = piece.partition(b"=")
+        key = name.decode("latin-1")
         if key in SUBRESOURCES:
-            parts.append((key, value.decode("latin-1")))
+            parts.append((key, equals.decode() + unquote_to_bytes(value.replace(b"+", b" ")).decode("latin-1")))
     parts.sort()
-    query = "&".join(f"{name}={value}" if value else name for name, value in parts)
+    query = "&".join([name + value for name, value in parts])
     path = head.raw_path.decode("latin-1") or "/"
     if host_bucket:
         path = f"/{host_bucket}{path}"

@@ -387,6 +387,6 @@ def normal_path(raw: bytes) -> bytes:
         elif segment and segment != b".":
             kept.append(segment)
     path = b"/" + b"/".join(kept)
-    if kept and raw.endswith((b"/", b"/.", b"/..")):
+    if kept and raw.endswith(b"/"):
         path += b"/"
     return quote_from_bytes(path, "/-_.~").encode()
