@@ -279,6 +279,11 @@ class Database:
         for step in unit._afterwards:
             step()
 
+    @property
+    def turn(self) -> contextlib.AbstractContextManager[Any]:
+        """The turn to write, for those who write past the session: hold it while such a transaction is open (SQLite)."""
+        return self._turn
+
     def on_nudge(self, topic: str, listener: Callable[[], None]) -> None:
         """Call `listener` (which must return at once) at every nudge of `topic` in this process."""
         self._listeners.setdefault(topic, []).append(listener)

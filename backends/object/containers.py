@@ -1,0 +1,205 @@
+"""Containers: made, found, set up and dropped. What hot paths ask of a container is kept in memory while it stands."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import bindparam, delete, select, update
+
+from backends.db import EPOCH, MICROSECOND, Database, Unit
+from backends.errors import Exists, InUse, Missing
+from backends.object.ledger import Statement
+from backends.object.models import (
+    Assembly,
+    Blob,
+    Container,
+    ContainerDocument,
+    Part,
+    TenantDocument,
+    Version,
+)
+from backends.object.store import ObjectStore
+
+
+class Known(NamedTuple):
+    """A container with its settings documents, by kind (those that have names: by kind and name)."""
+
+    number: int
+    name: str
+    tenant: str
+    region: str
+    created: datetime
+    keeping: str
+    documents: Mapping[str, Any]
+    named: Mapping[str, Mapping[str, Any]]
+
+
+BY_NAME = Statement(
+    select(
+        Container.number, Container.name, Container.tenant, Container.region, Container.created, Container.keeping
+    ).where(Container.name == bindparam("name")),
+    "name",
+)
+DOCUMENTS = Statement(
+    select(ContainerDocument.kind, ContainerDocument.name, ContainerDocument.body)
+    .where(ContainerDocument.container == bindparam("container"))
+    .order_by(ContainerDocument.kind, ContainerDocument.name),
+    "container",
+)
+OF_TENANT = Statement(
+    select(TenantDocument.kind, TenantDocument.body).where(TenantDocument.tenant == bindparam("tenant")), "tenant"
+)
+
+
+def _body(raw: Any) -> Any:
+    return json.loads(raw) if isinstance(raw, (str, bytes)) else raw
+
+
+class Containers:
+    """Looks containers up, fresh by the stamp of their topic. One for the whole process."""
+
+    def __init__(self, database: Database, store: ObjectStore) -> None:
+        self._stamps, self._store = database.stamps, store
+        self._kept: tuple[int | None, dict[str, Known], dict[str, dict[str, Any]]] = (-1, {}, {})
+
+    def find(self, name: str) -> Known | None:
+        """The container with that name, as committed."""
+        kept, _ = self._refresh()
+        known = kept.get(name)
+        if known is None:
+            known = self._load(name)
+            if known is not None:
+                kept[name] = known
+        return known
+
+    def of_tenant(self, tenant: str) -> Mapping[str, Any]:
+        """The documents that hold for all containers of a tenant, by kind."""
+        _, kept = self._refresh()
+        found = kept.get(tenant)
+        if found is None:
+            rows = self._store.ledger.read().all(OF_TENANT, tenant)
+            found = kept[tenant] = {kind: _body(body) for kind, body in rows}
+        return found
+
+    def _refresh(self) -> tuple[dict[str, Known], dict[str, dict[str, Any]]]:
+        """What is kept under the stamp of now. A thread that loads under an older one fills dicts that are gone."""
+        stamp = self._stamps.read().get("container")
+        kept = self._kept
+        if stamp != kept[0]:
+            kept = self._kept = (stamp, {}, {})
+        return kept[1:]
+
+    def _load(self, name: str) -> Known | None:
+        reader = self._store.ledger.read()
+        row = reader.one(BY_NAME, name)
+        if row is None:
+            return None
+        number, name, tenant, region, created, keeping = row
+        documents: dict[str, Any] = {}
+        named: dict[str, dict[str, Any]] = {}
+        for kind, part, body in reader.all(DOCUMENTS, number):
+            if part:
+                named.setdefault(kind, {})[part] = _body(body)
+            else:
+                documents[kind] = _body(body)
+        return Known(number, name, tenant, region, EPOCH + created * MICROSECOND, keeping, documents, named)
+
+
+class ContainerService:
+    """Changes containers, inside a unit of work."""
+
+    def __init__(self, unit: Unit, store: ObjectStore) -> None:
+        self._unit, self._session, self._store = unit, unit.session, store
+
+    def get(self, name: str) -> Container:
+        """The row. Raises `Missing`."""
+        row = self._session.scalar(select(Container).where(Container.name == name))
+        if row is None:
+            raise Missing("no such container", name=name)
+        return row
+
+    def add(self, name: str, *, region: str, tenant: str) -> Container:
+        """A new container. Raises `Exists` with its owner as `tenant` when the name is taken."""
+        taken = self._session.scalar(select(Container.tenant).where(Container.name == name))
+        if taken is not None:
+            raise Exists("the name is taken", name=name, tenant=taken)
+        row = Container(name=name, region=region, tenant=tenant, created=self._unit.now, keeping="")
+        self._session.add(row)
+        self._session.flush()
+        return row
+
+    def of(self, tenant: str, *, prefix: str = "", region: str | None = None, after: str = "", limit: int = 10000) -> Sequence[Container]:
+        """A tenant's containers in order of their names."""
+        query = select(Container).where(Container.tenant == tenant, Container.name > after)
+        if prefix:
+            query = query.where(Container.name >= prefix, Container.name < prefix + "\x7f")
+        if region is not None:
+            query = query.where(Container.region == region)
+        return self._session.scalars(query.order_by(Container.name).limit(limit)).all()
+
+    def keep_versions(self, name: str, keeping: str) -> None:
+        """Whether replaced versions are kept from now on. Raises `Missing`."""
+        self.get(name).keeping = keeping
+
+    def put_document(self, name: str, kind: str, body: Any, part: str = "") -> None:
+        """Set a settings document. Raises `Missing`."""
+        number = self.get(name).number
+        row = self._session.get(ContainerDocument, (number, kind, part))
+        if row is None:
+            self._session.add(ContainerDocument(container=number, kind=kind, name=part, body=body))
+        else:
+            row.body = body
+
+    def drop_document(self, name: str, kind: str, part: str = "") -> None:
+        """Remove a settings document, if it is there. Raises `Missing` without the container."""
+        row = self._session.get(ContainerDocument, (self.get(name).number, kind, part))
+        if row is not None:
+            self._session.delete(row)
+
+    def put_tenant_document(self, tenant: str, kind: str, body: Any) -> None:
+        """Set a document that holds for all containers of a tenant."""
+        row = self._session.get(TenantDocument, (tenant, kind))
+        if row is None:
+            self._session.add(TenantDocument(tenant=tenant, kind=kind, body=body))
+        else:
+            row.body = body
+
+    def drop_tenant_document(self, tenant: str, kind: str) -> None:
+        """Remove such a document, if it is there."""
+        row = self._session.get(TenantDocument, (tenant, kind))
+        if row is not None:
+            self._session.delete(row)
+
+    def drop(self, name: str) -> None:
+        """Remove a container that has neither versions nor delete markers; its open uploads go with it.
+
+        Raises `Missing`, and `InUse` when something is in it.
+        """
+        row = self._session.scalar(select(Container).where(Container.name == name).with_for_update())
+        if row is None:
+            raise Missing("no such container", name=name)
+        if self._session.scalar(select(Version.container).where(Version.container == row.number).limit(1)) is not None:
+            raise InUse("the container is not empty", name=name)
+        garbage = list(self._leave_uploads(row.number))
+        self._session.execute(delete(ContainerDocument).where(ContainerDocument.container == row.number))
+        self._session.delete(row)
+        self._session.flush()
+        self._unit.after_commit(lambda: self._store.contents.remove(garbage))
+
+    def _leave_uploads(self, number: int) -> Iterator[str]:
+        """Drop the open uploads of a container; the blobs that nothing uses any more."""
+        ids = self._session.scalars(select(Assembly.id).where(Assembly.container == number, Assembly.uses == 0)).all()
+        for id in ids:
+            for blob in self._session.scalars(select(Part.blob).where(Part.assembly == id, Part.blob.is_not(None))).all():
+                left = self._session.scalar(
+                    update(Blob).where(Blob.name == blob).values(uses=Blob.uses - 1).returning(Blob.uses)
+                )
+                if left is not None and left <= 0:
+                    self._session.execute(delete(Blob).where(Blob.name == blob))
+                    assert blob is not None
+                    yield blob
+            self._session.execute(delete(Part).where(Part.assembly == id))
+            self._session.execute(delete(Assembly).where(Assembly.id == id))

@@ -1,0 +1,182 @@
+"""Bytes on their way in and out: receiving with digests, reading ranges, and blobs that readers still need."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from backends.object.drivers.base import Blob, BlobDriver, Writer
+
+BLOCK = 1 << 20
+INLINE = 16384
+
+
+@dataclass(slots=True)
+class Received:
+    """A content that has arrived and belongs to nobody yet. Small ones are in `data`, others in an unnamed blob."""
+
+    size: int
+    md5: bytes
+    data: bytes | None
+    writer: Writer | None
+    name: str | None = None
+
+    @property
+    def etag(self) -> str:
+        """The MD5 digest in hexadecimal."""
+        return self.md5.hex()
+
+    def close(self) -> None:
+        """Drop what was not kept. May be repeated."""
+        if self.writer is not None:
+            self.writer.discard()
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """A run of bytes of a content: all of a blob."""
+
+    blob: str
+    start: int
+    size: int
+
+
+class Contents:
+    """The blobs of one store, with what this process is doing to them."""
+
+    def __init__(self, driver: BlobDriver, *, inline: int = INLINE) -> None:
+        self.driver, self._inline = driver, inline
+        self._lock = threading.Lock()
+        self._arriving: set[str] = set()
+        self._read: Counter[str] = Counter()
+        self._condemned: set[str] = set()
+
+    def receive(self, blocks: Iterable[bytes], *, inline: bool = True) -> Received:
+        """Take all of a stream; whatever the stream raises is raised here, and nothing is left behind.
+
+        With `inline`, contents of at most 16 KiB stay in memory for the index.
+        """
+        digest = hashlib.md5(usedforsecurity=False)
+        small: list[bytes] = []
+        size = 0
+        writer: Writer | None = None
+        try:
+            for block in blocks:
+                size += len(block)
+                if writer is None and inline and size <= self._inline:
+                    small.append(block)
+                else:
+                    if writer is None:
+                        writer = self.driver.create()
+                        for held in small:
+                            writer.write(held)
+                        small.clear()
+                    writer.write(block)
+                digest.update(block)
+        except BaseException:
+            if writer is not None:
+                writer.discard()
+            raise
+        return Received(size, digest.digest(), b"".join(small) if writer is None else None, writer)
+
+    def keep(self, received: Received) -> None:
+        """Give a received content its durable name, if it is not for the index. Until `settle` no sweeper takes it."""
+        if received.writer is None:
+            return
+        name = os.urandom(16).hex()
+        with self._lock:
+            self._arriving.add(name)
+        received.name = name
+        received.writer.keep(name)
+
+    def settle(self, received: Received, *, used: bool) -> None:
+        """The index knows the content now, or (`used=False`) never will: then the blob goes."""
+        name = received.name
+        if name is not None:
+            if not used:
+                self.driver.remove(name)
+            with self._lock:
+                self._arriving.discard(name)
+        received.close()
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Drop blobs that the index no longer knows; those being read go when the last reader is done."""
+        for name in names:
+            with self._lock:
+                if self._read[name]:
+                    self._condemned.add(name)
+                    continue
+            self.driver.remove(name)
+
+    def spared(self, name: str) -> bool:
+        """Whether this process still needs a blob, whatever the index says."""
+        with self._lock:
+            return name in self._arriving or bool(self._read[name])
+
+    def lease(self, names: Iterable[str]) -> None:
+        """Keep blobs from being removed by this process until `release`."""
+        with self._lock:
+            self._read.update(names)
+
+    def release(self, names: Iterable[str]) -> None:
+        """End a lease; what was condemned meanwhile goes."""
+        gone = []
+        with self._lock:
+            for name in names:
+                self._read[name] -= 1
+                if not self._read[name]:
+                    del self._read[name]
+                    if name in self._condemned:
+                        self._condemned.discard(name)
+                        gone.append(name)
+        for name in gone:
+            self.driver.remove(name)
+
+
+class Reading:
+    """The bytes of a content, block by block. Close it, read or not."""
+
+    def __init__(self, contents: Contents, extents: list[Extent], start: int, length: int) -> None:
+        """`extents` cover `start` … `start + length`. The first is opened at once: raises `Missing` if it is gone."""
+        self._contents, self._extents = contents, extents
+        self._start, self._length = start, length
+        self._names = [extent.blob for extent in extents]
+        self._blob: Blob | None = None
+        contents.lease(self._names)
+        try:
+            self._blob = contents.driver.open(self._names[0])
+        except BaseException:
+            self.close()
+            raise
+
+    def __iter__(self) -> Iterator[bytes]:
+        end = self._start + self._length
+        try:
+            for place, extent in enumerate(self._extents):
+                if place:
+                    self._blob = self._contents.driver.open(extent.blob)
+                blob = self._blob
+                assert blob is not None
+                offset = max(self._start - extent.start, 0)
+                stop = min(end - extent.start, extent.size)
+                while offset < stop:
+                    block = blob.read(offset, min(BLOCK, stop - offset))
+                    if not block:
+                        raise OSError(f"blob {extent.blob} ends at {offset}, {stop} expected")
+                    offset += len(block)
+                    yield block
+                blob.close()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Free what is held. May be repeated."""
+        if self._blob is not None:
+            self._blob.close()
+            self._blob = None
+        names, self._names = self._names, []
+        self._contents.release(names)

@@ -1,0 +1,208 @@
+"""Blobs as files: `<root>/<first two digits>/<name>`. Files without a name while they are written, so that a killed
+process leaves nothing; where the file system has no such files, names in `incoming/` that the next start removes."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from backends.errors import DriverError, Exhausted, Exists, Missing
+
+FANS = [f"{i:02x}" for i in range(256)]
+AHEAD = 4  # blocks that may wait for the disk while the next ones are hashed
+MANY = 1 << 20  # bytes from which writing has a thread of its own
+
+
+class FileBlobs:
+    """The driver over a folder of a local file system. Promises: see `BlobDriver`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        created = not root.exists()
+        root.mkdir(parents=True, exist_ok=True)
+        self._incoming = root / "incoming"
+        for folder in (*FANS, "incoming"):
+            (root / folder).mkdir(exist_ok=True)
+        self._base = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+        if created:
+            os.fsync(self._base)
+        self._unnamed = _has_unnamed_files(root)
+
+    def create(self) -> FileWriter:
+        """A file without a name."""
+        try:
+            if self._unnamed:
+                return FileWriter(self, os.open(self.root, os.O_TMPFILE | os.O_RDWR, 0o600), None)
+            path = self._incoming / os.urandom(16).hex()
+            return FileWriter(self, os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600), path)
+        except OSError as fault:
+            raise _named(fault) from fault
+
+    def open(self, name: str) -> FileBlob:
+        """The file with that name; a symbolic link is not followed."""
+        try:
+            fd = os.open(_place(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._base)
+        except OSError as fault:
+            raise _named(fault) from fault
+        return FileBlob(fd)
+
+    def remove(self, name: str) -> None:
+        """Unlink. A crash may bring the file back: the sweeper finds it then."""
+        try:
+            os.unlink(_place(name), dir_fd=self._base)
+        except FileNotFoundError:
+            return
+        except OSError as fault:
+            raise _named(fault) from fault
+
+    def names(self) -> Iterator[tuple[str, float]]:
+        """Folder by folder, so that memory does not grow with the store."""
+        now = time.time()
+        for fan in FANS:
+            with os.scandir(self.root / fan) as entries:
+                for entry in entries:
+                    with contextlib.suppress(FileNotFoundError):
+                        yield entry.name, now - entry.stat(follow_symlinks=False).st_mtime
+
+    def tidy(self) -> None:
+        """Remove what a killed process was writing. Only when no other process writes here."""
+        for path in self._incoming.iterdir():
+            path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Close the folder."""
+        if self._base >= 0:
+            os.close(self._base)
+            self._base = -1
+
+    def place(self, fd: int, path: Path | None, name: str) -> None:
+        """Give an unnamed file its name and make the name durable."""
+        source, base = path or f"/proc/self/fd/{fd}", self._base
+        try:
+            # With folders given, Python calls linkat(2) and lets it follow the link in /proc; link(2) would not.
+            os.link(source, _place(name), src_dir_fd=base, dst_dir_fd=base, follow_symlinks=True)
+            if path is not None:
+                path.unlink()
+            folder = os.open(name[:2], os.O_RDONLY | os.O_DIRECTORY, dir_fd=base)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except OSError as fault:
+            raise _named(fault) from fault
+
+
+class FileWriter:
+    """Writes a file; a large one through a thread, so that the caller hashes the next block meanwhile."""
+
+    def __init__(self, driver: FileBlobs, fd: int, path: Path | None) -> None:
+        self._driver, self._fd, self._path = driver, fd, path
+        self._written = 0
+        self._thread: threading.Thread | None = None
+        self._blocks: queue.Queue[bytes | None] = queue.Queue(AHEAD)
+        self._fault: OSError | None = None
+
+    def write(self, block: bytes) -> None:
+        """Append; the fault of an earlier block may surface here."""
+        self._written += len(block)
+        if self._thread is None and self._written > MANY:
+            self._thread = threading.Thread(target=self._drain, name="blob-writer", daemon=True)
+            self._thread.start()
+        if self._thread is not None:
+            self._blocks.put(block)
+        else:
+            self._append(block)
+        if self._fault is not None:
+            raise _named(self._fault) from self._fault
+
+    def keep(self, name: str) -> None:
+        """fsync the file, link it, fsync the folder."""
+        self._settle()
+        if self._fault is None:
+            try:
+                os.fdatasync(self._fd)
+            except OSError as fault:
+                self._fault = fault
+        if self._fault is not None:
+            raise _named(self._fault) from self._fault
+        self._driver.place(self._fd, self._path, name)
+        self._path = None
+
+    def discard(self) -> None:
+        """Close the file; without a name it is gone with that."""
+        self._settle()
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+            self._path = None
+
+    def _settle(self) -> None:
+        if self._thread is not None:
+            self._blocks.put(None)
+            self._thread.join()
+            self._thread = None
+
+    def _drain(self) -> None:
+        while (block := self._blocks.get()) is not None:
+            if self._fault is None:
+                self._append(block)
+
+    def _append(self, block: bytes) -> None:
+        try:
+            rest = memoryview(block)
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+        except OSError as fault:
+            self._fault = fault
+
+
+class FileBlob:
+    """An open file."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self.size = os.fstat(fd).st_size
+
+    def read(self, offset: int, length: int) -> bytes:
+        """One positioned read (the kernel gives all there is of a regular file)."""
+        try:
+            return os.pread(self._fd, length, offset)
+        except OSError as fault:
+            raise _named(fault) from fault
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _place(name: str) -> str:
+    return f"{name[:2]}/{name}"
+
+
+def _has_unnamed_files(root: Path) -> bool:
+    try:
+        os.close(os.open(root, os.O_TMPFILE | os.O_RDWR, 0o600))
+    except (OSError, AttributeError):
+        return False
+    return True
+
+
+def _named(fault: OSError) -> Exception:
+    """The native error of an operating system error."""
+    if fault.errno == errno.ENOENT:
+        return Missing(str(fault))
+    if fault.errno == errno.EEXIST:
+        return Exists(str(fault))
+    if fault.errno in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE):
+        return Exhausted(str(fault))
+    return DriverError(str(fault))

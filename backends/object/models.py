@@ -1,0 +1,168 @@
+"""The index of the object store.
+
+Keys are kept as UTF-8 bytes, so that every database orders them alike. The live version of a key stands on shelf
+`LIVE`, where a listing finds live keys and nothing else; older versions and delete markers stand on shelf `PAST`,
+newest first (`rank` falls with time). The newest version of a key is the live row if there is one, else the first past
+row, which then is a delete marker.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, LargeBinary, SmallInteger, String, Text, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from backends.db import Base, Owned
+
+LIVE = 0
+PAST = 1
+
+Number = BigInteger().with_variant(Integer(), "sqlite")
+
+
+class Keeping(StrEnum):
+    """Whether a container keeps the versions that a new one replaces."""
+
+    NEVER = ""
+    ENABLED = "Enabled"
+    SUSPENDED = "Suspended"
+
+
+class Container(Owned, Base):
+    """A container of objects. Its name is unique in the cloud; its number is never given twice."""
+
+    __tablename__ = "container"
+    __topic__ = "container"
+    __table_args__ = {"sqlite_autoincrement": True}
+    number: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=True)
+    name: Mapped[str] = mapped_column(String(255), unique=True)
+    region: Mapped[str] = mapped_column(String(32))
+    created: Mapped[datetime]
+    keeping: Mapped[str] = mapped_column(String(16), default=Keeping.NEVER)
+
+
+class ContainerDocument(Base):
+    """A settings document of a container; `name` tells documents of one kind apart, and is empty where there is one."""
+
+    __tablename__ = "container_document"
+    __topic__ = "container"
+    container: Mapped[int] = mapped_column(Number, ForeignKey(Container.number, ondelete="CASCADE"), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(32), primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), primary_key=True, default="")
+    body: Mapped[dict[str, Any]]
+
+
+class TenantDocument(Base):
+    """A settings document that holds for all containers of a tenant."""
+
+    __tablename__ = "container_tenant_document"
+    __topic__ = "container"
+    tenant: Mapped[str] = mapped_column(String(64), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(32), primary_key=True)
+    body: Mapped[dict[str, Any]]
+
+
+class Version(Base):
+    """A version of an object, or a delete marker.
+
+    `version` is empty for the null version. The content is one of: `data` (small, here), `blob` (one file), `assembly`
+    (parts), nothing (empty or a marker). `facts`, `tags` and `grants` are JSON texts of the front end, opaque here.
+    `modified` counts microseconds since 1970. Times, sizes and names come first, and `data` last, so that listings
+    need not read over it.
+    """
+
+    __tablename__ = "object_version"
+    __topic__ = None
+    container: Mapped[int] = mapped_column(Number, ForeignKey(Container.number), primary_key=True)
+    shelf: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    key: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    rank: Mapped[int] = mapped_column(Number, primary_key=True)
+    version: Mapped[str] = mapped_column(String(48))
+    marker: Mapped[int] = mapped_column(SmallInteger, default=0)
+    size: Mapped[int] = mapped_column(BigInteger, default=0)
+    modified: Mapped[int] = mapped_column(BigInteger)
+    etag: Mapped[str] = mapped_column(String(64), default="")
+    storage: Mapped[str] = mapped_column(String(32), default="")
+    checksum: Mapped[str] = mapped_column(String(160), default="")
+    owner: Mapped[str] = mapped_column(String(64), default="")
+    parts: Mapped[int] = mapped_column(Integer, default=0)
+    facts: Mapped[str] = mapped_column(Text, default="")
+    tags: Mapped[str] = mapped_column(Text, default="")
+    grants: Mapped[str] = mapped_column(Text, default="")
+    blob: Mapped[str | None] = mapped_column(String(32))
+    assembly: Mapped[str | None] = mapped_column(String(64))
+    data: Mapped[bytes | None] = mapped_column(LargeBinary)
+
+    __table_args__ = (
+        Index(
+            "object_version_null",
+            "container",
+            "key",
+            unique=True,
+            sqlite_where=text("shelf = 1 AND version = ''"),
+            postgresql_where=text("shelf = 1 AND version = ''"),
+        ),
+        {"sqlite_with_rowid": False},
+    )
+
+
+class Blob(Base):
+    """A file of the driver, and how many versions and parts are made of it. At none, the row goes, then the file."""
+
+    __tablename__ = "blob"
+    __topic__ = None
+    __table_args__ = {"sqlite_with_rowid": False}
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    size: Mapped[int] = mapped_column(BigInteger)
+    uses: Mapped[int] = mapped_column(Integer)
+
+
+class Assembly(Base):
+    """A content made of parts. While `uses` is 0 it is an open upload to `key`; then that many versions are made of it.
+
+    `version` and `etag` are what its completion made, for those who complete it again.
+    """
+
+    __tablename__ = "assembly"
+    __topic__ = None
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    container: Mapped[int] = mapped_column(Number)
+    key: Mapped[bytes] = mapped_column(LargeBinary)
+    opened: Mapped[int] = mapped_column(BigInteger)
+    uses: Mapped[int] = mapped_column(Integer, default=0)
+    version: Mapped[str] = mapped_column(String(48), default="")
+    etag: Mapped[str] = mapped_column(String(64), default="")
+    owner: Mapped[str] = mapped_column(String(64), default="")
+    storage: Mapped[str] = mapped_column(String(32), default="")
+    facts: Mapped[str] = mapped_column(Text, default="")
+
+    __table_args__ = (
+        Index(
+            "assembly_open",
+            "container",
+            "key",
+            "opened",
+            "id",
+            sqlite_where=text("uses = 0"),
+            postgresql_where=text("uses = 0"),
+        ),
+    )
+
+
+class Part(Base):
+    """A part of an assembly: one blob. `start` is its place in the whole, known once the assembly is complete."""
+
+    __tablename__ = "assembly_part"
+    __topic__ = None
+    __table_args__ = {"sqlite_with_rowid": False}
+    assembly: Mapped[str] = mapped_column(ForeignKey(Assembly.id, ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(Integer, primary_key=True)
+    start: Mapped[int] = mapped_column(BigInteger, default=0)
+    size: Mapped[int] = mapped_column(BigInteger)
+    modified: Mapped[int] = mapped_column(BigInteger)
+    etag: Mapped[str] = mapped_column(String(64))
+    checksum: Mapped[str] = mapped_column(String(160), default="")
+    blob: Mapped[str | None] = mapped_column(String(32))

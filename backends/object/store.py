@@ -1,0 +1,334 @@
+"""The object store: receive, publish, read, delete and list, over an index in the database and a driver of blobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+from backends.db import Database
+from backends.errors import Changed, Missing
+from backends.object import listing, uploads, versions
+from backends.object.contents import INLINE, Contents, Extent, Reading, Received
+from backends.object.drivers.base import BlobDriver
+from backends.object.ledger import Job, Ledger, Transaction
+from backends.object.listing import Entry, Open, Page
+from backends.object.uploads import Judge, Piece, Upload
+from backends.object.versions import Content, Deleted, Description, Expect, Head, Published
+
+T = TypeVar("T")
+TRIES = 8
+
+
+class Span(NamedTuple):
+    """A run of bytes of a content."""
+
+    start: int
+    length: int
+
+
+Choose = Callable[[Head], Span | None]
+"""Looks at the version that is about to be read, gives the bytes wanted (None: none at all), or raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doomed:
+    """One of several things to delete; see `ObjectStore.delete`."""
+
+    key: str
+    version: str | None = None
+    expect: Expect | None = None
+
+
+class ObjectStore:
+    """One store for the whole process; threads may share it.
+
+    Containers are named by number here (see `containers.py`), keys are text, times are microseconds since 1970. What
+    is published or deleted when a call returns survives a crash; what a call did not finish is never visible.
+    """
+
+    def __init__(self, database: Database, driver: BlobDriver, *, inline: int = INLINE) -> None:
+        self.ledger = Ledger(database)
+        self.contents = Contents(driver, inline=inline)
+
+    # --- objects ------------------------------------------------------------------------------------------------------
+
+    def head(self, container: int, key: str, version: str | None = None) -> Head | None:
+        """A version (empty name: the null version), or the newest one, which may be a delete marker."""
+        found = versions.find(self.ledger.read(), container, key.encode(), version)
+        return None if found is None else found[1]
+
+    def read(self, container: int, key: str, version: str | None, choose: Choose) -> tuple[Head, bytes | Reading]:
+        """A version and the bytes of it that `choose` wants, small ones at once. Raises `Missing`.
+
+        A content that is replaced between the look into the index and the opening of its file is looked up again.
+        """
+        for attempt in range(TRIES):
+            head = self.head(container, key, version)
+            if head is None:
+                raise Missing("no such object", key=key)
+            span = choose(head)
+            if span is None or not span.length:
+                return head, b""
+            if head.data is not None:
+                return head, head.data[span.start : span.start + span.length]
+            try:
+                return head, self._reading(head, span)
+            except Missing:
+                if attempt == TRIES - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    def receive(self, blocks: Iterable[bytes], *, inline: bool = True) -> Received:
+        """Take a stream: hashed, written, not yet visible. Close what comes back, published or not."""
+        return self.contents.receive(blocks, inline=inline)
+
+    def publish(
+        self, container: int, key: str, about: Description, received: Received, expect: Expect | None = None
+    ) -> Published:
+        """Make a received content the newest version of a key. `expect` sees what it replaces, in the transaction."""
+        name = key.encode()
+
+        def job(tx: Transaction) -> Published:
+            tx.lock(container, name)
+            if received.name is not None:
+                tx.run(versions.ADD_BLOB, received.name, received.size)
+            content = Content(blob=received.name, data=received.data)
+            return versions.put(tx, container, name, about, content, expect)
+
+        return self._with(received, job)
+
+    def copy(
+        self,
+        source: tuple[int, str, Head],
+        container: int,
+        key: str,
+        about: Description,
+        expect: Expect | None = None,
+    ) -> Published:
+        """Make another version of a content that is there, without moving a byte (small ones excepted).
+
+        Raises `Changed` when the source is not that version any more.
+        """
+        from_container, from_key, seen = source
+        name, from_name = key.encode(), from_key.encode()
+
+        def job(tx: Transaction) -> Published:
+            tx.lock(container, name)
+            found = versions.find(tx, from_container, from_name, seen.version)
+            if found is None or found[1][:7] != seen[:7]:
+                raise Changed("the source was replaced meanwhile", key=from_key)
+            return versions.put(tx, container, name, about, versions.use(tx, found[1]), expect)
+
+        return self._commit(job)
+
+    def delete(
+        self, container: int, key: str, version: str | None, now: int, *, owner: str = "", expect: Expect | None = None
+    ) -> Deleted:
+        """Delete a version, or the key (see `versions.remove`)."""
+        return self._commit(self._deletion(container, Doomed(key, version, expect), now, owner))
+
+    def delete_many(
+        self, container: int, doomed: Sequence[Doomed], now: int, *, owner: str = ""
+    ) -> list[Deleted | Exception]:
+        """Delete many with one commit; what an `expect` raised stands in the place of what was not deleted."""
+
+        def job(tx: Transaction) -> list[Deleted | Exception]:
+            results: list[Deleted | Exception] = []
+            refused: list[Exception] = []
+
+            def guard(expect: Expect) -> Expect:
+                def guarded(head: Head | None) -> None:
+                    try:
+                        expect(head)
+                    except Exception as error:
+                        refused.append(error)
+                        raise
+
+                return guarded
+
+            order = sorted({one.key for one in doomed})
+            for key in order:
+                tx.lock(container, key.encode())
+            for one in doomed:
+                expect = None if one.expect is None else guard(one.expect)
+                try:
+                    results.append(self._deletion(container, Doomed(one.key, one.version, expect), now, owner)(tx))
+                except Exception as error:
+                    if error not in refused:
+                        raise
+                    results.append(error)
+            return results
+
+        return self._commit(job)
+
+    def amend(self, container: int, key: str, version: str | None, *, tags: str | None = None, grants: str | None = None) -> Head:
+        """Replace the tags or grants of a version in place. Raises `Missing` when there is no such version."""
+        name = key.encode()
+
+        def job(tx: Transaction) -> Head:
+            tx.lock(container, name)
+            found = versions.find(tx, container, name, version)
+            if found is None or found[1].marker:
+                raise Missing("no such object", key=key)
+            shelf, head = found
+            if tags is not None:
+                tx.run(versions.RETAG, tags, container, shelf, name, head.rank)
+            if grants is not None:
+                tx.run(versions.REGRANT, grants, container, shelf, name, head.rank)
+            return head
+
+        return self._commit(job)
+
+    # --- listings -----------------------------------------------------------------------------------------------------
+
+    def list(self, container: int, *, prefix: str = "", delimiter: str = "", after: str = "", limit: int = 1000) -> Page[Entry]:
+        """The live keys behind `after`, in byte order."""
+        return listing.live(
+            self.ledger.read(), container, prefix.encode(), delimiter.encode(), after.encode(), limit
+        )
+
+    def list_versions(
+        self,
+        container: int,
+        *,
+        prefix: str = "",
+        delimiter: str = "",
+        after: str = "",
+        after_version: str | None = None,
+        limit: int = 1000,
+    ) -> Page[Entry]:
+        """Every version and delete marker, newest first within a key. Raises `Missing` for an unknown `after_version`."""
+        reader, rank = self.ledger.read(), None
+        if after_version is not None:
+            rank = versions.rank_of(after_version) if after_version else None
+            if rank is None:
+                found = versions.find(reader, container, after.encode(), after_version)
+                if found is None:
+                    raise Missing("no such version", version=after_version)
+                rank = found[1].rank
+        return listing.versions(
+            reader, container, prefix.encode(), delimiter.encode(), after.encode(), rank, limit
+        )
+
+    # --- uploads in parts -----------------------------------------------------------------------------------------------
+
+    def open_upload(self, container: int, key: str, now: int, *, owner: str, storage: str, facts: str) -> str:
+        """Begin an upload; its id. `facts` are kept for its completion."""
+        return self._commit(
+            lambda tx: uploads.open_upload(tx, container, key.encode(), now, owner=owner, storage=storage, facts=facts)
+        )
+
+    def upload(self, container: int, key: str, id: str) -> Upload:
+        """An upload to that key. Raises `Missing`."""
+        return uploads.find_upload(self.ledger.read(), container, key.encode(), id)
+
+    def publish_part(self, upload: Upload, number: int, received: Received, *, etag: str, checksum: str, now: int) -> None:
+        """Add a received content (`receive(…, inline=False)`) as a part. Raises `Missing` when the upload is over."""
+
+        def job(tx: Transaction) -> None:
+            tx.lock(upload.container, upload.key)
+            uploads.put_piece(tx, upload, Piece(number, 0, received.size, now, etag, checksum, received.name))
+
+        self._with(received, job)
+
+    def complete(self, container: int, key: str, id: str, judge: Judge, expect: Expect | None = None) -> tuple[Published, str]:
+        """Make the upload's parts one version; what was published, and its etag. May be repeated. Raises `Missing`."""
+        name = key.encode()
+
+        def job(tx: Transaction) -> tuple[Published, str]:
+            tx.lock(container, name)
+            return uploads.complete(tx, container, name, id, judge, expect)
+
+        return self._commit(job)
+
+    def abort(self, container: int, key: str, id: str) -> None:
+        """Drop an open upload. Raises `Missing`."""
+        name = key.encode()
+
+        def job(tx: Transaction) -> None:
+            tx.lock(container, name)
+            uploads.abort(tx, container, name, id)
+
+        self._commit(job)
+
+    def parts(self, id: str, *, after: int = 0, limit: int = 1000) -> list[Piece]:
+        """Parts of an upload or of a content made of parts, in order of their numbers."""
+        return [Piece._make(row) for row in self.ledger.read().all(uploads.PIECES_AFTER, id, after, limit)]
+
+    def part(self, id: str, number: int) -> Piece | None:
+        """One part."""
+        row = self.ledger.read().one(uploads.PIECE, id, number)
+        return None if row is None else Piece._make(row)
+
+    def list_uploads(
+        self,
+        container: int,
+        *,
+        prefix: str = "",
+        delimiter: str = "",
+        after: str = "",
+        after_upload: str = "",
+        limit: int = 1000,
+    ) -> Page[Open]:
+        """The open uploads, by key, then oldest first."""
+        reader, at = self.ledger.read(), None
+        if after_upload:
+            row = reader.one(uploads.FIND, after_upload)
+            at = (0 if row is None else row[3], after_upload)
+        return listing.uploads(
+            reader, container, prefix.encode(), delimiter.encode(), after.encode(), at, limit
+        )
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.ledger.close()
+
+    def _deletion(self, container: int, one: Doomed, now: int, owner: str) -> Job[Deleted]:
+        key = one.key.encode()
+
+        def job(tx: Transaction) -> Deleted:
+            tx.lock(container, key)
+            return versions.remove(tx, container, key, one.version, now, owner, one.expect)
+
+        return job
+
+    def _commit(self, job: Job[T]) -> T:
+        result, garbage = self.ledger.write(job)
+        if garbage:
+            self.contents.remove(garbage)
+        return result
+
+    def _with(self, received: Received, job: Job[T]) -> T:
+        """Commit what makes use of a received content; without the commit the content goes again.
+
+        Where the database itself failed, the commit may have happened: then the blob is left to the sweeper.
+        """
+        used = False
+        try:
+            self.contents.keep(received)
+            result, garbage = self.ledger.write(job)
+            used = True
+        except self.ledger.faults:
+            used = True
+            raise
+        finally:
+            self.contents.settle(received, used=used)
+        self.contents.remove(garbage)
+        return result
+
+    def _reading(self, head: Head, span: Span) -> Reading:
+        if head.blob is not None:
+            extents = [Extent(head.blob, 0, head.size)]
+        else:
+            rows = self.ledger.read().all(uploads.PIECES_WITHIN, head.assembly, span.start + span.length, span.start)
+            extents = [Extent(row[6], row[1], row[2]) for row in rows]
+            if not extents:
+                raise Missing("the content is gone")
+        reading = Reading(self.contents, extents, span.start, span.length)
+        if len(extents) > 1 and self.ledger.read().one(uploads.FIND, head.assembly) is None:
+            reading.close()  # it went between the look and the lease
+            raise Missing("the content is gone")
+        return reading

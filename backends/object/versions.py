@@ -1,0 +1,344 @@
+"""Versions of objects: the steps that put, find, replace and delete them, inside a transaction or outside any.
+
+The rules: in a container that never kept versions a key has one row, live, with the null version. In one that keeps
+them a put or delete moves the live row to the past. In a suspended one a put or delete replaces the null version,
+wherever it stands, and moves any other live row to the past.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sqlalchemy import bindparam, delete, insert, literal_column, select, update
+
+from backends.errors import Changed, Missing
+from backends.object.ledger import Reader, Statement, Transaction
+from backends.object.models import LIVE, PAST, Assembly, Blob, Container, Keeping, Part, Version
+
+NULL = ""
+
+
+class Head(NamedTuple):
+    """A version as it stands in the index. `data` is there only where it was asked for, and small."""
+
+    version: str
+    rank: int
+    marker: int
+    size: int
+    modified: int
+    etag: str
+    storage: str
+    checksum: str
+    owner: str
+    parts: int
+    facts: str
+    tags: str
+    grants: str
+    blob: str | None
+    assembly: str | None
+    data: bytes | None = None
+
+
+class Description(NamedTuple):
+    """What a front end says of a new version. `modified` is in microseconds since 1970."""
+
+    modified: int
+    etag: str
+    size: int
+    storage: str = ""
+    checksum: str = ""
+    owner: str = ""
+    parts: int = 0
+    facts: str = ""
+    tags: str = ""
+    grants: str = ""
+
+
+class Content(NamedTuple):
+    """Where a new version's bytes are: one of the three, or none when it is empty."""
+
+    blob: str | None = None
+    assembly: str | None = None
+    data: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A version that is in the index now. `version` is empty for the null version of a container that keeps none."""
+
+    version: str
+    keeping: str
+    existed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """What a delete did. `marker`: a delete marker was made, or the deleted version was one; `version` is its name.
+
+    `keeping` is empty where versions were never kept; `found` says whether anything was removed.
+    """
+
+    version: str
+    marker: bool
+    found: bool
+    keeping: str
+
+
+Expect = Callable[[Head | None], None]
+"""Looks at the version that is about to be replaced or deleted (None: there is none), and raises to stop it."""
+
+_HEAD = [getattr(Version, name) for name in Head._fields[:-1]]
+_AT = (Version.container == bindparam("container"), Version.key == bindparam("key"))
+_LIVE = Version.shelf == literal_column(str(LIVE))
+_PAST = Version.shelf == literal_column(str(PAST))
+_RANKED = (*_AT, Version.shelf == bindparam("shelf"), Version.rank == bindparam("rank"))
+_PLACE = ("container", "shelf", "key", "rank")
+_NULL = Version.version == literal_column("''")
+
+LIVE_HEAD = Statement(select(*_HEAD).where(*_AT, _LIVE), "container", "key")
+LIVE_WHOLE = Statement(select(*_HEAD, Version.data).where(*_AT, _LIVE), "container", "key")
+PAST_HEAD = Statement(select(*_HEAD).where(*_AT, _PAST).order_by(Version.rank).limit(literal_column("1")), "container", "key")
+NULL_PAST = Statement(select(*_HEAD, Version.data).where(*_AT, _PAST, _NULL), "container", "key")
+BY_RANK = Statement(select(*_HEAD, Version.data).where(*_RANKED), *_PLACE)
+
+KEEPING = Statement(select(Container.keeping).where(Container.number == bindparam("container")), "container")
+_VALUES = tuple(dict.fromkeys(("container", "shelf", "key", *Head._fields)))
+INSERT = Statement(insert(Version.__table__).values({name: bindparam(name) for name in _VALUES}), *_VALUES)
+_CHANGED = tuple(name for name in Head._fields if name != "rank")
+REPLACE = Statement(
+    update(Version.__table__).where(*_AT, _LIVE).values({name: bindparam("new_" + name) for name in _CHANGED}),
+    *("new_" + name for name in _CHANGED),
+    "container",
+    "key",
+)
+REMOVE = Statement(delete(Version.__table__).where(*_RANKED), *_PLACE)
+SHELVE = Statement(
+    update(Version.__table__).where(*_AT, Version.rank == bindparam("at"), Version.shelf == bindparam("from"))
+    .values(shelf=bindparam("to")),
+    "to", "container", "key", "at", "from",
+)  # fmt: skip
+RETAG = Statement(update(Version.__table__).where(*_RANKED).values(tags=bindparam("new")), "new", *_PLACE)
+REGRANT = Statement(update(Version.__table__).where(*_RANKED).values(grants=bindparam("new")), "new", *_PLACE)
+
+ADD_BLOB = Statement(
+    insert(Blob.__table__).values(name=bindparam("name"), size=bindparam("size"), uses=literal_column("1")), "name", "size"
+)
+USE_BLOB = Statement(
+    update(Blob.__table__).where(Blob.name == bindparam("at")).values(uses=Blob.uses + literal_column("1")), "at"
+)
+LEAVE_BLOB = Statement(
+    update(Blob.__table__).where(Blob.name == bindparam("at")).values(uses=Blob.uses - literal_column("1")).returning(Blob.uses),
+    "at",
+)
+DROP_BLOB = Statement(delete(Blob.__table__).where(Blob.name == bindparam("at")), "at")
+USE_ASSEMBLY = Statement(
+    update(Assembly.__table__)
+    .where(Assembly.id == bindparam("at"), Assembly.uses > literal_column("0"))
+    .values(uses=Assembly.uses + literal_column("1")),
+    "at",
+)
+LEAVE_ASSEMBLY = Statement(
+    update(Assembly.__table__).where(Assembly.id == bindparam("at"))
+    .values(uses=Assembly.uses - literal_column("1")).returning(Assembly.uses),
+    "at",
+)  # fmt: skip
+DROP_ASSEMBLY = Statement(delete(Assembly.__table__).where(Assembly.id == bindparam("at")), "at")
+PART_BLOBS = Statement(
+    select(Part.blob).where(Part.assembly == bindparam("at"), Part.blob.is_not(None)), "at"
+)
+
+
+def version_name(rank: int) -> str:
+    """A new name for a version: 32 characters, the rank within and chance beside it."""
+    return base64.b64encode((-rank).to_bytes(8, "big", signed=True) + os.urandom(16), b"._").decode()
+
+
+def rank_of(version: str) -> int | None:
+    """The rank in a version's name; None when the text cannot be one."""
+    try:
+        raw = base64.b64decode(version, b"._", validate=True)
+    except (ValueError, binascii.Error):
+        return None
+    return -int.from_bytes(raw[:8], "big", signed=True) if len(raw) == 24 else None
+
+
+def find(reader: Reader, container: int, key: bytes, version: str | None) -> tuple[int, Head] | None:
+    """The shelf and row of a version; of the newest one (which may be a marker) where `version` is None."""
+    if version is None:
+        row = reader.one(LIVE_WHOLE, container, key)
+        if row is not None:
+            return LIVE, Head(*row)
+        row = reader.one(PAST_HEAD, container, key)
+        return None if row is None else (PAST, Head(*row))
+    rank = rank_of(version) if version else 0
+    if rank is None:
+        return None
+    for shelf in (LIVE, PAST, LIVE):  # again, since it may have become live between the two looks
+        if version:
+            row = reader.one(BY_RANK, container, shelf, key, rank)
+        else:
+            row = reader.one(LIVE_WHOLE if shelf == LIVE else NULL_PAST, container, key)
+        if row is not None and row[0] == version:
+            return shelf, Head(*row)
+    return None
+
+
+def put(tx: Transaction, container: int, key: bytes, about: Description, content: Content, expect: Expect | None) -> Published:
+    """Make a new version the live one. The content's use is counted already. Raises `Missing` without the container."""
+    keeping = keeping_of(tx, container)
+    row = tx.one(LIVE_HEAD, container, key)
+    live = None if row is None else Head(*row)
+    if expect is not None:
+        expect(live)
+    keeps = keeping == Keeping.ENABLED
+    if live is not None and not keeps and live.version == NULL:
+        _write(tx, REPLACE, NULL, None, about, content, (container, key))
+        leave(tx, live)
+        return Published(NULL, keeping, True)
+    rank = _next_rank(tx, container, key, live, about.modified, keeping)
+    if live is not None:
+        tx.run(SHELVE, PAST, container, key, live.rank, LIVE)
+    if not keeps and keeping:
+        _drop_past_null(tx, container, key)
+    version = version_name(rank) if keeps else NULL
+    _write(tx, INSERT, version, rank, about, content, (container, LIVE, key))
+    return Published(version, keeping, live is not None)
+
+
+def remove(
+    tx: Transaction, container: int, key: bytes, version: str | None, now: int, owner: str, expect: Expect | None
+) -> Deleted:
+    """Delete a version, or (`version` None) the key, which leaves a delete marker where versions are kept.
+
+    What is not there is deleted already: no error. Raises `Missing` without the container.
+    """
+    keeping = keeping_of(tx, container)
+    if version is not None:
+        return _remove_version(tx, container, key, version, keeping, expect)
+    row = tx.one(LIVE_HEAD, container, key)
+    live = None if row is None else Head(*row)
+    if expect is not None:
+        expect(live)
+    if not keeping:
+        if live is not None:
+            tx.run(REMOVE, container, LIVE, key, live.rank)
+            leave(tx, live)
+        return Deleted(NULL, False, live is not None, keeping)
+    rank = _next_rank(tx, container, key, live, now, keeping)
+    if keeping == Keeping.SUSPENDED and live is not None and live.version == NULL:
+        tx.run(REMOVE, container, LIVE, key, live.rank)
+        leave(tx, live)
+    elif live is not None:
+        tx.run(SHELVE, PAST, container, key, live.rank, LIVE)
+    name = version_name(rank) if keeping == Keeping.ENABLED else NULL
+    if name == NULL:
+        _drop_past_null(tx, container, key)
+    about = Description(modified=now, etag="", size=0, owner=owner)
+    _write(tx, INSERT, name, rank, about, Content(), (container, PAST, key), marker=1)
+    return Deleted(name, True, live is not None, keeping)
+
+
+def use(tx: Transaction, head: Head) -> Content:
+    """Count one more use of an existing content. Raises `Changed` when it has gone meanwhile."""
+    statement, name = (USE_BLOB, head.blob) if head.blob is not None else (USE_ASSEMBLY, head.assembly)
+    if name is not None and tx.run(statement, name) == 0:
+        raise Changed("the content was deleted meanwhile")
+    return Content(head.blob, head.assembly, head.data)
+
+
+def leave(tx: Transaction, head: Head) -> None:
+    """Count one use of a version's content less; at none it becomes garbage."""
+    if head.blob is not None:
+        leave_blob(tx, head.blob)
+    elif head.assembly is not None:
+        left = tx.one(LEAVE_ASSEMBLY, head.assembly)
+        if left is not None and left[0] <= 0:
+            drop_assembly(tx, head.assembly)
+
+
+def leave_blob(tx: Transaction, name: str) -> None:
+    """Count one use of a blob less; at none it becomes garbage."""
+    left = tx.one(LEAVE_BLOB, name)
+    if left is not None and left[0] <= 0:
+        tx.run(DROP_BLOB, name)
+        tx.garbage.append(name)
+
+
+def drop_assembly(tx: Transaction, id: str) -> None:
+    """Remove an assembly, its parts, and their blobs where nothing else uses them."""
+    for (blob,) in tx.all(PART_BLOBS, id):
+        leave_blob(tx, blob)
+    tx.run(DROP_ASSEMBLY, id)
+
+
+def keeping_of(tx: Transaction, container: int) -> str:
+    """Whether the container keeps versions, as committed now. Raises `Missing`."""
+    row = tx.one(KEEPING, container)
+    if row is None:
+        raise Missing("the container is gone", container=container)
+    keeping: str = row[0]
+    return keeping
+
+
+def _next_rank(tx: Transaction, container: int, key: bytes, live: Head | None, now: int, keeping: str) -> int:
+    """A rank before all others of the key, whatever the clock says."""
+    if live is not None:
+        return min(-now, live.rank - 1)
+    head = tx.one(PAST_HEAD, container, key) if keeping else None
+    return -now if head is None else min(-now, head[1] - 1)
+
+
+def _remove_version(
+    tx: Transaction, container: int, key: bytes, version: str, keeping: str, expect: Expect | None
+) -> Deleted:
+    found = find(tx, container, key, version)
+    if expect is not None:
+        expect(None if found is None else found[1])
+    if found is None:
+        return Deleted(version, False, False, keeping)
+    shelf, head = found
+    tx.run(REMOVE, container, shelf, key, head.rank)
+    leave(tx, head)
+    if keeping:
+        _promote(tx, container, key)
+    return Deleted(version, bool(head.marker), True, keeping)
+
+
+def _promote(tx: Transaction, container: int, key: bytes) -> None:
+    """Without a live row, the newest past version becomes live, unless it is a delete marker."""
+    if tx.one(LIVE_HEAD, container, key) is None:
+        row = tx.one(PAST_HEAD, container, key)
+        if row is not None and not row[2]:
+            tx.run(SHELVE, LIVE, container, key, row[1], PAST)
+
+
+def _drop_past_null(tx: Transaction, container: int, key: bytes) -> None:
+    row = tx.one(NULL_PAST, container, key)
+    if row is not None:
+        head = Head(*row)
+        tx.run(REMOVE, container, PAST, key, head.rank)
+        leave(tx, head)
+
+
+def _write(
+    tx: Transaction,
+    statement: Statement,
+    version: str,
+    rank: int | None,
+    about: Description,
+    content: Content,
+    place: tuple[object, ...],
+    marker: int = 0,
+) -> None:
+    """Run `INSERT` or `REPLACE` with the values in the order of `Head`."""
+    modified, etag, size, storage, checksum, owner, parts, facts, tags, grants = about
+    rest = (marker, size, modified, etag, storage, checksum, owner, parts, facts, tags, grants, *content)
+    if rank is None:
+        tx.run(statement, version, *rest, *place)
+    else:
+        tx.run(statement, *place, version, rank, *rest)
