@@ -131,7 +131,9 @@ class ContainerService:
         self._session.flush()
         return row
 
-    def of(self, tenant: str, *, prefix: str = "", region: str | None = None, after: str = "", limit: int = 10000) -> Sequence[Container]:
+    def of(
+        self, tenant: str, *, prefix: str = "", region: str | None = None, after: str = "", limit: int = 10000
+    ) -> Sequence[Container]:
         """A tenant's containers in order of their names."""
         query = select(Container).where(Container.tenant == tenant, Container.name > after)
         if prefix:
@@ -193,7 +195,9 @@ class ContainerService:
         """Drop the open uploads of a container; the blobs that nothing uses any more."""
         ids = self._session.scalars(select(Assembly.id).where(Assembly.container == number, Assembly.uses == 0)).all()
         for id in ids:
-            for blob in self._session.scalars(select(Part.blob).where(Part.assembly == id, Part.blob.is_not(None))).all():
+            for blob in self._session.scalars(
+                select(Part.blob).where(Part.assembly == id, Part.blob.is_not(None))
+            ).all():
                 left = self._session.scalar(
                     update(Blob).where(Blob.name == blob).values(uses=Blob.uses - 1).returning(Blob.uses)
                 )

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from backends.errors import DriverError
 from backends.object.drivers.base import Blob, BlobDriver, Writer
+
+log = logging.getLogger("nephele.object")
 
 BLOCK = 1 << 20
 INLINE = 16384
@@ -55,12 +59,15 @@ class Contents:
         self._read: Counter[str] = Counter()
         self._condemned: set[str] = set()
 
-    def receive(self, blocks: Iterable[bytes], *, inline: bool = True) -> Received:
+    def receive(
+        self, blocks: Iterable[bytes], *, inline: bool = True, md5: Callable[[], bytes] | None = None
+    ) -> Received:
         """Take all of a stream; whatever the stream raises is raised here, and nothing is left behind.
 
-        With `inline`, contents of at most 16 KiB stay in memory for the index.
+        With `inline`, contents of at most 16 KiB stay in memory for the index. `md5` gives the MD5 digest afterwards,
+        where whoever brings the stream computes it anyway.
         """
-        digest = hashlib.md5(usedforsecurity=False)
+        digest = hashlib.md5(usedforsecurity=False) if md5 is None else None
         small: list[bytes] = []
         size = 0
         writer: Writer | None = None
@@ -76,12 +83,16 @@ class Contents:
                             writer.write(held)
                         small.clear()
                     writer.write(block)
-                digest.update(block)
+                if digest is not None:
+                    digest.update(block)
+            hashed = digest.digest() if digest is not None else md5() if md5 is not None else b""
+            if writer is None:
+                return Received(size, hashed, b"".join(small), None)
+            return Received(size, hashed, None, writer)
         except BaseException:
             if writer is not None:
                 writer.discard()
             raise
-        return Received(size, digest.digest(), b"".join(small) if writer is None else None, writer)
 
     def keep(self, received: Received) -> None:
         """Give a received content its durable name, if it is not for the index. Until `settle` no sweeper takes it."""
@@ -98,7 +109,7 @@ class Contents:
         name = received.name
         if name is not None:
             if not used:
-                self.driver.remove(name)
+                self._drop(name)
             with self._lock:
                 self._arriving.discard(name)
         received.close()
@@ -110,7 +121,7 @@ class Contents:
                 if self._read[name]:
                     self._condemned.add(name)
                     continue
-            self.driver.remove(name)
+            self._drop(name)
 
     def spared(self, name: str) -> bool:
         """Whether this process still needs a blob, whatever the index says."""
@@ -134,7 +145,14 @@ class Contents:
                         self._condemned.discard(name)
                         gone.append(name)
         for name in gone:
+            self._drop(name)
+
+    def _drop(self, name: str) -> None:
+        """Remove a blob that nobody needs. What the index says is done already, so a fault is left to the sweeper."""
+        try:
             self.driver.remove(name)
+        except DriverError as fault:
+            log.warning("blob %s could not be removed; the sweeper will try again: %s", name, fault)
 
 
 class Reading:

@@ -25,7 +25,7 @@ Job = Callable[["Transaction"], T]
 
 _DIALECTS: dict[str, Callable[[], Dialect]] = {
     "sqlite": lambda: sqlite.dialect(paramstyle="qmark"),
-    "postgresql": lambda: postgresql.psycopg.dialect(paramstyle="format"),
+    "postgresql": lambda: postgresql.psycopg.dialect(paramstyle="format"),  # type: ignore[no-untyped-call]
 }
 
 
@@ -52,7 +52,8 @@ class Statement:
     def _compile(self, dialect: str) -> tuple[str, tuple[int, ...] | None, Row]:
         compiled = self.source.compile(dialect=_DIALECTS[dialect](), compile_kwargs={"render_postcompile": True})
         wanted: list[str] = list(getattr(compiled, "positiontup", None) or ())
-        order, constants = [], []
+        order: list[int] = []
+        constants: list[Any] = []
         for name in wanted:
             if name in self.names:
                 order.append(self.names.index(name))
@@ -195,7 +196,7 @@ class Ledger:
             except BaseException:
                 self._abandon(transaction)
                 raise
-        except BaseException as fault:
+        except BaseException as fault:  # noqa: BLE001 - told to every thread that waits
             for ticket in batch:
                 ticket.error = ticket.error or fault
         for ticket in batch:
@@ -207,7 +208,7 @@ class Ledger:
             transaction.say("SAVEPOINT job")
         try:
             ticket.result = ticket.job(transaction)
-        except Exception as error:  # kept for the thread that brought the job: others share this transaction
+        except Exception as error:  # noqa: BLE001 - raised in the thread that brought the job
             ticket.error = error
             if not alone:
                 transaction.say("ROLLBACK TO job")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
-from sqlalchemy import and_, bindparam, literal_column, or_, select
+from sqlalchemy import BindParameter, and_, bindparam, literal_column, or_, select
 
 from backends.object.ledger import Reader, Row, Statement
 from backends.object.models import LIVE, PAST, Assembly, Version
@@ -76,7 +76,7 @@ _IN = Version.container == bindparam("container")
 _LIVE = Version.shelf == literal_column(str(LIVE))
 _PAST = Version.shelf == literal_column(str(PAST))
 _FROM = Version.key >= bindparam("start")
-_LIMIT = bindparam("most")
+_LIMIT: BindParameter[int] = bindparam("most")
 _PAGE = ("container", "start", "most")
 
 LIVE_FROM = Statement(select(*_ENTRY).where(_IN, _LIVE, _FROM).order_by(Version.key).limit(_LIMIT), *_PAGE)
@@ -94,9 +94,7 @@ _OPEN = [getattr(Assembly, name) for name in Open._fields]
 _UNUSED = Assembly.uses == literal_column("0")
 _OPENS = select(*_OPEN).where(Assembly.container == bindparam("container"), _UNUSED)
 _OPEN_ORDER = (Assembly.key, Assembly.opened, Assembly.id)
-OPEN_FROM = Statement(
-    _OPENS.where(Assembly.key >= bindparam("start")).order_by(*_OPEN_ORDER).limit(_LIMIT), *_PAGE
-)
+OPEN_FROM = Statement(_OPENS.where(Assembly.key >= bindparam("start")).order_by(*_OPEN_ORDER).limit(_LIMIT), *_PAGE)
 OPEN_WITHIN = Statement(
     _OPENS.where(
         Assembly.key == bindparam("key"),
@@ -205,7 +203,7 @@ def uploads(
     after_upload: tuple[int, str] | None,
     limit: int,
 ) -> Page[Open]:
-    """The open uploads behind the key `after` (behind one upload to it, where `after_upload` is given), oldest first."""
+    """The open uploads behind the key `after` (behind one upload to it, given `after_upload`), oldest first."""
 
     def fetch(at: bytes | Row, most: int) -> list[Row]:
         within: list[Row] = []

@@ -79,9 +79,12 @@ class ObjectStore:
                     raise
         raise AssertionError("unreachable")
 
-    def receive(self, blocks: Iterable[bytes], *, inline: bool = True) -> Received:
-        """Take a stream: hashed, written, not yet visible. Close what comes back, published or not."""
-        return self.contents.receive(blocks, inline=inline)
+    def receive(
+        self, blocks: Iterable[bytes], *, inline: bool = True, md5: Callable[[], bytes] | None = None
+    ) -> Received:
+        """Take a stream (see `Contents.receive`): hashed, written, not yet visible. Close what comes back, published or
+        not."""
+        return self.contents.receive(blocks, inline=inline, md5=md5)
 
     def publish(
         self, container: int, key: str, about: Description, received: Received, expect: Expect | None = None
@@ -162,7 +165,9 @@ class ObjectStore:
 
         return self._commit(job)
 
-    def amend(self, container: int, key: str, version: str | None, *, tags: str | None = None, grants: str | None = None) -> Head:
+    def amend(
+        self, container: int, key: str, version: str | None, *, tags: str | None = None, grants: str | None = None
+    ) -> Head:
         """Replace the tags or grants of a version in place. Raises `Missing` when there is no such version."""
         name = key.encode()
 
@@ -182,11 +187,11 @@ class ObjectStore:
 
     # --- listings -----------------------------------------------------------------------------------------------------
 
-    def list(self, container: int, *, prefix: str = "", delimiter: str = "", after: str = "", limit: int = 1000) -> Page[Entry]:
+    def list_keys(
+        self, container: int, *, prefix: str = "", delimiter: str = "", after: str = "", limit: int = 1000
+    ) -> Page[Entry]:
         """The live keys behind `after`, in byte order."""
-        return listing.live(
-            self.ledger.read(), container, prefix.encode(), delimiter.encode(), after.encode(), limit
-        )
+        return listing.live(self.ledger.read(), container, prefix.encode(), delimiter.encode(), after.encode(), limit)
 
     def list_versions(
         self,
@@ -198,7 +203,7 @@ class ObjectStore:
         after_version: str | None = None,
         limit: int = 1000,
     ) -> Page[Entry]:
-        """Every version and delete marker, newest first within a key. Raises `Missing` for an unknown `after_version`."""
+        """Every version and delete marker, newest first within a key. Raises `Missing` without `after_version`."""
         reader, rank = self.ledger.read(), None
         if after_version is not None:
             rank = versions.rank_of(after_version) if after_version else None
@@ -207,11 +212,9 @@ class ObjectStore:
                 if found is None:
                     raise Missing("no such version", version=after_version)
                 rank = found[1].rank
-        return listing.versions(
-            reader, container, prefix.encode(), delimiter.encode(), after.encode(), rank, limit
-        )
+        return listing.versions(reader, container, prefix.encode(), delimiter.encode(), after.encode(), rank, limit)
 
-    # --- uploads in parts -----------------------------------------------------------------------------------------------
+    # --- uploads in parts ---------------------------------------------------------------------------------------------
 
     def open_upload(self, container: int, key: str, now: int, *, owner: str, storage: str, facts: str) -> str:
         """Begin an upload; its id. `facts` are kept for its completion."""
@@ -223,7 +226,9 @@ class ObjectStore:
         """An upload to that key. Raises `Missing`."""
         return uploads.find_upload(self.ledger.read(), container, key.encode(), id)
 
-    def publish_part(self, upload: Upload, number: int, received: Received, *, etag: str, checksum: str, now: int) -> None:
+    def publish_part(
+        self, upload: Upload, number: int, received: Received, *, etag: str, checksum: str, now: int
+    ) -> None:
         """Add a received content (`receive(…, inline=False)`) as a part. Raises `Missing` when the upload is over."""
 
         def job(tx: Transaction) -> None:
@@ -232,7 +237,9 @@ class ObjectStore:
 
         self._with(received, job)
 
-    def complete(self, container: int, key: str, id: str, judge: Judge, expect: Expect | None = None) -> tuple[Published, str]:
+    def complete(
+        self, container: int, key: str, id: str, judge: Judge, expect: Expect | None = None
+    ) -> tuple[Published, str]:
         """Make the upload's parts one version; what was published, and its etag. May be repeated. Raises `Missing`."""
         name = key.encode()
 
@@ -276,9 +283,7 @@ class ObjectStore:
         if after_upload:
             row = reader.one(uploads.FIND, after_upload)
             at = (0 if row is None else row[3], after_upload)
-        return listing.uploads(
-            reader, container, prefix.encode(), delimiter.encode(), after.encode(), at, limit
-        )
+        return listing.uploads(reader, container, prefix.encode(), delimiter.encode(), after.encode(), at, limit)
 
     # --- inside -------------------------------------------------------------------------------------------------------
 

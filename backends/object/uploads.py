@@ -58,9 +58,7 @@ _UPLOAD = [getattr(Assembly, name) for name in Upload._fields]
 _PIECE = [getattr(Part, name) for name in Piece._fields]
 _OF = Part.assembly == bindparam("at")
 
-OPEN = Statement(
-    insert(Assembly.__table__).values({name: bindparam(name) for name in Upload._fields}), *Upload._fields
-)
+OPEN = Statement(insert(Assembly).values({name: bindparam(name) for name in Upload._fields}), *Upload._fields)
 FIND = Statement(select(*_UPLOAD).where(Assembly.id == bindparam("at")), "at")
 PIECES = Statement(select(*_PIECE).where(_OF).order_by(Part.number), "at")
 PIECES_AFTER = Statement(
@@ -70,19 +68,20 @@ PIECES_AFTER = Statement(
 PIECE = Statement(select(*_PIECE).where(_OF, Part.number == bindparam("number")), "at", "number")
 PIECES_WITHIN = Statement(
     select(*_PIECE)
-    .where(_OF, Part.start < bindparam("stop"), Part.start + Part.size > bindparam("start"), Part.size > literal_column("0"))
+    .where(_OF, Part.start < bindparam("stop"), Part.start + Part.size > bindparam("start"))
+    .where(Part.size > literal_column("0"))
     .order_by(Part.number),
     "at", "stop", "start",
 )  # fmt: skip
-DROP_PIECE = Statement(delete(Part.__table__).where(_OF, Part.number == bindparam("number")), "at", "number")
+DROP_PIECE = Statement(delete(Part).where(_OF, Part.number == bindparam("number")), "at", "number")
 _VALUES = ("assembly", *Piece._fields)
-ADD_PIECE = Statement(insert(Part.__table__).values({name: bindparam(name) for name in _VALUES}), *_VALUES)
+ADD_PIECE = Statement(insert(Part).values({name: bindparam(name) for name in _VALUES}), *_VALUES)
 PLACE_PIECE = Statement(
-    update(Part.__table__).where(_OF, Part.number == bindparam("at_number")).values(start=bindparam("new_start")),
+    update(Part).where(_OF, Part.number == bindparam("at_number")).values(start=bindparam("new_start")),
     "new_start", "at", "at_number",
 )  # fmt: skip
 COMPLETE = Statement(
-    update(Assembly.__table__)
+    update(Assembly)
     .where(Assembly.id == bindparam("at"))
     .values(uses=literal_column("1"), version=bindparam("new_version"), etag=bindparam("new_etag")),
     "new_version", "new_etag", "at",
@@ -90,9 +89,7 @@ COMPLETE = Statement(
 OF_CONTAINER = Statement(select(Assembly.id).where(Assembly.container == bindparam("container")), "container")
 
 
-def open_upload(
-    tx: Transaction, container: int, key: bytes, now: int, *, owner: str, storage: str, facts: str
-) -> str:
+def open_upload(tx: Transaction, container: int, key: bytes, now: int, *, owner: str, storage: str, facts: str) -> str:
     """A new upload's id. Raises `Missing` without the container."""
     keeping_of(tx, container)
     id = secrets.token_urlsafe(40).replace("-", ".")

@@ -18,7 +18,7 @@ from sqlalchemy import bindparam, delete, insert, literal_column, select, update
 
 from backends.errors import Changed, Missing
 from backends.object.ledger import Reader, Statement, Transaction
-from backends.object.models import LIVE, PAST, Assembly, Blob, Container, Keeping, Part, Version
+from backends.object.models import LIVE, PAST, Assembly, Blob, Container, Keeping, Part, Small, Version
 
 NULL = ""
 
@@ -41,6 +41,7 @@ class Head(NamedTuple):
     grants: str
     blob: str | None
     assembly: str | None
+    small: int | None
     data: bytes | None = None
 
 
@@ -60,7 +61,7 @@ class Description(NamedTuple):
 
 
 class Content(NamedTuple):
-    """Where a new version's bytes are: one of the three, or none when it is empty."""
+    """Where a new version's bytes are: one of the three."""
 
     blob: str | None = None
     assembly: str | None = None
@@ -92,7 +93,9 @@ class Deleted:
 Expect = Callable[[Head | None], None]
 """Looks at the version that is about to be replaced or deleted (None: there is none), and raises to stop it."""
 
-_HEAD = [getattr(Version, name) for name in Head._fields[:-1]]
+_COLUMNS = Head._fields[:-1]
+_HEAD = [getattr(Version, name) for name in _COLUMNS]
+_WHOLE = select(*_HEAD, Small.data).join(Small, Small.number == Version.small, isouter=True)
 _AT = (Version.container == bindparam("container"), Version.key == bindparam("key"))
 _LIVE = Version.shelf == literal_column(str(LIVE))
 _PAST = Version.shelf == literal_column(str(PAST))
@@ -101,56 +104,63 @@ _PLACE = ("container", "shelf", "key", "rank")
 _NULL = Version.version == literal_column("''")
 
 LIVE_HEAD = Statement(select(*_HEAD).where(*_AT, _LIVE), "container", "key")
-LIVE_WHOLE = Statement(select(*_HEAD, Version.data).where(*_AT, _LIVE), "container", "key")
-PAST_HEAD = Statement(select(*_HEAD).where(*_AT, _PAST).order_by(Version.rank).limit(literal_column("1")), "container", "key")
-NULL_PAST = Statement(select(*_HEAD, Version.data).where(*_AT, _PAST, _NULL), "container", "key")
-BY_RANK = Statement(select(*_HEAD, Version.data).where(*_RANKED), *_PLACE)
+LIVE_WHOLE = Statement(_WHOLE.where(*_AT, _LIVE), "container", "key")
+PAST_HEAD = Statement(
+    select(*_HEAD).where(*_AT, _PAST).order_by(Version.rank).limit(literal_column("1")), "container", "key"
+)
+NULL_PAST = Statement(_WHOLE.where(*_AT, _PAST, _NULL), "container", "key")
+BY_RANK = Statement(_WHOLE.where(*_RANKED), *_PLACE)
 
 KEEPING = Statement(select(Container.keeping).where(Container.number == bindparam("container")), "container")
-_VALUES = tuple(dict.fromkeys(("container", "shelf", "key", *Head._fields)))
-INSERT = Statement(insert(Version.__table__).values({name: bindparam(name) for name in _VALUES}), *_VALUES)
-_CHANGED = tuple(name for name in Head._fields if name != "rank")
+_VALUES = tuple(dict.fromkeys(("container", "shelf", "key", *_COLUMNS)))
+INSERT = Statement(insert(Version).values({name: bindparam(name) for name in _VALUES}), *_VALUES)
+_CHANGED = tuple(name for name in _COLUMNS if name != "rank")
 REPLACE = Statement(
-    update(Version.__table__).where(*_AT, _LIVE).values({name: bindparam("new_" + name) for name in _CHANGED}),
+    update(Version).where(*_AT, _LIVE).values({name: bindparam("new_" + name) for name in _CHANGED}),
     *("new_" + name for name in _CHANGED),
     "container",
     "key",
 )
-REMOVE = Statement(delete(Version.__table__).where(*_RANKED), *_PLACE)
+REMOVE = Statement(delete(Version).where(*_RANKED), *_PLACE)
 SHELVE = Statement(
-    update(Version.__table__).where(*_AT, Version.rank == bindparam("at"), Version.shelf == bindparam("from"))
+    update(Version).where(*_AT, Version.rank == bindparam("at"), Version.shelf == bindparam("from"))
     .values(shelf=bindparam("to")),
     "to", "container", "key", "at", "from",
 )  # fmt: skip
-RETAG = Statement(update(Version.__table__).where(*_RANKED).values(tags=bindparam("new")), "new", *_PLACE)
-REGRANT = Statement(update(Version.__table__).where(*_RANKED).values(grants=bindparam("new")), "new", *_PLACE)
+RETAG = Statement(update(Version).where(*_RANKED).values(tags=bindparam("new")), "new", *_PLACE)
+REGRANT = Statement(update(Version).where(*_RANKED).values(grants=bindparam("new")), "new", *_PLACE)
 
+ADD_SMALL = Statement(insert(Small).values(data=bindparam("data")).returning(Small.number), "data")
+REPLACE_SMALL = Statement(
+    update(Small).where(Small.number == bindparam("at")).values(data=bindparam("new_data")), "new_data", "at"
+)
+DROP_SMALL = Statement(delete(Small).where(Small.number == bindparam("at")), "at")
 ADD_BLOB = Statement(
-    insert(Blob.__table__).values(name=bindparam("name"), size=bindparam("size"), uses=literal_column("1")), "name", "size"
+    insert(Blob).values(name=bindparam("name"), size=bindparam("size"), uses=literal_column("1")),
+    "name",
+    "size",
 )
 USE_BLOB = Statement(
-    update(Blob.__table__).where(Blob.name == bindparam("at")).values(uses=Blob.uses + literal_column("1")), "at"
+    update(Blob).where(Blob.name == bindparam("at")).values(uses=Blob.uses + literal_column("1")), "at"
 )
 LEAVE_BLOB = Statement(
-    update(Blob.__table__).where(Blob.name == bindparam("at")).values(uses=Blob.uses - literal_column("1")).returning(Blob.uses),
+    update(Blob).where(Blob.name == bindparam("at")).values(uses=Blob.uses - literal_column("1")).returning(Blob.uses),
     "at",
 )
-DROP_BLOB = Statement(delete(Blob.__table__).where(Blob.name == bindparam("at")), "at")
+DROP_BLOB = Statement(delete(Blob).where(Blob.name == bindparam("at")), "at")
 USE_ASSEMBLY = Statement(
-    update(Assembly.__table__)
+    update(Assembly)
     .where(Assembly.id == bindparam("at"), Assembly.uses > literal_column("0"))
     .values(uses=Assembly.uses + literal_column("1")),
     "at",
 )
 LEAVE_ASSEMBLY = Statement(
-    update(Assembly.__table__).where(Assembly.id == bindparam("at"))
+    update(Assembly).where(Assembly.id == bindparam("at"))
     .values(uses=Assembly.uses - literal_column("1")).returning(Assembly.uses),
     "at",
 )  # fmt: skip
-DROP_ASSEMBLY = Statement(delete(Assembly.__table__).where(Assembly.id == bindparam("at")), "at")
-PART_BLOBS = Statement(
-    select(Part.blob).where(Part.assembly == bindparam("at"), Part.blob.is_not(None)), "at"
-)
+DROP_ASSEMBLY = Statement(delete(Assembly).where(Assembly.id == bindparam("at")), "at")
+PART_BLOBS = Statement(select(Part.blob).where(Part.assembly == bindparam("at"), Part.blob.is_not(None)), "at")
 
 
 def version_name(rank: int) -> str:
@@ -188,7 +198,9 @@ def find(reader: Reader, container: int, key: bytes, version: str | None) -> tup
     return None
 
 
-def put(tx: Transaction, container: int, key: bytes, about: Description, content: Content, expect: Expect | None) -> Published:
+def put(
+    tx: Transaction, container: int, key: bytes, about: Description, content: Content, expect: Expect | None
+) -> Published:
     """Make a new version the live one. The content's use is counted already. Raises `Missing` without the container."""
     keeping = keeping_of(tx, container)
     row = tx.one(LIVE_HEAD, container, key)
@@ -197,8 +209,12 @@ def put(tx: Transaction, container: int, key: bytes, about: Description, content
         expect(live)
     keeps = keeping == Keeping.ENABLED
     if live is not None and not keeps and live.version == NULL:
-        _write(tx, REPLACE, NULL, None, about, content, (container, key))
-        leave(tx, live)
+        if live.small is not None and content.data is not None:
+            tx.run(REPLACE_SMALL, content.data, live.small)
+            _write(tx, REPLACE, NULL, None, about, (None, None, live.small), (container, key))
+        else:
+            _write(tx, REPLACE, NULL, None, about, _place(tx, content), (container, key))
+            leave(tx, live)
         return Published(NULL, keeping, True)
     rank = _next_rank(tx, container, key, live, about.modified, keeping)
     if live is not None:
@@ -206,7 +222,7 @@ def put(tx: Transaction, container: int, key: bytes, about: Description, content
     if not keeps and keeping:
         _drop_past_null(tx, container, key)
     version = version_name(rank) if keeps else NULL
-    _write(tx, INSERT, version, rank, about, content, (container, LIVE, key))
+    _write(tx, INSERT, version, rank, about, _place(tx, content), (container, LIVE, key))
     return Published(version, keeping, live is not None)
 
 
@@ -239,7 +255,7 @@ def remove(
     if name == NULL:
         _drop_past_null(tx, container, key)
     about = Description(modified=now, etag="", size=0, owner=owner)
-    _write(tx, INSERT, name, rank, about, Content(), (container, PAST, key), marker=1)
+    _write(tx, INSERT, name, rank, about, (None, None, None), (container, PAST, key), marker=1)
     return Deleted(name, True, live is not None, keeping)
 
 
@@ -253,7 +269,9 @@ def use(tx: Transaction, head: Head) -> Content:
 
 def leave(tx: Transaction, head: Head) -> None:
     """Count one use of a version's content less; at none it becomes garbage."""
-    if head.blob is not None:
+    if head.small is not None:
+        tx.run(DROP_SMALL, head.small)
+    elif head.blob is not None:
         leave_blob(tx, head.blob)
     elif head.assembly is not None:
         left = tx.one(LEAVE_ASSEMBLY, head.assembly)
@@ -325,13 +343,22 @@ def _drop_past_null(tx: Transaction, container: int, key: bytes) -> None:
         leave(tx, head)
 
 
+def _place(tx: Transaction, content: Content) -> tuple[str | None, str | None, int | None]:
+    """The content columns of a version; small contents get their row."""
+    if content.data is None:
+        return content.blob, content.assembly, None
+    row = tx.one(ADD_SMALL, content.data)
+    assert row is not None
+    return None, None, row[0]
+
+
 def _write(
     tx: Transaction,
     statement: Statement,
     version: str,
     rank: int | None,
     about: Description,
-    content: Content,
+    content: tuple[str | None, str | None, int | None],
     place: tuple[object, ...],
     marker: int = 0,
 ) -> None:

@@ -1,0 +1,550 @@
+"""The store over files: drivers' contract, faults at every step, uploads in parts, long listings, kill -9."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from backends.errors import Changed, DriverError, Exists, InUse, Missing
+from backends.object.containers import ContainerService
+from backends.object.contents import Reading
+from backends.object.drivers.base import BlobDriver
+from backends.object.drivers.files import FileBlobs
+from backends.object.store import Doomed, Span
+from backends.object.sweep import sweep
+from backends.object.uploads import Piece, Upload
+from backends.object.versions import Description, Head
+from tests.unit.object_worlds import SCOPE, FailingBlobs, MemoryBlobs, World
+
+NAME = "0123456789abcdef" * 2
+
+
+@pytest.fixture(params=["files", "memory"])
+def driver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BlobDriver]:
+    if request.param == "memory":
+        yield MemoryBlobs()
+    else:
+        files = FileBlobs(tmp_path / "blobs")
+        yield files
+        files.close()
+
+
+@pytest.fixture
+def world(database_url: str, tmp_path: Path) -> Iterator[World]:
+    world = World(database_url, FileBlobs(tmp_path / "blobs"), inline=64)
+    yield world
+    world.close()
+
+
+# --- drivers ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_kept_is_read_back_in_any_range(driver: BlobDriver) -> None:
+    data = random.Random(1).randbytes(3_000_000)
+    writer = driver.create()
+    for start in range(0, len(data), 700_000):
+        writer.write(data[start : start + 700_000])
+    writer.keep(NAME)
+    writer.discard()
+    blob = driver.open(NAME)
+    assert blob.size == len(data)
+    assert blob.read(0, len(data)) == data
+    assert blob.read(2_999_990, 100) == data[-10:]
+    assert blob.read(5_000_000, 10) == b""
+    blob.close()
+    blob.close()
+    assert [name for name, _ in driver.names()] == [NAME]
+
+
+def test_what_is_not_kept_leaves_nothing(driver: BlobDriver) -> None:
+    writer = driver.create()
+    writer.write(b"x" * 5_000_000)
+    writer.discard()
+    writer.discard()
+    assert list(driver.names()) == []
+    with pytest.raises(Missing):
+        driver.open(NAME)
+
+
+def test_a_name_is_given_once(driver: BlobDriver) -> None:
+    for expected in (None, Exists):
+        writer = driver.create()
+        writer.write(str(expected).encode())
+        if expected is None:
+            writer.keep(NAME)
+        else:
+            with pytest.raises(expected):
+                writer.keep(NAME)
+        writer.discard()
+    assert driver.open(NAME).read(0, 10) == b"None"
+
+
+def test_an_open_blob_outlives_its_removal(driver: BlobDriver) -> None:
+    writer = driver.create()
+    writer.write(b"still here")
+    writer.keep(NAME)
+    writer.discard()
+    blob = driver.open(NAME)
+    driver.remove(NAME)
+    driver.remove(NAME)
+    assert blob.read(0, 100) == b"still here"
+    blob.close()
+    with pytest.raises(Missing):
+        driver.open(NAME)
+
+
+def test_files_with_names_serve_where_there_are_none_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backends.object.drivers.files._has_unnamed_files", lambda root: False)
+    files = FileBlobs(tmp_path)
+    kept, lost = files.create(), files.create()
+    kept.write(b"kept")
+    lost.write(b"lost")
+    kept.keep(NAME)
+    kept.discard()
+    assert files.open(NAME).read(0, 9) == b"kept"
+    assert len(list((tmp_path / "incoming").iterdir())) == 1
+    files.tidy()
+    assert not list((tmp_path / "incoming").iterdir())
+    files.close()
+
+
+def test_a_symbolic_link_in_the_store_is_not_followed(tmp_path: Path) -> None:
+    files = FileBlobs(tmp_path / "blobs")
+    (tmp_path / "secret").write_bytes(b"secret")
+    (tmp_path / "blobs" / NAME[:2] / NAME).symlink_to(tmp_path / "secret")
+    with pytest.raises(DriverError):
+        files.open(NAME)
+    files.close()
+
+
+# --- objects ----------------------------------------------------------------------------------------------------------
+
+
+def test_small_contents_need_no_blob_and_large_ones_one(world: World) -> None:
+    box = world.add()
+    world.put(box, "small", b"s" * 64)
+    assert world.stored() == set()
+    world.put(box, "large", b"l" * 65)
+    assert len(world.stored()) == 1
+    assert (world.get(box, "small"), world.get(box, "large")) == (b"s" * 64, b"l" * 65)
+    world.put(box, "large", b"")
+    assert world.stored() == set()
+    assert world.get(box, "large") == b""
+
+
+def test_a_range_reads_only_what_is_wanted(world: World) -> None:
+    box = world.add()
+    for key, size in (("small", 60), ("large", 3_000_000)):
+        data = random.Random(key).randbytes(size)
+        world.put(box, key, data)
+        _, content = world.store.read(box, key, None, lambda head: Span(7, 50))
+        assert (content if isinstance(content, bytes) else b"".join(content)) == data[7:57]
+
+
+def test_a_reader_goes_on_when_the_object_is_replaced_and_deleted(world: World) -> None:
+    box = world.add()
+    world.put(box, "k", b"a" * 3_000_000)
+    _, reading = world.store.read(box, "k", None, lambda head: Span(0, head.size))
+    assert isinstance(reading, Reading)
+    blocks = iter(reading)
+    first = next(blocks)
+    world.put(box, "k", b"b" * 100)
+    world.delete(box, "k")
+    assert first + b"".join(blocks) == b"a" * 3_000_000
+    assert world.stored() == set()
+
+
+def test_a_stream_that_breaks_leaves_nothing(world: World) -> None:
+    box = world.add()
+
+    def broken() -> Iterator[bytes]:
+        yield b"x" * 2_000_000
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        world.store.receive(broken())
+    assert world.stored() == set()
+    assert world.store.list_keys(box).entries == []
+
+
+def test_a_copy_shares_the_bytes_until_the_last_user_goes(world: World) -> None:
+    box = world.add()
+    world.put(box, "k", b"c" * 1000)
+    head = world.store.head(box, "k")
+    assert head is not None
+    for name in ("copy", "k"):
+        world.store.copy((box, "k", head), box, name, Description(9, head.etag, head.size))
+    assert len(world.stored()) == 1
+    world.delete(box, "k")
+    assert world.get(box, "copy") == b"c" * 1000
+    with pytest.raises(Changed):
+        world.store.copy((box, "k", head), box, "again", Description(9, head.etag, head.size))
+    world.delete(box, "copy")
+    assert world.stored() == set()
+
+
+def test_writers_at_once_lose_nothing(world: World) -> None:
+    box = world.add(keeping="Enabled")
+    done: list[tuple[str, str, bytes]] = []
+    faults: list[Exception] = []
+
+    def work(seed: int) -> None:
+        rng = random.Random(seed)
+        try:
+            for count in range(20):
+                data = f"{seed} {count} ".encode() * rng.choice((1, 20))
+                key = rng.choice(("one", "two"))
+                published = world.put(box, key, data)
+                done.append((key, published.version, data))
+        except Exception as fault:  # noqa: BLE001 - shown by the test
+            faults.append(fault)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert not faults
+    assert len({version for _, version, _ in done}) == 160
+    for key, version, data in done:
+        assert world.get(box, key, version) == data
+    assert world.used() == world.stored()
+
+
+def test_only_one_of_many_creates_wins(world: World) -> None:
+    box = world.add()
+    outcomes: list[str] = []
+
+    class Taken(Exception):
+        pass
+
+    def absent(head: Head | None) -> None:
+        if head is not None:
+            raise Taken
+
+    def work(name: str) -> None:
+        try:
+            world.put(box, "k", name.encode() * 100, absent)
+            outcomes.append(name)
+        except Taken:
+            outcomes.append("")
+
+    threads = [threading.Thread(target=work, args=(str(number),)) for number in range(8)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    winners = [name for name in outcomes if name]
+    assert len(winners) == 1
+    assert world.get(box, "k") == winners[0].encode() * 100
+    assert len(world.stored()) == 1
+
+
+def test_many_deletes_are_one_commit_and_refusals_stand_alone(world: World) -> None:
+    box = world.add()
+    for number in range(10):
+        world.put(box, f"k{number}", b"x" * 100)
+
+    def refuse(head: Head | None) -> None:
+        raise PermissionError
+
+    doomed = [Doomed(f"k{number}", None, refuse if number == 3 else None) for number in range(10)]
+    results = world.store.delete_many(box, doomed, 1)
+    assert [isinstance(result, PermissionError) for result in results] == [number == 3 for number in range(10)]
+    assert [entry.key for entry in world.store.list_keys(box).entries] == [b"k3"]
+    assert len(world.stored()) == 1
+
+
+def test_a_prefix_of_many_keys_costs_a_few_statements(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    box = world.add()
+    for folder in range(5):
+        for number in range(300):
+            world.put(box, f"{folder}/{number}", b"")
+    reader = world.store.ledger.read()
+    rows = 0
+    whole = type(reader).all
+
+    def counted(self, statement, *values):  # type: ignore[no-untyped-def]
+        nonlocal rows
+        found = whole(self, statement, *values)
+        rows += len(found)
+        return found
+
+    monkeypatch.setattr(type(reader), "all", counted)
+    page = world.store.list_keys(box, delimiter="/")
+    assert page.prefixes == [f"{folder}/".encode() for folder in range(5)]
+    assert rows < 150  # of 1,500
+
+
+# --- containers -------------------------------------------------------------------------------------------------------
+
+
+def test_a_container_goes_only_when_empty_and_takes_its_uploads_along(world: World) -> None:
+    box = world.add(keeping="Enabled")
+    version = world.put(box, "k", b"x" * 100).version
+    marker = world.delete(box, "k").version
+    upload = world.store.upload(box, "u", world.store.open_upload(box, "u", 1, owner="", storage="", facts=""))
+    world.store.publish_part(upload, 1, world.store.receive([b"p" * 10], inline=False), etag="e", checksum="", now=1)
+
+    def drop() -> None:
+        with world.database.unit(SCOPE, write=True) as unit:
+            ContainerService(unit, world.store).drop("box")
+
+    for held in (version, marker):
+        with pytest.raises(InUse):
+            drop()
+        world.delete(box, "k", held)
+    drop()
+    assert world.containers.find("box") is None
+    assert world.stored() == world.used() == set()
+    with pytest.raises(Missing):
+        world.put(box, "k", b"late")
+
+
+def test_a_container_is_known_afresh_after_each_change(world: World) -> None:
+    world.add()
+    for keeping in ("Enabled", "Suspended"):
+        world.keep_versions("box", keeping)
+        known = world.containers.find("box")
+        assert known is not None
+        assert known.keeping == keeping
+    with world.database.unit(SCOPE, write=True) as unit:
+        ContainerService(unit, world.store).put_document("box", "rules", {"a": [1]})
+    known = world.containers.find("box")
+    assert known is not None
+    assert known.documents == {"rules": {"a": [1]}}
+    with pytest.raises(Exists):
+        world.add()
+
+
+# --- uploads in parts -------------------------------------------------------------------------------------------------
+
+
+def whole(numbers: Sequence[int]) -> Callable[[Upload, Sequence[Piece]], tuple[Description, Sequence[int]]]:
+    def judge(upload: Upload, pieces: Sequence[Piece]) -> tuple[Description, Sequence[int]]:
+        size = sum(piece.size for piece in pieces if piece.number in numbers)
+        return Description(7, "whole", size, parts=len(numbers)), numbers
+
+    return judge
+
+
+def send(world: World, upload: Upload, number: int, data: bytes) -> None:
+    received = world.store.receive([data] if data else [], inline=False)
+    try:
+        world.store.publish_part(upload, number, received, etag=received.etag, checksum="", now=number)
+    finally:
+        received.close()
+
+
+def test_parts_in_any_order_make_one_object_without_copying(world: World) -> None:
+    box = world.add()
+    id = world.store.open_upload(box, "k", 1, owner="o", storage="s", facts="{}")
+    upload = world.store.upload(box, "k", id)
+    parts = {5: b"e" * 1000, 2: b"b" * 500, 9: b"z" * 3, 7: b"unused"}
+    for number, data in parts.items():
+        send(world, upload, number, data)
+    send(world, upload, 2, b"B" * 700)
+    assert len(world.stored()) == 4
+    assert [piece.number for piece in world.store.parts(id)] == [2, 5, 7, 9]
+    assert [page.id for page in world.store.list_uploads(box).entries] == [id]
+    first = world.store.complete(box, "k", id, whole([2, 5, 9]))
+    assert world.store.complete(box, "k", id, whole([2, 5, 9]))[1] == first[1]
+    expected = b"B" * 700 + b"e" * 1000 + b"z" * 3
+    assert world.get(box, "k") == expected
+    for start, length in ((0, 1), (699, 2), (650, 1060 - 7), (1702, 1), (700, 1000)):
+        _, content = world.store.read(box, "k", None, lambda head, s=start, n=length: Span(s, n))  # type: ignore[misc]
+        assert b"".join(content) == expected[start : start + length]  # type: ignore[arg-type]
+    assert len(world.stored()) == 3
+    assert world.store.list_uploads(box).entries == []
+    with pytest.raises(Missing):
+        world.store.abort(box, "k", id)
+    with pytest.raises(Missing):
+        send(world, upload, 1, b"late")
+    head = world.store.head(box, "k")
+    assert head is not None
+    world.store.copy((box, "k", head), box, "copy", Description(8, "", head.size))
+    world.delete(box, "k")
+    assert world.get(box, "copy") == expected
+    world.delete(box, "copy")
+    assert world.stored() == world.used() == set()
+
+
+def test_an_aborted_upload_leaves_nothing(world: World) -> None:
+    box = world.add()
+    id = world.store.open_upload(box, "k", 1, owner="", storage="", facts="")
+    send(world, world.store.upload(box, "k", id), 1, b"x" * 100)
+    world.store.abort(box, "k", id)
+    assert world.stored() == world.used() == set()
+    with pytest.raises(Missing):
+        world.store.upload(box, "k", id)
+
+
+def test_a_reader_of_parts_goes_on_when_the_object_is_deleted(world: World) -> None:
+    box = world.add()
+    id = world.store.open_upload(box, "k", 1, owner="", storage="", facts="")
+    for number in (1, 2, 3):
+        send(world, world.store.upload(box, "k", id), number, bytes((number,)) * 1000)
+    world.store.complete(box, "k", id, whole([1, 2, 3]))
+    _, reading = world.store.read(box, "k", None, lambda head: Span(0, head.size))
+    blocks = iter(reading)
+    first = next(blocks)
+    world.delete(box, "k")
+    assert first + b"".join(blocks) == b"\1" * 1000 + b"\2" * 1000 + b"\3" * 1000  # type: ignore[operator]
+    assert world.stored() == set()
+
+
+def test_uploads_are_listed_by_key_then_age_in_pages(world: World) -> None:
+    box = world.add()
+    opened = []
+    for moment, key in enumerate(["b", "a/1", "b", "a/2", "c", "b"]):
+        opened.append((key, world.store.open_upload(box, key, moment, owner="", storage="", facts="")))
+    expected = sorted(opened, key=lambda one: one[0])
+    seen, after, after_upload = [], "", ""
+    while True:
+        page = world.store.list_uploads(box, after=after, after_upload=after_upload, limit=2)
+        seen += [(entry.key.decode(), entry.id) for entry in page.entries]
+        if not page.more:
+            break
+        after, after_upload = seen[-1]
+    assert seen == expected
+    page = world.store.list_uploads(box, delimiter="/")
+    assert (page.prefixes, len(page.entries)) == ([b"a/"], 4)
+
+
+# --- faults -----------------------------------------------------------------------------------------------------------
+
+
+class Trial:
+    """A run of steps over a driver that fails at its n-th call."""
+
+    def __init__(self, url: str, files: FileBlobs, n: int, after: bool) -> None:
+        self.world = World(url, files, inline=64)
+        self.failing = self.world.store.contents.driver = FailingBlobs(files, n, after=after)
+        self.box = self.world.add()
+        self.state: dict[str, bytes] = {}
+
+    def look(self, key: str) -> bytes | None:
+        try:
+            return self.world.get(self.box, key)
+        except DriverError:
+            return self.world.get(self.box, key)
+
+    def step(self, act: Callable[[], object], key: str, done: bytes | None) -> None:
+        before = self.state.pop(key, None)
+        try:
+            act()
+        except DriverError:
+            assert self.look(key) in (before, done)
+        else:
+            assert self.look(key) == done
+        if (now := self.look(key)) is not None:
+            self.state[key] = now
+
+    def run(self) -> bool:
+        """All steps, then tidying up; whether a fault happened."""
+        world, box = self.world, self.box
+        self.step(lambda: world.put(box, "a", b"1" * 200), "a", b"1" * 200)
+        self.step(lambda: world.put(box, "a", b"2" * 300), "a", b"2" * 300)
+        self.step(lambda: multipart(world, box), "m", b"p" * 100 + b"q" * 100)
+        self.step(lambda: world.delete(box, "a"), "a", None)
+        self.step(lambda: world.put(box, "b", b"3" * 200), "b", b"3" * 200)
+        self.failing.left = -1
+        for upload in world.store.list_uploads(box).entries:
+            world.store.abort(box, upload.key.decode(), upload.id)
+        sweep(world.store.ledger, world.store.contents, grace=0)
+        assert world.used() == world.stored()
+        assert {entry.key.decode() for entry in world.store.list_keys(box).entries} == set(self.state)
+        for key in self.state:
+            world.delete(box, key)
+        assert world.stored() == set()
+        world.store.close()
+        world.database.close()
+        return self.failing.failed
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_fault_at_any_driver_call_changes_nothing_half(tmp_path: Path, after: bool) -> None:
+    """Each step either took effect as a whole or not at all; once the sweeper was there, nothing is left over."""
+    files = FileBlobs(tmp_path / "blobs")
+    n = 1
+    while Trial(f"sqlite:///{tmp_path}/{n}", files, n, after).run():
+        n += 1
+    files.close()
+    assert n > 15
+
+
+def multipart(world: World, box: int) -> None:
+    id = world.store.open_upload(box, "m", 1, owner="", storage="", facts="")
+    upload = world.store.upload(box, "m", id)
+    send(world, upload, 1, b"p" * 100)
+    send(world, upload, 2, b"q" * 100)
+    world.store.complete(box, "m", id, whole([1, 2]))
+
+
+VICTIM = """
+import random, sys
+from pathlib import Path
+from backends.object.drivers.files import FileBlobs
+from tests.unit.object_worlds import World
+
+seed, folder = int(sys.argv[1]), Path(sys.argv[2])
+world = World(f"sqlite:///{folder}/db", FileBlobs(folder / "blobs"), inline=64)
+known = world.containers.find("box")
+box = known.number if known else world.add()
+rng = random.Random(seed)
+print("ready", flush=True)
+for count in range(100000):
+    key = f"k{rng.randrange(20)}"
+    if rng.random() < 0.2:
+        print("begin", key, "-", flush=True)
+        world.delete(box, key)
+        print("done", key, "-", flush=True)
+    else:
+        data = rng.randbytes(rng.choice((10, 60, 100, 5000, 1500000)))
+        print("begin", key, data[:8].hex(), flush=True)
+        world.put(box, key, data + b"." * 8 + data[:8])
+        print("done", key, data[:8].hex(), flush=True)
+"""
+
+
+def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    state: dict[str, str] = {}
+    for round in range(6):
+        command = [sys.executable, "-c", VICTIM, str(round), str(tmp_path)]
+        victim = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
+        assert victim.stdout is not None
+        wanted = random.Random(round).randrange(5, 60)
+        unsure: tuple[str, str] | None = None
+        for count, line in enumerate(victim.stdout):
+            word, *rest = line.split()
+            if word == "begin":
+                unsure = (rest[0], rest[1])
+            elif word == "done":
+                unsure = None
+                state[rest[0]] = rest[1]
+            if count == wanted:
+                os.kill(victim.pid, signal.SIGKILL)
+        victim.stdout.close()
+        victim.wait()
+        world = World(f"sqlite:///{tmp_path}/db", FileBlobs(tmp_path / "blobs"), inline=64)
+        known = world.containers.find("box")
+        assert known is not None
+        sweep(world.store.ledger, world.store.contents, grace=0)
+        assert world.used() == world.stored()
+        for key in {*state, *([unsure[0]] if unsure else [])}:
+            content = world.get(known.number, key)
+            found = "-" if content is None else content[:8].hex()
+            assert content is None or content.endswith(b"." * 8 + content[:8])
+            head = world.store.head(known.number, key)
+            assert content is None or (head is not None and hashlib.md5(content).hexdigest() == head.etag)
+            if unsure is not None and key == unsure[0]:
+                assert found in (state.get(key, "-"), unsure[1])
+                state[key] = found
+            else:
+                assert found == state[key]
+        world.close()
