@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from backends.identity.service import IdentityService
     from backends.image.service import ImageService
     from backends.network.service import NetworkService
+    from backends.object.containers import ContainerService
     from backends.object.store import ObjectStore
     from backends.volume.service import VolumeService
     from compat.cloud import Cloud
@@ -246,6 +247,11 @@ class Context:
     def compute(self) -> ComputeService:
         """Guests."""
         return self._service("compute")  # type: ignore[no-any-return]
+
+    @property
+    def containers(self) -> ContainerService:
+        """Containers, to be changed. What they are is read from `cloud.hosts["containers"]`."""
+        return self._service("containers")  # type: ignore[no-any-return]
 
     @property
     def objects(self) -> ObjectStore:

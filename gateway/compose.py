@@ -17,6 +17,10 @@ from backends.network import lifecycle as networks
 from backends.network.book import NetworkHost
 from backends.network.drivers.simulated import SimulatedNetwork
 from backends.network.service import NetworkService
+from backends.object.containers import Containers, ContainerService
+from backends.object.drivers.files import FileBlobs
+from backends.object.store import ObjectStore
+from backends.object.sweep import Sweeper
 from backends.reconcile import Reconciler
 from backends.volume import lifecycle as disks
 from backends.volume.drivers.sparse import SparseFiles
@@ -44,15 +48,19 @@ class Parts:
     reconciler: Reconciler
     volumes: VolumeHost
     compute: ComputeHost
+    sweeper: Sweeper
 
     def survey(self) -> None:
         """Look at what lies on the machine, and reopen or drop what differs from the rows. For start-up, once."""
         guests.register(self.cloud.database, self.compute)
         disks.survey(self.cloud.database, self.volumes)
         guests.survey(self.cloud.database, self.compute)
+        self.sweeper.begin()
+        self.cloud.database.nudge("objects")
 
     def close(self) -> None:
         """Give everything back."""
+        self.cloud.hosts["objects"].close()
         self.cloud.database.close()
 
 
@@ -79,22 +87,30 @@ def compose(settings: Settings) -> Parts:
     network = NetworkHost(driver=NETWORKS[settings.network]())
     volume = VolumeHost(DISKS[settings.volume](folder / "volumes"))
     compute = ComputeHost(HOST, GUESTS[settings.compute](), volume.driver, network)
+    blobs = FileBlobs(folder / "objects")
+    if settings.workers == 1:
+        blobs.tidy()
+    objects = ObjectStore(database, blobs)
     seal = Seal.at(folder)
     cloud = Cloud(database, rules(settings))
     cloud.hosts |= {"identity": seal, "network": network, "volumes": volume, "compute": compute}
+    cloud.hosts |= {"objects": objects, "containers": Containers(database, objects)}
     cloud.services |= {
         "identity": lambda unit: IdentityService(unit, seal),
         "network": lambda unit: NetworkService(unit, network),
         "images": ImageService,
         "volumes": VolumeService,
         "compute": ComputeService,
+        "containers": lambda unit: ContainerService(unit, objects),
     }
     reconciler = Reconciler(database)
     reconciler.add("volume", lambda: disks.converge(database, volume))
     reconciler.add("compute", lambda: guests.converge(database, compute))
     reconciler.add("network", lambda: bool(networks.converge(database, network)))
     reconciler.add("tokens", lambda: _sweep_tokens(database))
-    return Parts(cloud, Dispatcher(cloud), reconciler, volume, compute)
+    sweeper = Sweeper(objects, grace=0.0 if settings.workers == 1 else 900.0)
+    reconciler.add("objects", sweeper.step)
+    return Parts(cloud, Dispatcher(cloud), reconciler, volume, compute, sweeper)
 
 
 def _sweep_tokens(database: Database) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import delete, select
 
 from backends.db import Base, Stamp
+from backends.object.containers import drop_tenant
 from compat.dispatch import RESET
 from gateway.compose import Parts
 
@@ -18,7 +19,7 @@ def reset(parts: Parts, account: str | None) -> None:
     """
     database = parts.cloud.database
     if account is not None:
-        parts.cloud.hosts["objects"].drop_tenant(account)
+        drop_tenant(database, parts.cloud.hosts["objects"], account)
     with database.unit(None, write=True) as unit:
         connection = unit.session.connection()
         for table in reversed(Base.metadata.sorted_tables):

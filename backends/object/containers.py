@@ -21,7 +21,7 @@ from backends.object.models import (
     TenantDocument,
     Version,
 )
-from backends.object.store import ObjectStore
+from backends.object.store import Doomed, ObjectStore
 
 
 class Known(NamedTuple):
@@ -106,6 +106,20 @@ class Containers:
             else:
                 documents[kind] = _body(body)
         return Known(number, name, tenant, region, EPOCH + created * MICROSECOND, keeping, documents, named)
+
+
+def drop_tenant(database: Database, store: ObjectStore, tenant: str) -> None:
+    """Remove all containers of a tenant with everything in them, and its documents. In many transactions."""
+    with database.unit(None, write=False) as unit:
+        rows = unit.session.execute(select(Container.number, Container.name).where(Container.tenant == tenant)).all()
+    for number, name in rows:
+        while (page := store.list_versions(number)).entries:
+            doomed = [Doomed(entry.key.decode(), entry.version) for entry in page.entries]
+            store.delete_many(number, doomed, 0)
+        with database.unit(None, write=True) as unit:
+            ContainerService(unit, store).drop(name)
+    with database.unit(None, write=True) as unit:
+        unit.session.execute(delete(TenantDocument).where(TenantDocument.tenant == tenant))
 
 
 class ContainerService:

@@ -11,6 +11,7 @@ from backends.object.contents import INLINE
 from backends.object.drivers.base import Blob, BlobDriver, Writer
 from backends.object.drivers.files import FileBlobs
 from backends.object.store import ObjectStore, Span
+from backends.object.sweep import Sweeper
 from backends.object.versions import Description, Expect, Head, Published
 
 SCOPE = Scope("tenant", "here")
@@ -152,6 +153,13 @@ class World:
     def delete(self, box: int, key: str, version: str | None = None):  # type: ignore[no-untyped-def]
         self.clock += 1
         return self.store.delete(box, key, version, self.clock)
+
+    def sweep(self) -> int:
+        """Remove orphans; how many there were."""
+        sweeper = Sweeper(self.store, grace=0)
+        while sweeper.step():
+            pass
+        return sweeper.removed
 
     def used(self) -> set[str]:
         """The blobs that the index knows."""

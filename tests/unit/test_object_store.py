@@ -20,7 +20,6 @@ from backends.object.contents import Reading
 from backends.object.drivers.base import BlobDriver
 from backends.object.drivers.files import FileBlobs
 from backends.object.store import Doomed, Span
-from backends.object.sweep import sweep
 from backends.object.uploads import Piece, Upload
 from backends.object.versions import Description, Head
 from tests.unit.object_worlds import SCOPE, FailingBlobs, MemoryBlobs, World
@@ -456,7 +455,7 @@ class Trial:
         self.failing.left = -1
         for upload in world.store.list_uploads(box).entries:
             world.store.abort(box, upload.key.decode(), upload.id)
-        sweep(world.store.ledger, world.store.contents, grace=0)
+        world.sweep()
         assert world.used() == world.stored()
         assert {entry.key.decode() for entry in world.store.list_keys(box).entries} == set(self.state)
         for key in self.state:
@@ -534,7 +533,7 @@ def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
         world = World(f"sqlite:///{tmp_path}/db", FileBlobs(tmp_path / "blobs"), inline=64)
         known = world.containers.find("box")
         assert known is not None
-        sweep(world.store.ledger, world.store.contents, grace=0)
+        world.sweep()
         assert world.used() == world.stored()
         for key in {*state, *([unsure[0]] if unsure else [])}:
             content = world.get(known.number, key)

@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from backends.object.sweep import sweep
 from backends.object.versions import Description, Head
 from tests.postgres import Cluster
 from tests.unit.object_worlds import MemoryBlobs, World
@@ -114,7 +113,7 @@ class Versions(RuleBasedStateMachine):
     def nothing_is_lost_or_left(self) -> None:
         if hasattr(self, "world"):
             assert self.world.used() == self.world.stored()
-            assert sweep(self.world.store.ledger, self.world.store.contents, grace=0) == 0
+            assert self.world.sweep() == 0
 
     @rule(
         prefix=st.sampled_from(["", "a", "a/", "b/", "é", "zz"]),
