@@ -148,6 +148,7 @@ class Gateways(Ports):
         id: str,
         segment: Segment,
         port_id: str,
+        attachment_id: str,
         elastic: Address | None,
         association_id: str | None,
         private_ip: str | None = None,
@@ -171,8 +172,9 @@ class Gateways(Ports):
             role="nat",
             keeper="nat",
             checked=False,
+            notes={"nat": id},
         )
-        port.state, port.attachment_id, port.attached_at, port.device_index = "in-use", f"{id}-port", self.now, 1
+        port.state, port.attachment_id, port.attached_at, port.device_index = "in-use", attachment_id, self.now, 1
         nat = Nat(
             id=id,
             network_id=segment.network_id,

@@ -30,6 +30,10 @@ class Ports(Routes):
             raise Missing(f"there is no port {id}", id=id)
         return found
 
+    def port_attached_as(self, attachment_id: str) -> Port | None:
+        """The port of an attachment."""
+        return self.session.execute(select(Port).where(Port.attachment_id == attachment_id)).scalars().first()
+
     def ports_of(self, guest_id: str) -> Sequence[Port]:
         """The ports plugged into a guest, by device index."""
         return (

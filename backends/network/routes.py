@@ -34,6 +34,13 @@ class Routes(Segments):
         self.add(table)
         return table
 
+    def table(self, id: str) -> RouteTable:
+        """The route table with that id. Raises `Missing`."""
+        found = self.session.execute(select(RouteTable).where(RouteTable.id == id)).scalars().first()
+        if found is None:
+            raise Missing(f"there is no route table {id}", id=id)
+        return found
+
     def remove_table(self, table: RouteTable) -> None:
         """Remove a route table. Raises `InUse` (with `by`) for a main table, and while it serves anything."""
         if table.associations:

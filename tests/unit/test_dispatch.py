@@ -11,6 +11,8 @@ from sqlalchemy import select
 
 from backends import schema
 from backends.db import Database
+from backends.network.book import NetworkHost
+from backends.network.service import NetworkService
 from compat.audit import AuditEntry
 from compat.cloud import Cloud, Rules
 from compat.context import Call
@@ -33,7 +35,7 @@ def database(database_url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def dispatcher(database: Database) -> Dispatcher:
-    return Dispatcher(Cloud(database, Rules()))
+    return Dispatcher(Cloud(database, Rules(), {"network": lambda unit: NetworkService(unit, NetworkHost())}))
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""VPC: networks, subnets, routes, gateways, addresses, security groups and network interfaces."""
