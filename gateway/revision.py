@@ -1,4 +1,4 @@
-"""`python -m gateway.revision "what changed"`: draft the migration from the newest revision to the models as they are."""
+"""`python -m gateway.revision "what changed"`: draft the migration from the newest revision to the models of today."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """From settings to a serving process: data folder, lock, root key, socket, workers, banner, and an orderly end.
 
 `gateway.app` is asked for two things: `prepare(settings)` brings the database up to date before anything answers, and
-`create_app(settings, reconcile=…)` makes the ASGI application of one worker.
+`create_app(settings, reconcile=…, worker=…)` makes the ASGI application of one worker.
 """
 
 from __future__ import annotations
@@ -210,7 +210,7 @@ def _work(settings: Settings, listener: socket.socket, worker: int, ready: Calla
     from gateway.app import create_app
 
     config = uvicorn.Config(
-        create_app(settings, reconcile=worker == 0),
+        create_app(settings, reconcile=worker == 0, worker=worker),
         loop="uvloop",
         http="httptools",
         ws="none",
