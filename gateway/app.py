@@ -10,14 +10,13 @@ from typing import Any
 from backends import schema
 from backends.db import Database
 from compat.operation import OPERATIONS, load
-from gateway import internal, logs
+from gateway import __version__, internal, logs
 from gateway.compose import Parts, compose
 from gateway.endpoint import Endpoint, Exchange
 from gateway.head import head_of
 from gateway.metrics import Metrics
 from gateway.reset import reset
 from gateway.settings import Settings
-from gateway.serve import nephele_version
 
 
 def prepare(settings: Settings) -> None:
@@ -37,20 +36,19 @@ class App:
         folder = settings.data_dir / "metrics" if settings.workers > 1 else None
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-        version = nephele_version()
         self._parts, self._reconcile = parts, reconcile
-        self._metrics = Metrics(version, folder=folder, worker=worker)
+        self._metrics = Metrics(__version__, folder=folder, worker=worker)
         self._log = logs.RequestLog(settings)
         self._endpoint = Endpoint(parts.cloud, parts.dispatcher, observe=self._observe)
         services = dict(Counter(service for service, _ in OPERATIONS))
-        self._internal = internal.make(settings, version, services, _State(parts), self._metrics)
+        self._internal = internal.make(settings, __version__, services, _State(parts), self._metrics)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one ASGI scope."""
         if scope["type"] == "http":
             path = scope["raw_path"]
             # Nearly every request differs from Nephele's own paths in its first bytes.
-            if path[1:2] in b"_hm" and internal.claims(head_of(scope)):
+            if path[1:2] in (b"_", b"h", b"m") and internal.claims(head_of(scope)):
                 await self._internal(scope, receive, send)
             else:
                 await self._endpoint(scope, receive, send)

@@ -19,6 +19,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from gateway import __version__
 from gateway.settings import RootKey, Settings, SettingsError, load
 
 app = typer.Typer(
@@ -99,9 +100,7 @@ def serve(
 @app.command()
 def version() -> None:
     """Print the version."""
-    from gateway.serve import nephele_version
-
-    typer.echo(nephele_version())
+    typer.echo(__version__)
 
 
 @app.command()

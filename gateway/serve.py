@@ -21,14 +21,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from importlib.metadata import PackageNotFoundError, version
 from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 import uvicorn
 from sqlalchemy.engine import make_url
 
-from gateway import logs
+from gateway import __version__, logs
 from gateway.settings import RootKey, Settings
 
 ROOT_KEY_FILE = "root-key.json"
@@ -41,14 +40,6 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 class StartError(Exception):
     """Why this machine cannot serve now, in words for its user."""
-
-
-def nephele_version() -> str:
-    """The installed version."""
-    try:
-        return version("nephele")
-    except PackageNotFoundError:
-        return "0+uninstalled"
 
 
 def run(settings: Settings) -> int:
@@ -168,7 +159,7 @@ def banner(settings: Settings, fresh_key: RootKey | None) -> str:
     ]
     if settings.workers > 1:
         rows.append(("workers", str(settings.workers)))
-    lines = [f"Nephele {nephele_version()}", *(f"  {name:<11}{text}" for name, text in rows)]
+    lines = [f"Nephele {__version__}", *(f"  {name:<11}{text}" for name, text in rows)]
     if fresh_key is not None:
         lines += [
             "",
