@@ -55,13 +55,14 @@ def acts_as(*operations: str) -> Callable[[Renamed], Renamed]:
 def demands(ctx: Context, operation: Operation, p: Params) -> list[Demand]:
     """Everything that must be allowed for the call, in the order in which it is asked."""
     action = operation.action
-    renamed = RENAMED.get(operation.key)
+    key = operation.key
+    renamed = RENAMED.get(key)
     if renamed is not None:
         action = renamed(ctx, p) or action
     found = [Demand(action, expander(operation)(ctx, p), _NOTHING)]
-    if operation.service == "ec2":
+    if operation.service == "ec2" and ("TagSpecifications" in p or "TagSpecification" in p):
         found += _tag_on_create(ctx, operation, p)
-    for further in FURTHER.get(operation.key, ()):
+    for further in FURTHER.get(key, ()):
         found += further(ctx, p)
     return found
 

@@ -1,6 +1,7 @@
 """What the hot path asks of identity: whose key is this, what do they hold. Kept in memory while nothing changes.
 
-Every answer is as of the `identity` stamp at the moment of asking, so a changed policy counts from the next call on.
+The `identity` stamp is read once a call, when its key is looked up (`credential`); the rest of the call sees that state
+or a newer one. So a changed policy counts from the next call on.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ class Directory:
         self.database, self.seal, self.rules = database, seal, rules
         self._kept = _Kept(-1)
 
-    def _now(self) -> _Kept:
+    def refresh(self) -> _Kept:
+        """Forget what is kept if identity has changed since."""
         stamp = self.database.stamps.read().get("identity", 0)
         kept = self._kept
         if kept.stamp != stamp or len(kept.credentials) > _MOST_KEPT or len(kept.holdings) > _MOST_KEPT:
@@ -82,7 +84,7 @@ class Directory:
         Where the rules leave roots open, `test` is the root of the default account and a key of 12 digits the root of
         the account it names, both with the secret `test`. Expired session keys are given with their expiry.
         """
-        kept = self._now()
+        kept = self.refresh()
         found = kept.credentials.get(access_key)
         if found is None:
             found = self._root(access_key) or self._stored(access_key)
@@ -156,7 +158,7 @@ class Directory:
 
     def holdings(self, principal: Principal) -> Holdings:
         """The compiled policies of `principal`: its own and its groups', its boundary, its session's."""
-        kept = self._now()
+        kept = self._kept
         key = (principal.kind, principal.account, principal.unique_id, principal.user_name)
         if principal.session_policies or principal.session_policy_arns:
             key = (*key, principal.session_policies, principal.session_policy_arns)  # type: ignore[assignment]
@@ -260,7 +262,7 @@ class Directory:
 
     def role(self, account: str, name: str) -> RoleFacts | None:
         """The role called `name` in `account`, whoever asks."""
-        kept = self._now()
+        kept = self._kept
         key = (account, name.casefold())
         if key not in kept.roles:
             with self.database.unit(Scope(account, ""), write=False) as unit:
@@ -275,7 +277,7 @@ class Directory:
         """`aws:PrincipalTag`: the tags of the user or role, and over them the session's; keys in lower case."""
         if principal.role_name is None and principal.user_name is None:
             return {key.lower(): value for key, value in principal.session_tags}
-        kept = self._now()
+        kept = self._kept
         key = (principal.account, principal.unique_id)
         found = kept.tags.get(key)
         if found is None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from compat.operation import ACTION_PREFIX, Operation, Params
 
@@ -37,30 +37,33 @@ def expander(operation: Operation) -> Expand:
     """What gives the ARNs of a call of `operation`. Templates whose parameters a call does not send give none; a call
     that names no resource at all is about `*`."""
     on, service = operation.on, operation.service
-    if on == "*":
-        return lambda ctx, p: (qualify(ctx, service, "*"),)
     if callable(on):
         listed = on
-        return lambda ctx, p: (
-            tuple(qualify(ctx, service, part) for part in listed(ctx, p)) or (qualify(ctx, service, "*"),)
-        )
-    templates = [(template, tuple(_PLACE.findall(template))) for template in ((on,) if isinstance(on, str) else on)]
-
-    def expand(ctx: Context, p: Params) -> tuple[str, ...]:
-        found = [qualify(ctx, service, part) for template, names in templates for part in fill(template, names, p)]
-        return tuple(found) or (qualify(ctx, service, "*"),)
-
-    return expand
+        return lambda ctx, p: _arns(ctx, service, listed(ctx, p))
+    templates = [_template(one) for one in ((on,) if isinstance(on, str) else on)]
+    if len(templates) == 1:
+        only = templates[0]
+        return lambda ctx, p: _arns(ctx, service, only(p))
+    return lambda ctx, p: _arns(ctx, service, [part for template in templates for part in template(p)])
 
 
-def fill(template: str, names: tuple[str, ...], p: Params) -> Iterable[str]:
-    """`template` with its places filled from `p`; once for each element where a parameter is a list."""
+def _arns(ctx: Context, service: str, parts: Iterable[str]) -> tuple[str, ...]:
+    return tuple([qualify(ctx, service, part) for part in parts]) or (qualify(ctx, service, "*"),)
+
+
+def _template(text: str) -> Callable[[Params], Sequence[str]]:
+    """What fills the places of `text` from parameters; once for each element where a parameter is a list."""
+    names = _PLACE.findall(text)
     if not names:
-        return (template,)
-    values: list[list[Any]] = []
-    for name in names:
-        value = p.get(name)
-        if value is None or value == []:
+        return lambda p: (text,)
+
+    def fill(p: Params) -> Sequence[str]:
+        values = [p.get(name) for name in names]
+        if None in values:
             return ()
-        values.append(value if isinstance(value, list) else [value])
-    return [template.format(**dict(zip(names, chosen, strict=True))) for chosen in product(*values)]
+        if list not in map(type, values):
+            return (text.format(**dict(zip(names, values, strict=True))),)
+        choices = product(*(value if isinstance(value, list) else [value] for value in values))
+        return [text.format(**dict(zip(names, chosen, strict=True))) for chosen in choices]
+
+    return fill

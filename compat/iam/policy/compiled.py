@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from compat.iam.policy.conditions import compile_clause
 from compat.iam.policy.document import Document, Statement, parse
-from compat.iam.policy.patterns import any_of, arn_matcher
+from compat.iam.policy.patterns import arns_matcher
 from compat.iam.policy.request import AccessRequest
 
 _KEEP_ACTIONS = 4096
@@ -44,7 +44,7 @@ class CompiledStatement:
         resources = statement.resources
         self.negate_resource = statement.except_resources
         self.any_resource = resources is None or ("*" in resources and not statement.except_resources)
-        self.resource = any_of([arn_matcher(one, variables=variables) for one in resources or ("*",)])
+        self.resource = arns_matcher(resources or ("*",), variables=variables)
         self.conditions = tuple(
             compile_clause(clause.operator, clause.key, clause.values, variables=variables)
             for clause in statement.conditions

@@ -97,6 +97,8 @@ class ResourceSide:
 def evaluate(request: AccessRequest, holdings: Holdings, resource: ResourceSide | None = None) -> Decision:
     """Decide `request`. Any Deny that holds wins; then the resource's policy, the identity's, the boundary and the
     session's must agree as AWS documents it: within one account either side may allow, across accounts both must."""
+    if resource is None and holdings.boundary is None and holdings.session is None:
+        return _by_identity(request, holdings.identity)
     principal = request.principal
     same_account = resource is None or resource.owner == principal.account
     if principal.is_root and same_account and resource is not None and resource.unlimited_owner:
@@ -124,6 +126,19 @@ def evaluate(request: AccessRequest, holdings: Holdings, resource: ResourceSide 
     if permission is None:
         return _missing(request, PolicyType.IDENTITY)
     return _limited(request, holdings, permission)
+
+
+def _by_identity(request: AccessRequest, identity: PolicySet) -> Decision:
+    """The common case: the caller's own resource, and nothing but identity policies."""
+    denied = identity.denial(request)
+    if denied is not None:
+        return Decision(False, Reason.EXPLICIT_DENY, denied, PolicyType.IDENTITY, request.action, request.resource)
+    if request.principal.is_root:
+        return ALLOWED
+    permission = identity.permission(request)
+    if permission is None:
+        return _missing(request, PolicyType.IDENTITY)
+    return Decision(True, Reason.ALLOW, permission)
 
 
 def _denied(request: AccessRequest, holdings: Holdings, resource: ResourceSide | None) -> Decision | None:

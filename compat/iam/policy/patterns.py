@@ -7,7 +7,7 @@ and `${$}` the plain characters. The value of a variable is always literal: a us
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from compat.iam.policy.request import AccessRequest
@@ -92,6 +92,35 @@ def arn_matcher(pattern: str, *, variables: bool) -> Matcher:
     if not any(isinstance(part, Variable) for part in parts):
         return _fixed(parts, arn=True, ignore_case=False)
     return _resolving(parts, arn=True, ignore_case=False)
+
+
+def arns_matcher(patterns: Sequence[str], *, variables: bool) -> Matcher:
+    """Matches when one of several ARN patterns does: plain ones by one look-up each way, the rest one by one."""
+    exact: set[str] = set()
+    starts: list[str] = []
+    others: list[Matcher] = []
+    for pattern in patterns:
+        parts = tokens(pattern, wild=True, variables=variables)
+        plain = "".join(part.text for part in parts if isinstance(part, Literal))
+        if all(isinstance(part, Literal) for part in parts):
+            exact.add(plain)
+        elif parts[-1] == Wildcard("*") and all(isinstance(part, Literal) for part in parts[:-1]):
+            starts.append(plain)
+        else:
+            others.append(arn_matcher(pattern, variables=variables))
+    prefixes = tuple(starts)
+    if not others:
+        return lambda text, request: text in exact or text.startswith(prefixes)
+
+    def match(text: str, request: AccessRequest) -> bool:
+        if text in exact or text.startswith(prefixes):
+            return True
+        for other in others:
+            if other(text, request):
+                return True
+        return False
+
+    return match
 
 
 def _fixed(parts: tuple[Token, ...], *, arn: bool, ignore_case: bool) -> Matcher:
