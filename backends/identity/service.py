@@ -282,6 +282,15 @@ class IdentityService:
         """The policies with those ids."""
         return {policy.id: policy for policy in self.session.scalars(select(Policy).where(Policy.id.in_(ids)))}
 
+    def policy_versions(self) -> int:
+        """How many versions all policies of the tenant have together."""
+        return self.count(PolicyVersion)
+
+    def catalogued_in_use(self) -> Sequence[str]:
+        """The catalogue's policies that somebody holds."""
+        held = select(Attachment.policy).where(Attachment.policy.startswith("/"))
+        return self.session.scalars(held.distinct().order_by(Attachment.policy)).all()
+
     def put_inline(self, holder: Holder, name: str, text: str) -> None:
         """Give a holder a policy of its own, or change its text."""
         found = self.session.get(InlinePolicy, (holder.id, name.casefold()))
@@ -366,6 +375,14 @@ class IdentityService:
         self.session.delete(key)
         self.session.flush()
 
+    def key_with_use(self, id: str) -> tuple[Key | None, User | None, KeyUse | None]:
+        """A lasting key, its user (None for root's), and its last use as far as it is noted."""
+        key = self.session.get(Key, id)
+        if key is None or key.tenant != self._tenant:
+            return None, None, None
+        user = self.session.get(User, key.user_id) if key.user_id is not None else None
+        return key, user, self.session.get(KeyUse, id)
+
     @property
     def _tenant(self) -> str:
         assert self.unit.scope is not None
@@ -380,14 +397,16 @@ class IdentityService:
             self.session.add(KeyUse(id=id, used=used, region=region, service=service))
             self.session.flush()
 
-    def issue_session_key(self, id: str, facts: dict[str, Any], seconds: int) -> Issued:
-        """A key that ends after `seconds`. It survives a restart; what ended long ago is swept on this occasion."""
+    def issue_session_key(self, id: str, tenant: str, facts: dict[str, Any], seconds: int) -> Issued:
+        """A key in `tenant` (not always the caller's) that ends after `seconds`. It survives a restart; what ended long
+        ago is swept on this occasion."""
         secret, token = _random_text(30), _random_text(225)
         now = self.unit.now
         expires = (now + timedelta(seconds=seconds)).replace(microsecond=0)
         self.session.add(
             SessionKey(
                 id=id,
+                tenant=tenant,
                 secret=self.seal.close(secret.encode(), id),
                 token=self.seal.close(token.encode(), id),
                 expires=expires,
@@ -417,6 +436,11 @@ class IdentityService:
         if found is None:
             raise Missing("no password", kind="password", name=user.name)
         return found
+
+    def remove_password(self, password: Password) -> None:
+        """Forget a password."""
+        self.session.delete(password)
+        self.session.flush()
 
     # --- what is filed under a user or the tenant ---------------------------------------------------------------------
 
