@@ -64,6 +64,8 @@ class IdentityService:
     def __init__(self, unit: Unit, seal: Seal) -> None:
         self.unit, self.seal = unit, seal
         self.session = unit.session
+        self.moment = unit.now.replace(microsecond=0)
+        """The call's moment, to the second: as precise as anything here says when it began."""
 
     # --- named things -----------------------------------------------------------------------------------------------
 
@@ -98,7 +100,7 @@ class IdentityService:
     def _settle(self, thing: Named) -> None:
         row = type(thing)
         thing.folded = thing.name.casefold()
-        thing.created = self.unit.now
+        thing.created = self.moment
         if self.session.scalar(select(row.id).where(row.folded == thing.folded)) is not None:
             raise Exists(f"{WORDS[row]} {thing.name} exists", kind=WORDS[row], name=thing.name)
 
@@ -181,9 +183,9 @@ class IdentityService:
     def add_policy(self, policy: Policy, text: str) -> Policy:
         """Keep a new policy with its first version. Raises `Exists`."""
         policy.current = policy.latest = 1
-        policy.updated = self.unit.now
+        policy.updated = self.moment
         self.add(policy)
-        self.session.add(PolicyVersion(policy_id=policy.id, number=1, text=text, created=self.unit.now))
+        self.session.add(PolicyVersion(policy_id=policy.id, number=1, text=text, created=self.moment))
         self.session.flush()
         return policy
 
@@ -202,8 +204,8 @@ class IdentityService:
     def add_version(self, policy: Policy, text: str, *, current: bool) -> PolicyVersion:
         """Keep a further version of a policy; `current` makes it the one that counts."""
         policy.latest += 1
-        policy.updated = self.unit.now
-        version = PolicyVersion(policy_id=policy.id, number=policy.latest, text=text, created=self.unit.now)
+        policy.updated = self.moment
+        version = PolicyVersion(policy_id=policy.id, number=policy.latest, text=text, created=self.moment)
         self.session.add(version)
         if current:
             policy.current = version.number
@@ -216,7 +218,7 @@ class IdentityService:
         if policy.current == number:
             raise InUse("the current version", kind="version", name=f"v{number}", by="default version")
         self.session.delete(version)
-        policy.updated = self.unit.now
+        policy.updated = self.moment
         self.session.flush()
 
     def remove_policy(self, policy: Policy) -> None:
@@ -351,11 +353,11 @@ class IdentityService:
                 user_id=user.id if user is not None else None,
                 secret=self.seal.close(secret.encode(), id),
                 active=True,
-                created=self.unit.now,
+                created=self.moment,
             )
         )
         self.session.flush()
-        return Issued(id, secret, None, self.unit.now, None)
+        return Issued(id, secret, None, self.moment, None)
 
     def keys_of(self, user: User | None) -> Sequence[Key]:
         """The lasting keys of a user (or of root), oldest first."""
@@ -401,8 +403,8 @@ class IdentityService:
         """A key in `tenant` (not always the caller's) that ends after `seconds`. It survives a restart; what ended long
         ago is swept on this occasion."""
         secret, token = _random_text(30), _random_text(225)
-        now = self.unit.now
-        expires = (now + timedelta(seconds=seconds)).replace(microsecond=0)
+        now = self.moment
+        expires = now + timedelta(seconds=seconds)
         self.session.add(
             SessionKey(
                 id=id,
@@ -424,7 +426,7 @@ class IdentityService:
         """Give a user a password, or another one."""
         found = self.session.get(Password, user.id)
         if found is None:
-            found = Password(user_id=user.id, created=self.unit.now)
+            found = Password(user_id=user.id, created=self.moment)
             self.session.add(found)
         found.digest, found.reset_required = hash_password(plain), reset_required
         self.session.flush()
@@ -448,7 +450,7 @@ class IdentityService:
         """Keep a thing under its user or the tenant. Raises `Exists` when its id is taken."""
         if self.possession(possession.kind, possession.id) is not None:
             raise Exists("filed already", kind=possession.kind, name=possession.id)
-        possession.created = self.unit.now
+        possession.created = self.moment
         self.session.add(possession)
         self.session.flush()
         return possession

@@ -205,7 +205,7 @@ def list_policy_versions(ctx: Context, p: Params) -> Result:
 def set_default_policy_version(ctx: Context, p: Params) -> None:
     policy = own_policy(ctx, p["PolicyArn"])
     policy.current = ctx.identity.version(policy, _number(p["VersionId"])).number
-    policy.updated = ctx.now
+    policy.updated = ctx.identity.moment
 
 
 @operation("iam:DeletePolicyVersion", on="{PolicyArn}", raises=FAULTS)

@@ -110,7 +110,7 @@ def assume_role(ctx: Context, p: Params) -> Result:
         source_identity=source,
         mfa=caller.mfa,
     )
-    answer = {
+    answer: dict[str, Any] = {
         "Credentials": _issue(ctx, session, seconds),
         "AssumedRoleUser": {"AssumedRoleId": session.unique_id, "Arn": session.within(ctx.partition).arn},
     }
@@ -154,7 +154,7 @@ def _session_tags(caller: Principal, p: Params) -> tuple[tuple[tuple[str, str], 
     return tuple((inherited | given).items()), tuple(inherited) + transitive
 
 
-# --- federated users and sessions of one's own --------------------------------------------------------------------------
+# --- federated users and sessions of one's own ------------------------------------------------------------------------
 
 
 @operation("sts:GetFederationToken", on="federated-user/{Name}", reads=False)
@@ -198,7 +198,7 @@ def _own_seconds(caller: Principal, p: Params) -> int:
     return min(asked, ROOT_SECONDS) if caller.is_root else asked
 
 
-# --- what all of them share ---------------------------------------------------------------------------------------------
+# --- what all of them share -------------------------------------------------------------------------------------------
 
 
 def _issue(ctx: Context, session: Principal, seconds: int) -> dict[str, Any]:

@@ -1,0 +1,58 @@
+"""A cloud without a gateway: calls go straight to the dispatcher, by a principal or by an access key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from backends.db import Base, Database
+from backends.identity.seal import Seal
+from backends.identity.service import IdentityService
+from compat.cloud import Cloud, Rules
+from compat.context import Call
+from compat.dispatch import Dispatcher, invoke
+from compat.iam.directory import Directory, directory
+from compat.iam.principal import Principal
+
+ACCOUNT = "111111111111"
+OTHER = "222222222222"
+
+
+class Nimbus:
+    """A small cloud for tests of identity. `call` is by the root of `ACCOUNT` unless told otherwise."""
+
+    def __init__(self, url: str, seal: Seal | None = None) -> None:
+        self.database = Database(url)
+        Base.metadata.create_all(self.database.engine)
+        self.seal = seal or Seal.fresh()
+        services = {"identity": lambda unit: IdentityService(unit, self.seal)}
+        self.cloud = Cloud(self.database, Rules(), services, {"identity": self.seal})
+        self.dispatcher = Dispatcher(self.cloud)
+        self.number = 0
+
+    @property
+    def directory(self) -> Directory:
+        return directory(self.cloud)
+
+    def principal(self, key: str) -> Principal:
+        """Whom an access key speaks for; looked up as for every call."""
+        credential = self.directory.credential(key)
+        assert credential is not None, f"nobody has the key {key}"
+        return credential.principal
+
+    def call(self, wire_name: str, *, by: str | Principal = ACCOUNT, region: str = "us-east-1", **params: Any) -> Any:
+        service, _, name = wire_name.partition(":")
+        self.number += 1
+        principal = self.principal(by) if isinstance(by, str) else by
+        call = Call(service, name, params, principal, region, f"request-{self.number}", raw=repr(params).encode())
+        return invoke(self.dispatcher, call).result
+
+    def user(self, name: str, *policies: str, by: str = ACCOUNT) -> str:
+        """A new user with inline policies; gives its access key."""
+        self.call("iam:CreateUser", by=by, UserName=name)
+        for number, text in enumerate(policies):
+            self.call("iam:PutUserPolicy", by=by, UserName=name, PolicyName=f"p{number}", PolicyDocument=text)
+        key: str = self.call("iam:CreateAccessKey", by=by, UserName=name)["AccessKey"]["AccessKeyId"]
+        return key
+
+    def close(self) -> None:
+        self.database.close()
