@@ -11,6 +11,7 @@ from compat.model import SERVICES
 from gateway.wire import cbor
 from gateway.wire.faults import WireFault as WireFault
 from gateway.wire.message import XML, XML_REST, Headers, WireResponse
+from gateway.wire.rest import header_bytes
 from gateway.wire.scalars import escape
 
 _DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -105,9 +106,8 @@ def _s3control(code: str, message: str, fields: Mapping[str, Any], request_id: s
 def _json(
     service: str, protocol: str, code: str, message: str, status: int, fields: Mapping[str, Any]
 ) -> tuple[Headers, bytes]:
-    name = code.encode("ascii", "replace")
     if protocol == "rest-json":
-        headers = [(b"content-type", b"application/json"), (b"x-amzn-errortype", name)]
+        headers = [(b"content-type", b"application/json"), (b"x-amzn-errortype", header_bytes(code))]
         document: dict[str, Any] = {"message": message, **fields}
     else:
         version = b"1.0" if service == "cloudwatch" else b"1.1"
@@ -130,4 +130,4 @@ def _query_error(service: str, code: str, status: int) -> Headers:
     if known is None or known.name != "cloudwatch":
         return []
     side = b"Sender" if status < 500 else b"Receiver"
-    return [(b"x-amzn-query-error", code.encode("ascii", "replace") + b";" + side)]
+    return [(b"x-amzn-query-error", header_bytes(code) + b";" + side)]
