@@ -16,7 +16,7 @@ from backends import checksum
 from compat.errors import AWSError
 from compat.streams import BLOCK
 from gateway.authenticated import V4, Authenticated
-from gateway.chunked import ChunkSeal, decode_chunks
+from gateway.chunked import ChunkSeal, Seal, Unsealed, decode_chunks
 from gateway.head import Head
 from gateway.sigv4 import STREAMING
 
@@ -61,8 +61,8 @@ class Body:
         "_declared_sha256",
         "_hashes",
         "_promised_trailers",
-        "_raw_chunked",
-        "_signed",
+        "_chunked",
+        "_seal",
         "_source",
         "checksums",
         "length",
@@ -77,8 +77,8 @@ class Body:
         self._hashes: dict[str, checksum.Checksum] = {}
         self._declared_md5: bytes | None = None
         self._declared_sha256: str | None = None
-        self._raw_chunked = False
-        self._signed: ChunkSeal | None = None
+        self._chunked = False
+        self._seal: Seal | None = None
         self._promised_trailers: tuple[str, ...] = ()
 
     def want(self, *algorithms: str) -> None:
@@ -122,8 +122,8 @@ class Body:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _decoded(self) -> Iterator[bytes]:
-        if self._raw_chunked:
-            yield from decode_chunks(self._source.read, self._signed, self._promised_trailers, self.trailers)
+        if self._chunked:
+            yield from decode_chunks(self._source.read, self._seal, self._promised_trailers, self.trailers)
             return
         while block := self._source.read():
             yield block
@@ -167,22 +167,28 @@ def open_body(
     checksummed: bool = True,
     checksum_required: bool = False,
     length_required: bool = False,
+    unproven: bool = False,
 ) -> Body:
     """The body of an S3 request, with its promises read from the head. Nothing is read yet. Raises `AWSError`.
 
     `checksummed`: `x-amz-checksum-*` headers speak of this body (they do where the operation has an `httpChecksum`
     trait; CompleteMultipartUpload's speak of the object). `checksum_required`: one of them or Content-MD5 must come.
-    `length_required`: the operation streams its body, whose length must be known beforehand.
+    `length_required`: the operation streams its body, whose length must be known beforehand. `unproven`: nobody checks
+    signatures, so neither are those of chunks.
     """
     body = Body(source)
     form = _form(head, authenticated)
     if form in STREAMING:
-        body._raw_chunked = True
+        body._chunked = True
         body.length = _decoded_length(head)
         if form.startswith("STREAMING-AWS4"):
-            if authenticated is None or authenticated.version != V4:
+            trailer = form.endswith("-TRAILER")
+            if unproven:
+                body._seal = Unsealed(trailer=trailer)
+            elif authenticated is None or authenticated.version != V4:
                 raise AWSError("InvalidRequest", "Signed chunks need a request that is signed with version 4.", 400)
-            body._signed = ChunkSeal(authenticated, trailer=form.endswith("-TRAILER"))
+            else:
+                body._seal = ChunkSeal(authenticated, trailer=trailer)
         if form.endswith("-TRAILER"):
             names = head.text(b"x-amz-trailer").lower().split(",")
             body._promised_trailers = tuple(name.strip() for name in names if name.strip())
@@ -274,7 +280,7 @@ def _read_checksums(head: Head, body: Body) -> None:
             400,
         )
     named = head.text(b"x-amz-sdk-checksum-algorithm").upper()
-    if named and not body.checksums and (body.length or body._raw_chunked):
+    if named and not body.checksums and (body.length or body._chunked):
         raise AWSError(
             "InvalidRequest",
             "x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or x-amz-trailer headers "

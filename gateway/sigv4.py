@@ -56,7 +56,7 @@ def authenticate(
     """Who signed this request; None when nobody did. Raises `SignatureFault`.
 
     `service` is the signing name that the credential must be scoped to (any, when empty). `payload` is the whole body
-    and must be given for every service but S3, whose bodies are checked while they are read (`gateway/body.py`);
+    and must be given for every service but S3, whose bodies are checked when they are read (`gateway/body.py`);
     `unsigned_payload` says that the operation takes bodies that are not signed (`authtype` `v4-unsigned-body`).
     `host_bucket` is the bucket when it came in the host name: version 2 signs it as part of the path.
     """
@@ -277,8 +277,11 @@ def _payload_hashes(head: Head, claim: _Claim, payload: bytes | None, unsigned: 
             raise SignatureFault(Fault.NO_PAYLOAD_HASH)
         if _HASH(declared) is None and declared != UNSIGNED and declared not in STREAMING:
             raise SignatureFault(Fault.PAYLOAD_HASH, given=declared)
-        return (declared,)
+        if payload is None or _HASH(declared) is None:
+            return (declared,)
     actual = sha256(payload).hexdigest() if payload else EMPTY
+    if s3:
+        return (actual,)
     if unsigned:
         return (UNSIGNED, actual) if declared in (None, UNSIGNED) else (actual,)
     return (actual,)
