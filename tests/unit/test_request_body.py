@@ -176,7 +176,7 @@ def test_signatures_of_chunks_are_passed_over_where_nobody_checks_signatures() -
     for form, data in ((SIGNED, signed_chunks([b"abc"])), (SIGNED_TRAILER, signed_chunks([b"abc"], trailers))):
         request = head(len(data), x_amz_content_sha256=form, x_amz_decoded_content_length="3",
                        x_amz_trailer="x-amz-checksum-crc32")  # fmt: skip
-        altered = re.sub(rb"signature([=:])[0-9a-f]{64}", rb"signature\1" + b"0" * 64, data)
+        altered = re.sub(rb"signature([=:])[0-9a-f]{64}", rb"signature\g<1>" + b"0" * 64, data)
         assert altered != data
         assert open_body(request, None, BytesSource(altered), unproven=True).whole(9) == b"abc"
         assert (
