@@ -184,6 +184,7 @@ class Endpoint:
                 checksummed=facts.checksummed,
                 checksum_required=facts.checksum_required,
                 length_required=True,
+                unproven=self._cloud.rules.auth == "off",
             )
             in_place = in_place and isinstance(source, BytesSource)
         if in_place:
@@ -213,6 +214,7 @@ class Endpoint:
             BytesSource(await self._whole(exchange)),
             checksummed=facts.checksummed,
             checksum_required=facts.checksum_required,
+            unproven=self._cloud.rules.auth == "off",
         )
         return body.whole(MOST_DOCUMENT)
 
@@ -229,6 +231,7 @@ class Endpoint:
             service=SERVICES[route.service].scope,
             payload=None if route.service == "s3" else raw,
             unsigned_payload=facts.unsigned_body,
+            host_bucket=route.path.get("Bucket", "") if route.style == "virtual" else "",
         )
         if proof is not None:
             exchange.principal = proof.credential.principal
