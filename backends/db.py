@@ -13,7 +13,20 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple
 
-from sqlalchemy import JSON, BigInteger, Boolean, Engine, Integer, String, and_, create_engine, event, or_, select
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Connection,
+    Engine,
+    Integer,
+    String,
+    and_,
+    create_engine,
+    event,
+    or_,
+    select,
+)
 from sqlalchemy.orm import (
     DeclarativeBase,
     Mapped,
@@ -23,6 +36,8 @@ from sqlalchemy.orm import (
     with_loader_criteria,
 )
 from sqlalchemy.types import TypeDecorator
+
+from backends.sqlite import tune
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -173,10 +188,17 @@ class Unit:
     nothing (no driver, no stream, no sleep) while it is open.
     """
 
-    def __init__(self, database: Database, scope: Scope | None, now: datetime, write: bool) -> None:
+    def __init__(
+        self, database: Database, scope: Scope | None, now: datetime, write: bool, batch: Batch | None = None
+    ) -> None:
         self.database, self.scope, self.now, self.write = database, scope, now, write
+        self._batch = batch
         self.session = ScopedSession(
-            database.writer if write else database.engine, scope=scope, expire_on_commit=False, autoflush=write
+            batch.connection if batch is not None else database.writer if write else database.engine,
+            scope=scope,
+            expire_on_commit=False,
+            autoflush=write,
+            join_transaction_mode="create_savepoint",
         )
         self._afterwards: list[Callable[[], None]] = []
 
@@ -195,9 +217,47 @@ class Unit:
     def _commit(self) -> None:
         session = self.session
         session.flush()
-        if session.topics_written:
-            self.database.stamps.bump(session, session.topics_written)
+        if self._batch is not None:
+            self._batch.topics |= session.topics_written
+        elif session.topics_written:
+            self.database.stamps.bump(session.connection(), session.topics_written)
         session.commit()
+
+
+class Batch:
+    """Write units, and writes past the session, that are committed together with one fsync (SQLite only).
+
+    While a batch is open in a thread (`Database.batch`), every write of that thread joins it under a savepoint of its own,
+    so that one that fails leaves the others alone. Nothing of it counts as done before `commit` has returned.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.connection = database.writer.connect()
+        self.connection.begin()
+        self.topics: set[str] = set()
+        self.afterwards: list[Callable[[], None]] = []
+
+    @property
+    def cursor(self) -> Any:
+        """A cursor of the driver's connection, for writes past the session."""
+        driver: Any = self.connection.connection.driver_connection
+        return driver.cursor()
+
+    def commit(self) -> None:
+        """Make everything that joined durable, and give the turn back. May run on another thread than the joins."""
+        try:
+            if self.topics:
+                self._database.stamps.bump(self.connection, self.topics)
+            self.connection.commit()
+        finally:
+            self.connection.close()
+            self._database.turn.release()
+
+    def settle(self) -> None:
+        """Run what waited for the commit. Only after `commit` returned."""
+        for step in self.afterwards:
+            step()
 
 
 class Stamps:
@@ -216,9 +276,8 @@ class Stamps:
         )
         self._probe: Any = None
 
-    def bump(self, session: Session, topics: set[str]) -> None:
-        """Move the stamps of `topics`, inside the caller's transaction."""
-        connection = session.connection()
+    def bump(self, connection: Connection, topics: set[str]) -> None:
+        """Move the stamps of `topics`, inside the connection's transaction."""
         for topic in sorted(topics):
             connection.exec_driver_sql(self._bump, (topic,))
 
@@ -253,36 +312,59 @@ class Database:
         self.is_sqlite = url.startswith("sqlite")
         self.engine: Engine = create_engine(url, **({} if self.is_sqlite else {"pool_size": 20, "max_overflow": 40}))
         if self.is_sqlite:
-            _tune_sqlite(self.engine)
+            tune(self.engine)
         self.writer = self.engine.execution_options(nephele_write=True)
         self.stamps = Stamps(self)
-        self._turn: contextlib.AbstractContextManager[Any] = (
-            threading.RLock() if self.is_sqlite else contextlib.nullcontext()
-        )
+        self.turn = threading.Lock()
+        """The turn to write (SQLite): held while a write transaction is open, also by those who write past the session."""
+        self._local = threading.local()
         self._listeners: dict[str, list[Callable[[], None]]] = {}
 
     @contextlib.contextmanager
     def unit(self, scope: Scope | None, *, write: bool, now: datetime | None = None) -> Iterator[Unit]:
         """A unit of work; committed at the end of the block, rolled back when the block raises.
 
-        SQLite has one writer: units of this process take turns on a lock (no busy-waiting), those of other processes
-        wait in SQLite itself.
+        SQLite has one writer: write units of this process take turns on a lock (no busy-waiting), those of other
+        processes wait in SQLite itself. Inside a batch, the commit is the batch's.
         """
-        with self._turn if write else contextlib.nullcontext():
-            unit = Unit(self, scope, now or self.clock(), write)
+        batch = self.batch if write else None
+        with self.turn if write and batch is None and self.is_sqlite else contextlib.nullcontext():
+            unit = Unit(self, scope, now or self.clock(), write, batch)
             try:
                 yield unit
                 if write:
                     unit._commit()
             finally:
                 unit.session.close()
-        for step in unit._afterwards:
-            step()
+        if batch is not None:
+            batch.afterwards += unit._afterwards
+        else:
+            for step in unit._afterwards:
+                step()
 
     @property
-    def turn(self) -> contextlib.AbstractContextManager[Any]:
-        """The turn to write, for those who write past the session: hold it while such a transaction is open (SQLite)."""
-        return self._turn
+    def batch(self) -> Batch | None:
+        """The batch that writes of this thread join; None where each commits for itself."""
+        return getattr(self._local, "batch", None)
+
+    @contextlib.contextmanager
+    def joined(self) -> Iterator[Batch]:
+        """Take the turn and open a batch for the writes of this thread in the block. The caller commits it afterwards
+        (`Batch.commit`, always, on any thread), except when the block raises: then nothing of it happens."""
+        self.turn.acquire()
+        try:
+            batch = self._local.batch = Batch(self)
+        except BaseException:
+            self.turn.release()
+            raise
+        try:
+            yield batch
+        except BaseException:
+            batch.connection.close()
+            self.turn.release()
+            raise
+        finally:
+            self._local.batch = None
 
     def on_nudge(self, topic: str, listener: Callable[[], None]) -> None:
         """Call `listener` (which must return at once) at every nudge of `topic` in this process."""
@@ -297,31 +379,3 @@ class Database:
         """Close every connection."""
         self.stamps.close()
         self.engine.dispose()
-
-
-def _tune_sqlite(engine: Engine) -> None:
-    """WAL, every commit fsynced, foreign keys on, and transactions begun by us: a write unit takes the write lock at
-    once (`BEGIN IMMEDIATE`), since SQLite refuses to upgrade a read transaction that has become stale."""
-
-    @event.listens_for(engine, "connect")
-    def _connect(connection: Any, record: object) -> None:
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        for pragma in (
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            "foreign_keys=ON",
-            "case_sensitive_like=ON",
-            "busy_timeout=30000",
-            "temp_store=MEMORY",
-            "cache_size=-16000",
-            "mmap_size=268435456",
-            "wal_autocheckpoint=4000",
-        ):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Any) -> None:
-        write = connection.get_execution_options().get("nephele_write", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

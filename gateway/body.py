@@ -41,6 +41,11 @@ class BytesSource:
     def __init__(self, data: bytes) -> None:
         self._data, self._position = data, 0
 
+    @property
+    def size(self) -> int:
+        """How many bytes there are in all."""
+        return len(self._data)
+
     def read(self) -> bytes:
         """The next bytes; no copy is made of a body of one block."""
         position = self._position

@@ -28,6 +28,7 @@ from compat.operation import OPERATIONS
 from compat.streams import ClientGone, Stream
 from gateway import cors
 from gateway.authenticated import Authenticated
+from gateway.batching import Batcher
 from gateway.body import BytesSource, Source, open_body
 from gateway.head import Head, head_of
 from gateway.route import Route, Router, scope_of, wants_form
@@ -42,6 +43,8 @@ MOST_DOCUMENT = 8 << 20
 """Longest body that is read in one piece: forms, XML and JSON documents. The largest that AWS takes (a multi-object
 delete of 1,000 long keys, an EBS block is a stream) is below that."""
 MOST_PARSED = 4096
+MOST_IN_PLACE = 16 << 10
+"""Longest body whose operation runs on the event loop's thread: what goes into the index and needs no file."""
 SERVER = (b"server", b"Nephele")
 FAMILIES = {"ec2": Family.EC2, "query": Family.QUERY, "rest-xml": Family.S3, "rest-json": Family.REST_JSON}
 Observe = Callable[["Exchange", int, float], None]
@@ -127,11 +130,13 @@ class Endpoint:
         self._lookup = lookup(cloud)
         self._router = Router()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="call")
+        self._batcher = Batcher(dispatcher)
         self._parsed: OrderedDict[tuple[str, str, bytes], Mapping[str, Any]] = OrderedDict()
 
     def close(self) -> None:
         """Let running calls end."""
         self._pool.shutdown(wait=True, cancel_futures=True)
+        self._batcher.close()
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Answer one request. Nothing that is raised below leaves here, but what says that the client is gone."""
@@ -186,11 +191,13 @@ class Endpoint:
                 length_required=True,
                 unproven=self._cloud.rules.auth == "off",
             )
-            in_place = in_place and isinstance(source, BytesSource)
-        if in_place:
+            in_place = in_place and isinstance(source, BytesSource) and source.size <= MOST_IN_PLACE
+        if not in_place:
+            answer = await self._on_thread(dispatcher.perform, admitted)
+        elif admitted.operation.reads:
             answer = dispatcher.perform(admitted)
         else:
-            answer = await self._on_thread(dispatcher.perform, admitted)
+            answer = await self._batcher.perform(admitted)
         return await self._send(exchange, self._write(exchange, route, admitted, answer), answer)
 
     async def _on_thread(self, work: Callable[[Any], Any], argument: Any) -> Any:
@@ -240,7 +247,7 @@ class Endpoint:
         return proof
 
     def _claimed(self, head: Head) -> Principal:
-        """With `--auth off`: whom the request says it is from, unproven; without a claim, the default account's root."""
+        """With `--auth off`: whom the request says it is from, unproven; else the default account's root."""
         claim = head.text(b"authorization").partition("Credential=")[2] or head.query.get("X-Amz-Credential", "")
         key = claim.split("/", 1)[0] or head.query.get("AWSAccessKeyId", "")
         credential = self._lookup(key) if key else None

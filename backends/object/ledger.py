@@ -17,7 +17,7 @@ from sqlalchemy import Dialect
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.elements import ClauseElement
 
-from backends.db import Database
+from backends.db import Batch, Database
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
@@ -156,9 +156,18 @@ class Ledger:
         """Run `job` in a transaction and commit it durably; its result, and the garbage it left.
 
         What the job raises undoes what it did, and is raised here. A job may run more than once, so it must change
-        nothing but the database. No write unit of the same thread may be open.
+        nothing but the database. No write unit of the same thread may be open. Inside a batch, the commit is the batch's.
         """
+        if (batch := self._database.batch) is not None:
+            return self._write_joined(job, batch)
         return self._write_in_turn(job) if self._dialect == "sqlite" else self._write_alone(job)
+
+    def after(self, step: Callable[[], None]) -> None:
+        """Run `step` once what this thread wrote is durable: at once, or after the batch that it joined."""
+        if (batch := self._database.batch) is not None:
+            batch.afterwards.append(step)
+        else:
+            step()
 
     def close(self) -> None:
         """Close every connection that was opened here."""
@@ -178,6 +187,18 @@ class Ledger:
         if ticket.error is not None:
             raise ticket.error
         return ticket.result, ticket.garbage  # type: ignore[return-value]
+
+    def _write_joined(self, job: Job[T], batch: Batch) -> tuple[T, list[str]]:
+        transaction = Transaction(batch.cursor, self._dialect)
+        transaction.say("SAVEPOINT job")
+        try:
+            result = job(transaction)
+        except BaseException:
+            transaction.say("ROLLBACK TO job")
+            raise
+        finally:
+            transaction.say("RELEASE job")
+        return result, transaction.garbage
 
     def _commit_waiting(self) -> None:
         batch = [self._waiting.popleft() for _ in range(len(self._waiting))]

@@ -303,7 +303,7 @@ class ObjectStore:
     def _commit(self, job: Job[T]) -> T:
         result, garbage = self.ledger.write(job)
         if garbage:
-            self.contents.remove(garbage)
+            self.ledger.after(lambda: self.contents.remove(garbage))
         return result
 
     def _with(self, received: Received, job: Job[T]) -> T:
@@ -321,7 +321,8 @@ class ObjectStore:
             raise
         finally:
             self.contents.settle(received, used=used)
-        self.contents.remove(garbage)
+        if garbage:
+            self.ledger.after(lambda: self.contents.remove(garbage))
         return result
 
     def _reading(self, head: Head, span: Span) -> Reading:

@@ -150,3 +150,46 @@ def test_nudges_reach_listeners_after_the_commit(database: Database) -> None:
         unit.nudge("flocks")
         assert seen == []
     assert seen == [["x"]]
+
+
+@pytest.fixture
+def embedded(tmp_path: object) -> Iterator[Database]:
+    database = Database(f"sqlite:///{tmp_path}/nephele.db")
+    Base.metadata.create_all(database.engine)
+    yield database
+    database.close()
+
+
+def test_a_batch_is_committed_as_one_and_a_failure_leaves_the_others(embedded: Database) -> None:
+    after: list[str] = []
+    before = embedded.stamps.read().get("flocks", 0)
+    with embedded.joined() as batch:
+        for name in ("first", "second", "third"):
+            try:
+                with embedded.unit(A1, write=True) as unit:
+                    unit.session.add(Flock(id=name))
+                    unit.after_commit(lambda name=name: after.append(name))
+                    unit.session.flush()
+                    if name == "second":
+                        raise ZeroDivisionError
+            except ZeroDivisionError:
+                pass
+        assert ids(embedded, Flock, A1) == [], "nothing is seen before the commit"
+    assert embedded.turn.locked() and after == []
+    batch.commit()
+    batch.settle()
+    assert not embedded.turn.locked()
+    assert ids(embedded, Flock, A1) == ["first", "third"] and after == ["first", "third"]
+    assert embedded.stamps.read()["flocks"] == before + 1, "one bump for the whole batch"
+
+
+def test_a_batch_that_raises_is_undone_and_gives_the_turn_back(embedded: Database) -> None:
+    with pytest.raises(ZeroDivisionError), embedded.joined():
+        with embedded.unit(A1, write=True) as unit:
+            unit.session.add(Flock(id="x"))
+        raise ZeroDivisionError
+    assert not embedded.turn.locked()
+    assert ids(embedded, Flock, A1) == [] and embedded.batch is None
+    with embedded.unit(A1, write=True) as unit:
+        unit.session.add(Flock(id="x"))
+    assert ids(embedded, Flock, A1) == ["x"]
