@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -59,7 +59,7 @@ class Call:
     source_ip: str = "127.0.0.1"
     secure: bool = False
     user_agent: str = ""
-    headers: dict[str, str] | None = None
+    headers: Mapping[str, str] | None = None
     auth_type: str = "header"
     """How the caller proved itself: `header`, `query` (presigned), `post` or `anonymous`."""
     signature_version: str = "AWS4-HMAC-SHA256"
