@@ -8,7 +8,7 @@ from typing import Any
 from compat.context import Context
 from compat.describe import decode_token, encode_token
 from compat.errors import AWSError
-from compat.filters import Filters, split
+from compat.filters import Filters, Rowwise, split
 from compat.operation import Params
 from compat.tags import Tag
 
@@ -39,3 +39,18 @@ def named(wanted: Sequence[str], facts: dict[str, Any], code: str, message: str)
     if unknown:
         raise AWSError(code, message.format(names=", ".join(unknown)))
     return [facts[name] for name in dict.fromkeys(wanted)]
+
+
+def walk(document: Any, path: Sequence[str]) -> list[Any]:
+    """Every value at a path of members in a rendered document; lists on the way are walked through."""
+    found: list[Any] = [document]
+    for member in path:
+        found = [one[member] for one in found if isinstance(one, dict) and one.get(member) is not None]
+        found = [item for one in found for item in (one if isinstance(one, list) else [one])]
+    return [str(one) if isinstance(one, float) else one for one in found]
+
+
+def at(render: Callable[[Context, Any], dict[str, Any]], path: str) -> Rowwise:
+    """A filter on a place (members joined by points) of the rendered row."""
+    members = path.split(".")
+    return lambda ctx, row: walk(render(ctx, row), members)
