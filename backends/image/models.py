@@ -21,7 +21,7 @@ class ImageState(StrEnum):
 
 
 class Image(Shared, Base):
-    """What a guest is made from: block mappings and the machine that they expect.
+    """What a guest is made from: block mappings and the machine that they expect. An id may stand in many regions.
 
     `mappings` lists, per device: `device`, and either `ephemeral` (a name), or `size` (GiB), `kind`, `snapshot`,
     `iops`, `throughput`, `encrypted`, `key`, `keep` (True when the disk outlives its guest).
@@ -30,6 +30,7 @@ class Image(Shared, Base):
     __tablename__ = "image"
     __topic__ = "image"
 
+    region: Mapped[str] = mapped_column(String(32), primary_key=True)
     name: Mapped[str] = mapped_column(String(128), index=True)
     state: Mapped[str] = mapped_column(String(16), default=ImageState.AVAILABLE)
     architecture: Mapped[str] = mapped_column(String(16))

@@ -66,7 +66,7 @@ def pem(key: PrivateKey) -> str:
 
 
 def made_fingerprint(key: PrivateKey) -> str:
-    """The fingerprint of a key that EC2 made: SHA-1 over the private key as PKCS #8 for RSA; as imported for Ed25519."""
+    """The fingerprint of a key that EC2 made: SHA-1 over the private half in PKCS #8 for RSA; else as imported."""
     if isinstance(key, Ed25519PrivateKey):
         return imported_fingerprint(key.public_key())
     return _colons(hashlib.sha1(key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())).hexdigest())
@@ -83,6 +83,7 @@ def imported_fingerprint(key: PublicKey) -> str:
 def read_public(material: bytes) -> PublicKey:
     """A public key in any form that EC2 imports: OpenSSH, RFC 4716, PEM or DER in base64. Raises `NotAKey`."""
     text = material.strip()
+    key: object
     try:
         if text.startswith(b"---- BEGIN SSH2 PUBLIC KEY ----"):
             key = load_ssh_public_key(_from_rfc4716(text))

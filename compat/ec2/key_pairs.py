@@ -14,7 +14,7 @@ from compat.ec2 import key_material
 from compat.errors import AWSError
 from compat.filters import Filters
 from compat.kinds import kind
-from compat.operation import Params, Result, operation
+from compat.operation import Params, Raises, Result, operation
 from compat.tags import drop_tags
 
 kind(
@@ -27,7 +27,9 @@ kind(
     quota=5000,
 )
 
-DUPLICATE = {Exists: lambda fact: AWSError("InvalidKeyPair.Duplicate", f"The keypair already exists: {fact.name}")}
+DUPLICATE: Raises = {
+    Exists: lambda fact: AWSError("InvalidKeyPair.Duplicate", f"The keypair already exists: {fact.name}")
+}
 
 
 def render_key_pair(ctx: Context, key: LoginKey) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from sqlalchemy import Select
+
 from compat.context import Context
 from compat.describe import decode_token, encode_token
 from compat.errors import AWSError
@@ -54,3 +56,10 @@ def at(render: Callable[[Context, Any], dict[str, Any]], path: str) -> Rowwise:
     """A filter on a place (members joined by points) of the rendered row."""
     members = path.split(".")
     return lambda ctx, row: walk(render(ctx, row), members)
+
+
+def matching(ctx: Context, p: Params, statement: Select[Any], filters: Filters, id_column: Any) -> list[Any]:
+    """The rows of a select that pass the call's filters, for rows that are no kind of their own."""
+    conditions, tests = split(p.get("Filters") or (), filters, id_column)
+    rows = ctx.session.scalars(statement.where(*conditions)).all()
+    return [row for row in rows if all(test(ctx, row) for test in tests)]

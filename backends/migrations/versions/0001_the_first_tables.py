@@ -306,7 +306,7 @@ def upgrade() -> None:
         sa.Column("tenant", sa.String(length=64), nullable=False),
         sa.Column("region", sa.String(length=32), nullable=False),
         sa.Column("public", sa.Boolean(), nullable=False),
-        sa.PrimaryKeyConstraint("id"),
+        sa.PrimaryKeyConstraint("id", "region"),
     )
     op.create_index(op.f("ix_image_name"), "image", ["name"], unique=False)
     op.create_index(op.f("ix_image_tenant"), "image", ["tenant"], unique=False)
