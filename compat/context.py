@@ -84,6 +84,8 @@ class Context:
         self.source_ip = call.source_ip
         self.body = call.body
         self.volatile = False
+        self.prepared: Any = None
+        """What a Describe fetched in one go for its renderers."""
         self._moment: datetime | None = None
         self._unit: Unit | None = None
         self._units = contextlib.ExitStack()

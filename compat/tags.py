@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import String, delete, select
 from sqlalchemy.orm import Mapped, mapped_column
 
-from backends.db import Base, Scoped
+from backends.db import Base, Scoped, Unit
 from compat.errors import AWSError
 
 if TYPE_CHECKING:
@@ -80,6 +80,12 @@ def drop_tags(ctx: Context, resource: str, tags: Sequence[dict[str, Any]] | None
         one = statement.where(Tag.key == tag["Key"])
         ctx.session.execute(one if tag.get("Value") is None else one.where(Tag.value == tag["Value"]))
     ctx.forget_tags(resource)
+
+
+def forget(unit: Unit, resources: Sequence[str]) -> None:
+    """Remove every tag of resources that are gone."""
+    if resources:
+        unit.session.execute(delete(Tag).where(Tag.resource.in_(resources)))
 
 
 def tags_of(ctx: Context, resources: Iterable[str]) -> dict[str, TagList]:

@@ -26,7 +26,7 @@ from backends.volume import lifecycle as disks
 from backends.volume.drivers.sparse import SparseFiles
 from backends.volume.lifecycle import VolumeHost
 from backends.volume.service import VolumeService
-from compat import tokens
+from compat import tags, tokens
 from compat.cloud import Cloud, Rules
 from compat.dispatch import Dispatcher
 from gateway.settings import Settings
@@ -85,8 +85,8 @@ def compose(settings: Settings) -> Parts:
     folder: Path = settings.data_dir
     database = Database(settings.database)
     network = NetworkHost(driver=NETWORKS[settings.network]())
-    volume = VolumeHost(DISKS[settings.volume](folder / "volumes"))
-    compute = ComputeHost(HOST, GUESTS[settings.compute](), volume.driver, network)
+    volume = VolumeHost(DISKS[settings.volume](folder / "volumes"), forgotten=tags.forget)
+    compute = ComputeHost(HOST, GUESTS[settings.compute](), volume.driver, network, forgotten=tags.forget)
     blobs = FileBlobs(folder / "objects")
     if settings.workers == 1:
         blobs.tidy()
@@ -104,8 +104,10 @@ def compose(settings: Settings) -> Parts:
         "containers": lambda unit: ContainerService(unit, objects),
     }
     reconciler = Reconciler(database)
-    reconciler.add("volume", lambda: disks.converge(database, volume))
-    reconciler.add("compute", lambda: guests.converge(database, compute))
+    for topic in disks.TOPICS:
+        reconciler.add(topic, lambda: disks.converge(database, volume))
+    for topic in guests.TOPICS:
+        reconciler.add(topic, lambda: guests.converge(database, compute))
     reconciler.add("network", lambda: bool(networks.converge(database, network)))
     reconciler.add("tokens", lambda: _sweep_tokens(database))
     sweeper = Sweeper(objects, grace=0.0 if settings.workers == 1 else 900.0)

@@ -8,6 +8,7 @@ from sqlalchemy import select
 
 from backends.compute.models import LoginKey
 from backends.errors import Exists
+from compat import audit
 from compat.context import Context
 from compat.describe import page
 from compat.ec2 import key_material
@@ -57,19 +58,22 @@ def _name(p: Params) -> str:
     return name
 
 
-@operation("ec2:CreateKeyPair", on="key-pair/{KeyName}", raises=DUPLICATE, slow=True)
+@operation("ec2:CreateKeyPair", on="key-pair/{KeyName}", raises=DUPLICATE, streams=True, slow=True)
 def create_key_pair(ctx: Context, p: Params) -> Result:
-    """Make a key pair and hand out its private half."""
+    """Make a key pair and hand out its private half. No transaction is open while the key is made."""
     name, kind = _name(p), p.get("KeyType") or "rsa"
     made = key_material.make(kind, p.get("KeyFormat") or "pem")
-    id = ctx.mint("key-pair")
-    ctx.compute.add_key(id=id, name=name, kind=kind, public=made.public, fingerprint=made.fingerprint)
+    with ctx.transaction(write=True):
+        id = ctx.mint("key-pair")
+        ctx.compute.add_key(id=id, name=name, kind=kind, public=made.public, fingerprint=made.fingerprint)
+        tags = ctx.tags(id)
+        audit.record(ctx)
     return {
         "KeyName": name,
         "KeyPairId": id,
         "KeyFingerprint": made.fingerprint,
         "KeyMaterial": made.private,
-        "Tags": ctx.tags(id),
+        "Tags": tags,
     }
 
 

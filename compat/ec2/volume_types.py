@@ -69,7 +69,9 @@ def performance(kind: str, size: int, iops: int | None, throughput: int | None) 
             f"it must be between {about.throughput[0]} and {about.throughput[-1]}MiB/s"
         )
     if throughput * 4 > iops:
-        raise _invalid(f"Throughput (MiBps) to iops ratio of {throughput / iops:.6f} is too high; maximum is 0.250000 MiBps per iops")
+        raise _invalid(
+            f"Throughput (MiBps) to iops ratio of {throughput / iops:.6f} is too high; maximum is 0.25"
+        )
     return iops, throughput
 
 
@@ -91,7 +93,9 @@ def _invalid(message: str) -> AWSError:
 def encryption(ctx: Context, asked: bool | None, key: str | None, source: bool) -> tuple[bool, str | None]:
     """Whether a new volume or copy is encrypted, and with which key. `source`: what it is made from is encrypted."""
     if key is not None and not (asked or source):
-        raise AWSError("InvalidParameterDependency", "The parameter KmsKeyId requires the parameter Encrypted to be set.")
+        raise AWSError(
+            "InvalidParameterDependency", "The parameter KmsKeyId requires the parameter Encrypted to be set."
+        )
     if not (asked or source or read_setting(ctx, ENCRYPTION, False)):
         return False, None
     return True, key_arn(ctx, key or default_key(ctx))

@@ -114,7 +114,9 @@ def _creation_targets(ctx: Context, p: Params) -> list[str]:
 def create_volume(ctx: Context, p: Params) -> Result:
     """Make a volume, empty or from a snapshot."""
     if not p.get("AvailabilityZone") and not p.get("AvailabilityZoneId"):
-        raise AWSError("MissingParameter", "The request must contain the parameter AvailabilityZone or AvailabilityZoneId")
+        raise AWSError(
+            "MissingParameter", "The request must contain the parameter AvailabilityZone or AvailabilityZoneId"
+        )
     zone = zone_named(ctx, p.get("AvailabilityZone"), p.get("AvailabilityZoneId"))
     source = ctx.find("snapshot", p["SnapshotId"]) if p.get("SnapshotId") else None
     size = p.get("Size") or (source.size if source is not None else None)
@@ -296,7 +298,9 @@ def modify_volume(ctx: Context, p: Params) -> Result:
     disk: Disk = ctx.find("volume", p["VolumeId"])
     asked = [p.get(member) for member in ("Size", "VolumeType", "Iops", "Throughput", "MultiAttachEnabled")]
     if all(value is None for value in asked):
-        raise AWSError("InvalidParameterCombination", "At least one of Size, VolumeType, Iops or Throughput must be given.")
+        raise AWSError(
+            "InvalidParameterCombination", "At least one of Size, VolumeType, Iops or Throughput must be given."
+        )
     size, kind = p.get("Size") or disk.size, p.get("VolumeType") or disk.kind
     same = kind == disk.kind
     iops = p.get("Iops")
@@ -353,9 +357,7 @@ def _render_status(ctx: Context, disk: Disk) -> dict[str, Any]:
         "AvailabilityZoneId": _zone_id(ctx, disk.zone),
         "Actions": [],
         "Events": [],
-        "AttachmentStatuses": [
-            {"InstanceId": one.guest, "IoPerformance": "normal"} for one in ctx.prepared[disk.id]
-        ],
+        "AttachmentStatuses": [{"InstanceId": one.guest, "IoPerformance": "normal"} for one in ctx.prepared[disk.id]],
         "VolumeStatus": {
             "Status": "impaired" if broken else "insufficient-data" if disk.state == "creating" else "ok",
             "Details": [
