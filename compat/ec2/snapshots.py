@@ -43,7 +43,7 @@ def render_snapshot(ctx: Context, snapshot: Snapshot) -> dict[str, Any]:
         "State": snapshot.state,
         "Progress": "100%" if done else "0%",
         "StartTime": snapshot.started,
-        "OwnerId": snapshot.tenant,
+        "OwnerId": snapshot.tenant or ctx.account,
         "Description": snapshot.description,
         "Encrypted": snapshot.encrypted,
         "StorageTier": "standard",
