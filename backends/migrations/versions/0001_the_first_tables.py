@@ -295,6 +295,7 @@ def upgrade() -> None:
     op.create_index(op.f("ix_identity_user_tenant"), "identity_user", ["tenant"], unique=False)
     op.create_table(
         "image",
+        sa.Column("region", sa.String(length=32), nullable=False),
         sa.Column("name", sa.String(length=128), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("architecture", sa.String(length=16), nullable=False),
@@ -304,9 +305,8 @@ def upgrade() -> None:
         sa.Column("notes", sa.JSON(), nullable=False),
         sa.Column("id", sa.String(length=128), nullable=False),
         sa.Column("tenant", sa.String(length=64), nullable=False),
-        sa.Column("region", sa.String(length=32), nullable=False),
         sa.Column("public", sa.Boolean(), nullable=False),
-        sa.PrimaryKeyConstraint("id", "region"),
+        sa.PrimaryKeyConstraint("region", "id"),
     )
     op.create_index(op.f("ix_image_name"), "image", ["name"], unique=False)
     op.create_index(op.f("ix_image_tenant"), "image", ["tenant"], unique=False)
