@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from urllib.parse import unquote_to_bytes
 
 from compat.model import SERVICES, Service, operation_names
@@ -53,14 +53,20 @@ def scope_of(head: Head) -> str:
     authorization = head.view.get(b"authorization")
     if authorization is not None:
         at = authorization.find(b"Credential=")
-        if at >= 0:
-            end = authorization.find(b",", at)
-            parts = authorization[at + 11 : end if end >= 0 else None].strip().split(b"/")
-            return parts[-2].decode("latin-1") if len(parts) >= 5 else ""
-    elif b"X-Amz-Credential" in head.raw_query:
-        parts_text = head.query.get("X-Amz-Credential", "").split("/")
-        return parts_text[-2] if len(parts_text) >= 5 else ""
+        if at < 0:
+            return ""
+        end = authorization.find(b",", at)
+        return _scope_in(authorization[at + 11 : end] if end > 0 else authorization[at + 11 :])
+    if head.raw_query and b"X-Amz-Credential" in head.raw_query:
+        return _scope_in(head.query.get("X-Amz-Credential", "").encode("utf-8", "surrogateescape"))
     return ""
+
+
+@lru_cache(1024)
+def _scope_in(credential: bytes) -> str:
+    """The service in `AKID/20260102/us-east-1/service/aws4_request`; an access key may have slashes of its own."""
+    parts = credential.strip().split(b"/")
+    return parts[-2].decode("latin-1") if len(parts) >= 5 else ""
 
 
 def wants_form(head: Head) -> bool:
@@ -79,7 +85,7 @@ def wants_form(head: Head) -> bool:
     typed = view.get(b"content-type", b"").lower().startswith(_FORM)
     if scope:
         known = _SCOPES.get(scope)
-        return typed or (known is not None and not _QUERY_PROTOCOLS.isdisjoint(known.protocols))
+        return typed or (known is not None and _form_protocol(known) != "")
     return typed and head.raw_path in (b"/", b"")
 
 
@@ -156,13 +162,18 @@ def _by_scope(head: Head, form: Mapping[str, str] | None, scope: str) -> Route:
     service = _SCOPES.get(scope)
     if service is None:
         raise _not_spoken(scope, "query" if form else "rest-json")
-    protocols = service.protocols
-    if protocols[0] in ("rest-json", "rest-xml"):
-        return _by_rest(service, head, scope)
-    protocol = next((spoken for spoken in protocols if spoken in _QUERY_PROTOCOLS), "")
+    protocol = _form_protocol(service)
     if not protocol:
-        raise _unknown_action(service.name, protocols[0], "")
+        if service.protocol == "rest-json":
+            return _by_rest(service, head, scope)
+        raise _unknown_action(service.name, service.protocol, "")
     return _call(service, protocol, _fields(head, form, service.name, protocol), scope)
+
+
+@cache
+def _form_protocol(service: Service) -> str:
+    """The protocol in which the service takes forms, or an empty text."""
+    return next((spoken for spoken in service.protocols if spoken in _QUERY_PROTOCOLS), "")
 
 
 def _fields(head: Head, form: Mapping[str, str] | None, service: str, protocol: str) -> Mapping[str, str]:
@@ -195,14 +206,13 @@ def _by_action(head: Head, form: Mapping[str, str] | None, named: Service | None
     """An unsigned call: the host tells the service, or the dated version, or who has such an action."""
     fields = _fields(head, form, "", "query")
     version, action = fields.get("Version", ""), fields.get("Action", "")
-    spoken = [service for service in SERVICES.values() if not _QUERY_PROTOCOLS.isdisjoint(service.protocols)]
+    spoken = [service for service in SERVICES.values() if _form_protocol(service)]
     if named is None or named not in spoken:
         dated = [service for service in spoken if service.api_version == version] or spoken
         named = next((service for service in dated if action in operation_names(service.name)), None)
         if named is None:
             raise _unknown_action("", "query", action)
-    protocol = next(each for each in named.protocols if each in _QUERY_PROTOCOLS)
-    return _call(named, protocol, fields, "")
+    return _call(named, _form_protocol(named), fields, "")
 
 
 def _by_rest(service: Service, head: Head, scope: str) -> Route:

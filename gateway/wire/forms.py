@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -16,6 +16,7 @@ MOST_BYTES = 4 << 20
 """The largest form that is read."""
 MOST_FIELDS = 20_000
 DEEPEST = 24
+_SMALL = 1024
 _LONGEST_NAME = 1024
 
 Node = Any
@@ -24,11 +25,21 @@ ReadNode = Callable[[Node, str], Any]
 """Reads a node; the second argument is its full name, for messages."""
 
 
-def parse_form(body: bytes) -> dict[str, str]:
+def parse_form(body: bytes) -> Mapping[str, str]:
     """The fields of an `application/x-www-form-urlencoded` body; the first of equal names counts.
 
+    Small forms are kept, because clients repeat them: the result is shared and must not be changed.
     Raises WireFault `MalformedQueryString` for text that is not UTF-8 and for forms beyond the limits.
     """
+    return _parse_small(body) if len(body) <= _SMALL else _parse(body)
+
+
+@lru_cache(1024)
+def _parse_small(body: bytes) -> dict[str, str]:
+    return _parse(body)
+
+
+def _parse(body: bytes) -> dict[str, str]:
     if len(body) > MOST_BYTES or body.count(b"&") >= MOST_FIELDS:
         raise WireFault("MalformedQueryString", "The form is too large.", 413)
     fields: dict[str, str] = {}

@@ -80,7 +80,7 @@ class Locations:
         self._fault = fault
         self._path: list[tuple[str, str, Callable[[str], Any] | None]] = []
         self._query: dict[str, tuple[str, Callable[[str], Any] | None, bool]] = {}
-        self._headers: list[tuple[str, bytes, Callable[[str], Any] | None]] = []
+        self._headers: dict[bytes, tuple[str, Callable[[str], Any] | None]] = {}
         self._prefixes: list[tuple[str, bytes]] = []
         for name, member in shape.members.items():
             place = member.serialization.get("location")
@@ -91,7 +91,7 @@ class Locations:
                 element = member.member if isinstance(member, ListShape) else member
                 self._query[wire] = (name, _CONVERT.get(element.type_name), element is not member)
             elif place == "header":
-                self._headers.append((name, wire.lower().encode(), _header_converter(member)))
+                self._headers[wire.lower().encode()] = (name, _header_converter(member))
             elif place == "headers":
                 self._prefixes.append((name, wire.lower().encode()))
 
@@ -103,20 +103,15 @@ class Locations:
                 into[name] = self._converted(text, wire, convert)
         if request.head.raw_query:
             self._read_query(request, into)
-        view = request.head.view
-        for name, header, convert in self._headers:
-            value = view.get(header)
-            if value is not None:
-                into[name] = self._converted(header_text(value), header.decode(), convert)
-        for name, prefix in self._prefixes:
-            size = len(prefix)
-            found = {
-                key[size:].decode("latin-1"): header_text(value)
-                for key, value in view.items()
-                if key.startswith(prefix)
-            }
-            if found:
-                into[name] = found
+        find = self._headers.get
+        for header, value in request.head.view.items():
+            entry = find(header)
+            if entry is not None:
+                into[entry[0]] = self._converted(header_text(value), header.decode(), entry[1])
+            elif self._prefixes:
+                for name, prefix in self._prefixes:
+                    if header.startswith(prefix):
+                        into.setdefault(name, {})[header[len(prefix) :].decode("latin-1")] = header_text(value)
 
     def _read_query(self, request: WireRequest, into: dict[str, Any]) -> None:
         find = self._query.get
@@ -182,7 +177,7 @@ class ResultHeaders:
     def __init__(self, operation: OperationModel) -> None:
         self.status = int(operation.http.get("responseCode", 200))
         self._status_member = ""
-        self._headers: list[tuple[str, bytes, Callable[[Any], str]]] = []
+        self._headers: dict[str, tuple[bytes, Callable[[Any], str]]] = {}
         self._prefixes: list[tuple[str, str]] = []
         shape = operation.output_shape
         for name, member in shape.members.items() if shape is not None else ():
@@ -191,16 +186,17 @@ class ResultHeaders:
             if place == "statusCode":
                 self._status_member = name
             elif place == "header":
-                self._headers.append((name, wire.lower().encode(), _header_writer(member)))
+                self._headers[name] = (wire.lower().encode(), _header_writer(member))
             elif place == "headers":
                 self._prefixes.append((name, wire.lower()))
 
     def write(self, result: Mapping[str, Any], headers: Headers) -> int:
         """Adds the headers; gives the status."""
-        for name, wire, convert in self._headers:
-            value = result.get(name)
-            if value is not None:
-                headers.append((wire, header_bytes(convert(value))))
+        find = self._headers.get
+        for name, value in result.items():
+            entry = find(name)
+            if entry is not None and value is not None:
+                headers.append((entry[0], header_bytes(entry[1](value))))
         for name, prefix in self._prefixes:
             for key, value in (result.get(name) or {}).items():
                 headers.append((header_bytes(prefix + key.lower()), header_bytes(value)))
@@ -209,10 +205,9 @@ class ResultHeaders:
 
 def header_bytes(text: str) -> bytes:
     """A header's name or value as bytes, with what would end the line replaced by spaces."""
-    data = text.encode("utf-8", "replace")
-    if b"\n" in data or b"\r" in data or b"\0" in data:
-        data = data.replace(b"\r", b" ").replace(b"\n", b" ").replace(b"\0", b" ")
-    return data
+    if not text.isprintable():
+        text = text.replace("\r", " ").replace("\n", " ").replace("\0", " ")
+    return text.encode("utf-8", "replace")
 
 
 def _header_writer(shape: Shape) -> Callable[[Any], str]:

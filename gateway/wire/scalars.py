@@ -10,7 +10,7 @@ import binascii
 import math
 import re
 from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime, parsedate_to_datetime
+from email.utils import parsedate_to_datetime
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}").fullmatch
@@ -19,6 +19,9 @@ _SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _ISO = re.compile(
     r"(\d{4})-?(\d\d)-?(\d\d)(?:[T ](\d\d):?(\d\d)(?::?(\d\d)(?:[.,](\d+))?)?)?\s*(Z|[+-]\d\d:?\d\d)?", re.I
 )
+
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("", "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 _UNSAFE = re.compile('[&<>"\x00-\x08\x0b-\x1f\ud800-\udfff\ufffe\uffff]')
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
@@ -128,19 +131,24 @@ def _utc(instant: datetime) -> datetime:
 
 def iso_milliseconds(instant: datetime) -> str:
     """`2013-09-24T16:32:50.000Z`"""
-    text = instant.isoformat("T", "milliseconds")
-    return text[:23] + "Z" if text.endswith("+00:00") else _utc(instant).isoformat("T", "milliseconds")[:23] + "Z"
+    if instant.tzinfo is not UTC:
+        instant = _utc(instant)
+    return instant.isoformat("T", "milliseconds")[:23] + "Z"
 
 
 def iso_seconds(instant: datetime) -> str:
     """`2013-09-24T16:32:50Z`"""
-    text = instant.isoformat("T", "seconds")
-    return text[:19] + "Z" if text.endswith("+00:00") else _utc(instant).isoformat("T", "seconds")[:19] + "Z"
+    if instant.tzinfo is not UTC:
+        instant = _utc(instant)
+    return instant.isoformat("T", "seconds")[:19] + "Z"
 
 
 def http_date(instant: datetime) -> str:
     """`Tue, 24 Sep 2013 16:32:50 GMT`"""
-    return format_datetime(_utc(instant), usegmt=True)
+    if instant.tzinfo is not UTC:
+        instant = _utc(instant)
+    text = instant.isoformat("T", "seconds")
+    return f"{_DAYS[instant.weekday()]}, {text[8:10]} {_MONTHS[instant.month]} {text[:4]} {text[11:19]} GMT"
 
 
 def epoch(instant: datetime) -> float:
