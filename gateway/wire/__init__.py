@@ -6,6 +6,8 @@ wire = codec(route.service, route.operation, route.protocol)
 params = wire.read(WireRequest(head, route.path, route.form, body))   # no body where wire.stream_in is set
 answer = wire.write(result)                                       # an Encoded: keep it, render it many times
 response = answer.render(request_id, host_id)                     # a WireResponse: status, headers, body
+
+A result of a REST operation may set its status as `$status`; a `ContentRange` makes it 206 by itself.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def encode_error(
         headers += [(b"x-amz-request-id", wire_id), (b"x-amz-id-2", (host_id or request_id).encode("ascii", "replace"))]
     else:
         headers.append((b"x-amzn-requestid", wire_id))
-    if head:
+    if head or status == 304:
         return WireResponse(status, headers)
     headers.append((b"content-length", b"%d" % len(body)))
     return WireResponse(status, headers, body)

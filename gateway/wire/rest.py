@@ -28,6 +28,12 @@ _CONVERT: dict[str, Callable[[str], Any]] = {
 }
 
 
+# HTTP says that an invalid date is no condition, and S3 keeps any text as `Expires`.
+_LENIENT_DATES = frozenset({"if-modified-since", "if-unmodified-since", "expires"})
+STATUS = "$status"
+"""A result may set the status of its answer under this name, where AWS has several for one operation."""
+
+
 def _utf8(text: str, wire: str, fault: Fault) -> str:
     try:
         text.encode("utf-8")
@@ -107,7 +113,9 @@ class Locations:
         for header, value in request.head.view.items():
             entry = find(header)
             if entry is not None:
-                into[entry[0]] = self._converted(header_text(value), header.decode(), entry[1])
+                converted = self._converted(header_text(value), header.decode(), entry[1])
+                if converted is not None:
+                    into[entry[0]] = converted
             elif self._prefixes:
                 for name, prefix in self._prefixes:
                     if header.startswith(prefix):
@@ -139,6 +147,8 @@ class Locations:
 
 
 def _header_converter(shape: Shape) -> Callable[[str], Any] | None:
+    if str(shape.serialization.get("name")).lower() in _LENIENT_DATES:
+        return _date_or_nothing
     if shape.serialization.get("jsonvalue"):
         return _json_value
     if not isinstance(shape, ListShape):
@@ -148,6 +158,13 @@ def _header_converter(shape: Shape) -> Callable[[str], Any] | None:
         return split_header_list
     split = split_dates if shape.member.type_name == "timestamp" else split_header_list
     return lambda text: [convert(element) for element in split(text)]
+
+
+def _date_or_nothing(text: str) -> Any:
+    try:
+        return scalars.read_timestamp(text)
+    except ValueError:
+        return None
 
 
 def _json_value(text: str) -> Any:
@@ -176,7 +193,7 @@ class ResultHeaders:
 
     def __init__(self, operation: OperationModel) -> None:
         self.status = int(operation.http.get("responseCode", 200))
-        self._status_member = ""
+        self._status_member = STATUS
         self._headers: dict[str, tuple[bytes, Callable[[Any], str]]] = {}
         self._prefixes: list[tuple[str, str]] = []
         shape = operation.output_shape
@@ -200,7 +217,12 @@ class ResultHeaders:
         for name, prefix in self._prefixes:
             for key, value in (result.get(name) or {}).items():
                 headers.append((header_bytes(prefix + key.lower()), header_bytes(value)))
-        return int(result.get(self._status_member, self.status))
+        return int(result.get(self._status_member) or result.get(STATUS) or self.status)
+
+
+def _date_text(value: Any) -> str:
+    """An HTTP date; a text goes as it is, for `Expires` is whatever the uploader said."""
+    return value if isinstance(value, str) else scalars.http_date(value)
 
 
 def header_bytes(text: str) -> bytes:
@@ -223,7 +245,7 @@ def _header_writer(shape: Shape) -> Callable[[Any], str]:
         style = str(shape.serialization.get("timestampFormat", "rfc822")).lower()
         if style == "iso8601":
             return scalars.iso_milliseconds
-        return scalars.http_date if style == "rfc822" else lambda value: str(scalars.epoch(value))
+        return _date_text if style == "rfc822" else lambda value: str(scalars.epoch(value))
     if kind in ("float", "double"):
         return scalars.write_float
     if kind == "blob":

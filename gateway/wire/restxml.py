@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
-from botocore.model import OperationModel, StructureShape
+from botocore.model import OperationModel, Shape, StructureShape
 
 from gateway.wire import xmlread
 from gateway.wire.faults import WireFault
 from gateway.wire.message import XML_REST, Encoded, Headers, WireRequest
 from gateway.wire.rest import Locations, ResultHeaders, payload_of
+from gateway.wire.scalars import escape
 from gateway.wire.xmlread import XmlReader
 from gateway.wire.xmlwrite import XmlWriter
 
@@ -48,6 +49,7 @@ _ROOTS = {
     "GetBucketAccelerateConfiguration": "AccelerateConfiguration",
     "GetObjectAttributes": "GetObjectAttributesResponse",
 }
+_NUMBERS = frozenset({"max-keys", "max-uploads", "max-parts", "part-number-marker", "partNumber", "max-buckets"})
 _JSON_PAYLOADS = frozenset({"Policy"})
 
 
@@ -59,7 +61,12 @@ def malformed() -> WireFault:
 
 
 def _invalid(wire: str, text: str) -> WireFault:
-    return WireFault("InvalidArgument", f"Invalid argument: {wire}", ArgumentName=wire, ArgumentValue=text)
+    return WireFault(
+        "InvalidArgument",
+        f"Provided {wire} not an integer or within integer range" if wire in _NUMBERS else f"Invalid argument: {wire}",
+        ArgumentName=wire,
+        ArgumentValue=text,
+    )
 
 
 @cache
@@ -138,11 +145,15 @@ def writer(operation: OperationModel) -> Callable[[Mapping[str, Any]], Encoded]:
     body = _body_writer(operation, shape) if shape is not None else None
     head = operation.http.get("method") == "HEAD"
     payload = payload_of(shape)
-    stream = payload[0] if payload is not None and payload[1].type_name == "blob" else None
+    stream = payload[0] if payload is not None and _is_stream(payload[1]) else None
+    # A part of an object is announced by its range, which the model has, and by a status, which it has not.
+    partial = shape is not None and "ContentRange" in shape.members
 
     def encode(result: Mapping[str, Any]) -> Encoded:
         headers: Headers = []
         status = about.write(result, headers)
+        if partial and status == 200 and result.get("ContentRange") is not None:
+            status = 206
         answer = Encoded(status, headers, id_header=b"x-amz-request-id", host_id=True)
         if stream is not None:
             _place_stream(answer, result.get(stream))
@@ -152,6 +163,10 @@ def writer(operation: OperationModel) -> Callable[[Mapping[str, Any]], Encoded]:
         return answer
 
     return encode
+
+
+def _is_stream(shape: Shape) -> bool:
+    return shape.type_name == "blob" or bool(shape.serialization.get("eventstream"))
 
 
 def _place_stream(answer: Encoded, value: Any) -> None:
@@ -171,10 +186,10 @@ def _body_writer(
     payload = payload_of(shape)
     if operation.name == "GetBucketLocation":
         return _location
+    if payload is not None and _is_stream(payload[1]):
+        return None
     if payload is not None and not isinstance(payload[1], StructureShape):
         return _text_payload(payload[0])
-    if payload is not None and payload[1].serialization.get("eventstream"):
-        return None
     inner = payload[1] if payload is not None else shape
     if payload is None and not _has_body(shape):
         return None
@@ -216,4 +231,4 @@ def _location(result: Mapping[str, Any], headers: Headers) -> bytes:
     headers.append(XML_REST)
     place = result.get("LocationConstraint")
     start = f'{_DECLARATION}<LocationConstraint xmlns="{_NAMESPACES["s3"]}"'
-    return f"{start}>{place}</LocationConstraint>".encode() if place else f"{start}/>".encode()
+    return f"{start}>{escape(place)}</LocationConstraint>".encode() if place else f"{start}/>".encode()

@@ -106,6 +106,21 @@ def test_s3_headers_metadata_and_streams() -> None:
     assert headers[b"x-amz-request-id"] == b"rid" and headers[b"x-amz-id-2"] == b"hid"
 
 
+def test_statuses_that_the_model_does_not_have() -> None:
+    part = {"Body": object(), "ContentRange": "bytes 0-1/9", "ContentLength": 2}
+    assert answer("s3", "GetObject", part).status == 206
+    assert answer("s3", "HeadObject", {"ContentRange": "bytes 0-1/9", "ContentLength": 2}).status == 206
+    assert answer("s3", "RestoreObject", {"$status": 202}).status == 202
+    assert answer("s3", "RestoreObject", {}).status == 200
+
+
+def test_dates_that_are_none_are_passed_over_where_http_says_so() -> None:
+    head = Head("PUT", b"/b/k", b"", [(b"expires", b"never"), (b"if-modified-since", b"yesterday")])
+    for operation in ("PutObject", "GetObject"):
+        assert codec("s3", operation).read(WireRequest(head, {"Bucket": "b", "Key": "k"})).keys() == {"Bucket", "Key"}
+    assert dict(answer("s3", "GetObject", {"Expires": "never"}).headers)[b"expires"] == b"never"
+
+
 def test_s3_head_has_the_length_of_the_object_and_no_body() -> None:
     response = answer("s3", "HeadObject", {"ContentLength": 7})
     assert response.body == b"" and [v for n, v in response.headers if n == b"content-length"] == [b"7"]

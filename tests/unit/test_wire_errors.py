@@ -58,6 +58,7 @@ def test_s3_carries_further_fields_and_both_ids() -> None:
 
 def test_a_head_request_gets_no_body() -> None:
     response = encode_error("s3", "NoSuchKey", "m", 404, None, "rid", "hid", head=True)
+    assert encode_error("s3", "NotModified", "", 304).body == b""
     assert response.body == b"" and not any(name == b"content-length" for name, _ in response.headers)
 
 

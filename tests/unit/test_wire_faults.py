@@ -126,8 +126,8 @@ def test_cbor_that_is_refused(body: bytes) -> None:
 
 
 def test_header_and_query_values_that_are_none() -> None:
-    bad_date = Head("GET", b"/b/k", b"", [(b"if-modified-since", b"yesterday")])
-    assert refused("s3", "GetObject", WireRequest(bad_date, {"Bucket": "b", "Key": "k"})).code == "InvalidArgument"
+    bad_date = Head("PUT", b"/b/k", b"", [(b"x-amz-object-lock-retain-until-date", b"tomorrow")])
+    assert refused("s3", "PutObject", WireRequest(bad_date, {"Bucket": "b", "Key": "k"})).code == "InvalidArgument"
     bad_number = Head("GET", b"/b", b"max-keys=many", [])
     fault = refused("s3", "ListObjects", WireRequest(bad_number, {"Bucket": "b"}))
     assert (fault.code, fault.fields["ArgumentName"]) == ("InvalidArgument", "max-keys")
