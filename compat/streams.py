@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 BLOCK = 1 << 20
 """Bodies move in blocks of at most this many bytes."""
@@ -51,6 +51,14 @@ class ClientGone(Exception):
     """The client closed the connection before it had sent or received everything. Nobody is left to answer."""
 
 
+class FileRange(NamedTuple):
+    """`length` bytes from `offset` of an open file; its descriptor stays open until the stream is closed."""
+
+    descriptor: int
+    offset: int
+    length: int
+
+
 @dataclass(slots=True)
 class Stream:
     """An answer's body: exactly `length` bytes in `blocks`. `close` is called once, whatever happens."""
@@ -58,3 +66,5 @@ class Stream:
     length: int
     blocks: Iterator[bytes]
     close: Callable[[], None] = nothing
+    files: Sequence[FileRange] = ()
+    """The same bytes where they lie in open files, if they do: then a server may send them without reading them."""

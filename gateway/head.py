@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+ZERO_COPY = "http.response.zerocopysend"
+"""ASGI's name for sending from an open file."""
+
 _ENCODED = re.compile(rb"[%+]").search
 
 
@@ -20,7 +23,7 @@ class Head:
 
     `raw_path` and `raw_query` are the bytes between the spaces of the request line (percent-encoded, as sent, without
     the `?`); `headers` are in the order sent, names in lower case, values as sent; `client` is the peer's address
-    (empty when unknown); `scheme` is `http` or `https`.
+    (empty when unknown); `scheme` is `http` or `https`; `zero_copy` says that the server can send from open files.
     """
 
     method: str
@@ -29,6 +32,7 @@ class Head:
     headers: list[tuple[bytes, bytes]]
     client: str = ""
     scheme: str = "http"
+    zero_copy: bool = False
     _view: dict[bytes, bytes] | None = field(default=None, init=False, repr=False, compare=False)
     _query: list[tuple[bytes, bytes]] | None = field(default=None, init=False, repr=False, compare=False)
     _parameters: dict[str, str] | None = field(default=None, init=False, repr=False, compare=False)
@@ -89,6 +93,7 @@ def head_of(scope: MutableMapping[str, Any]) -> Head:
         scope["headers"],
         client[0] if client else "",
         scope["scheme"],
+        ZERO_COPY in scope.get("extensions", ()),
     )
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
 from compat.errors import AWSError
-from compat.streams import BLOCK, ClientGone, Stream
+from compat.streams import BLOCK, ClientGone, FileRange, Stream
 from gateway.body import BytesSource, Source
-from gateway.head import Head
+from gateway.head import ZERO_COPY, Head
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -217,23 +217,47 @@ async def send_last_bytes(send: Send, receive: Receive, status: int, headers: He
 
 
 async def send_stream(
-    send: Send, receive: Receive, status: int, headers: Headers, stream: Stream, executor: Executor | None = None
+    send: Send,
+    receive: Receive,
+    status: int,
+    headers: Headers,
+    stream: Stream,
+    executor: Executor | None = None,
+    *,
+    zero_copy: bool = False,
 ) -> None:
     """Send an answer whose body is a stream; a block is read on a thread while the one before it is sent.
 
-    The stream is closed whatever happens. Raises `ClientGone` when the client left, and what reading raised; the server
-    then drops the connection, so that nobody takes a part for the whole.
+    `zero_copy`: the server can send from open files (`Head.zero_copy`). The stream is closed whatever happens. Raises
+    `ClientGone` when the client left, and what reading raised; the server then drops the connection, so that nobody
+    takes a part for the whole.
     """
-    loop = asyncio.get_running_loop()
-    reading: asyncio.Future[bytes | None] | None = None
     watch: asyncio.Task[None] | None = None
-    left = stream.length
     try:
-        if left:
-            reading = loop.run_in_executor(executor, _next, stream.blocks)
         await send({"type": "http.response.start", "status": status, "headers": headers})
-        if left > BLOCK:
-            watch = loop.create_task(_until_gone(receive))
+        if zero_copy and stream.files:
+            await _send_files(send, stream.files)
+            return
+        if stream.length > BLOCK:
+            watch = asyncio.get_running_loop().create_task(_until_gone(receive))
+        await _send_blocks(send, stream, executor, watch)
+    finally:
+        if watch is not None:
+            watch.cancel()
+        stream.close()
+
+
+async def _send_files(send: Send, files: Sequence[FileRange]) -> None:
+    for file, offset, length in files:
+        await send({"type": ZERO_COPY, "file": file, "offset": offset, "count": length, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _send_blocks(send: Send, stream: Stream, executor: Executor | None, watch: asyncio.Task[None] | None) -> None:
+    loop = asyncio.get_running_loop()
+    left = stream.length
+    reading = loop.run_in_executor(executor, _next, stream.blocks) if left else None
+    try:
         while reading is not None:
             block = await reading
             reading = None
@@ -248,11 +272,8 @@ async def send_stream(
         if not stream.length:
             await send({"type": "http.response.body", "body": b""})
     finally:
-        if watch is not None:
-            watch.cancel()
         if reading is not None:
-            await asyncio.wait((reading,))
-        stream.close()
+            await asyncio.wait((reading,))  # whoever closes the stream must not close it under a thread that reads it
 
 
 def _next(blocks: Iterator[bytes]) -> bytes | None:

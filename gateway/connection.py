@@ -1,0 +1,198 @@
+"""The HTTP/1.1 connection: uvicorn's, with a limit on the head of a request and files sent without being read.
+
+It adds ASGI's extension `http.response.zerocopysend`: the bytes go from the page cache to the socket, by the kernel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+from collections.abc import MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from compat.streams import ClientGone
+from gateway.head import ZERO_COPY
+
+EXTENSIONS: dict[str, dict[str, Any]] = {ZERO_COPY: {}}
+MOST_HEAD = 1 << 16
+"""Longest request line and headers together, in bytes."""
+MOST_HEADERS = 256
+STEP = 8 << 20
+"""Bytes handed to the kernel in one call."""
+PATIENCE = 20
+"""Milliseconds for which a thread waits for a slow client before the event loop does."""
+
+LINGER = 1.0
+"""Seconds until a refused connection is closed: closing at once could take the refusal away from the client."""
+
+_TOO_LARGE = (
+    "RequestHeaderSectionTooLarge",
+    f"Your request header section exceeds the maximum allowed size of {MOST_HEAD} bytes.",
+)
+_UNREADABLE = ("BadRequest", "An error occurred when parsing the HTTP request.")
+_senders = ThreadPoolExecutor(32, thread_name_prefix="send")
+
+
+class HeadTooLarge(Exception):
+    """The request line and headers are longer than any client's of AWS."""
+
+
+class Cycle(RequestResponseCycle):
+    """One request and its answer."""
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:  # type: ignore[override]
+        """ASGI's send. A zero-copy message needs `file` (a descriptor), `offset`, `count`, and raises `ClientGone`."""
+        if message["type"] != ZERO_COPY:
+            await super().send(message)  # type: ignore[arg-type]
+            return
+        if not self.response_started or self.chunked_encoding or message["count"] > self.expected_content_length:
+            raise RuntimeError("a file can be sent only inside a body whose length was announced")
+        if self.scope["method"] != "HEAD":
+            await self._send_file(message["file"], message["offset"], message["count"])
+            self.expected_content_length -= message["count"]
+        if not message.get("more_body", False):
+            await super().send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send_file(self, file: int, offset: int, count: int) -> None:
+        await self._flush()
+        if self.disconnected or self.transport.is_closing():
+            raise ClientGone
+        loop = asyncio.get_running_loop()
+        # A descriptor of our own: the loop watches the connection's, and could close it under a working thread.
+        out = os.dup(self.transport.get_extra_info("socket").fileno())
+        try:
+            end = offset + count
+            while offset < end:
+                try:
+                    offset = await loop.run_in_executor(_senders, _push, out, file, offset, end)
+                except (BrokenPipeError, ConnectionResetError):
+                    raise ClientGone from None
+                if offset < end:
+                    await self._writable(loop, out)
+        finally:
+            os.close(out)
+
+    async def _flush(self) -> None:
+        """Wait until what was written before is with the kernel, so that nothing overtakes it."""
+        rounds = 0
+        while self.transport.get_write_buffer_size() and not self.disconnected:
+            rounds += 1
+            await asyncio.sleep(0 if rounds < 4 else 0.002)
+
+    async def _writable(self, loop: asyncio.AbstractEventLoop, out: int) -> None:
+        """Wait for room in the socket. Raises `ClientGone`."""
+        ready = asyncio.Event()
+        loop.add_writer(out, ready.set)
+        try:
+            while not self.disconnected:
+                try:
+                    await asyncio.wait_for(ready.wait(), 1)
+                except TimeoutError:
+                    continue
+                return
+            raise ClientGone
+        finally:
+            loop.remove_writer(out)
+
+
+def _push(out: int, file: int, offset: int, end: int) -> int:
+    """Send until the end, or until the socket has been full for a while; how far it came."""
+    poll = None
+    while offset < end:
+        try:
+            sent = os.sendfile(out, file, offset, min(end - offset, STEP))
+        except BlockingIOError:
+            if poll is None:
+                poll = select.poll()
+                poll.register(out, select.POLLOUT)
+            if not poll.poll(PATIENCE):
+                return offset
+            continue
+        if sent == 0:
+            raise EOFError("a file ended before the body that was announced from it")
+        offset += sent
+    return offset
+
+
+class HttpConnection(HttpToolsProtocol):
+    """uvicorn's protocol, to be given to it as `http=`."""
+
+    _size = 0
+    _raw = 0
+    _in_head = False
+    _refused = False
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        if self.scheme == "http":
+            self.scope["extensions"] = EXTENSIONS  # type: ignore[typeddict-item]
+        self._size = self._raw = 0
+        self._in_head = True
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the request's target came."""
+        super().on_url(url)
+        self._grow(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header came whole."""
+        super().on_header(name, value)
+        self._grow(len(name) + len(value))
+
+    def on_headers_complete(self) -> None:
+        """The head is complete."""
+        self._in_head = False
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came. A head that does not end is cut off, even where the parser has nothing to tell of it yet."""
+        if self._refused:
+            return
+        if self._in_head:
+            self._raw += len(data)
+            if self._raw > 2 * MOST_HEAD:
+                self._refuse(*_TOO_LARGE)
+                return
+        super().data_received(data)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no request."""
+        self._refuse(*(_TOO_LARGE if self._is_too_large() else _UNREADABLE))
+
+    def _grow(self, size: int) -> None:
+        self._size += size
+        if self._is_too_large():
+            raise HeadTooLarge
+
+    def _is_too_large(self) -> bool:
+        return self._in_head and (self._size > MOST_HEAD or len(self.headers) > MOST_HEADERS)
+
+    def _refuse(self, code: str, message: str) -> None:
+        """Answer for the parser, unless an answer is on its way; read no further; close a little later."""
+        self._refused = True
+        cycle = self.cycle
+        if self.transport.is_closing() or (
+            cycle is not None and cycle.response_started and not cycle.response_complete
+        ):
+            self.transport.close()
+            return
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+        body = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>'
+        self.transport.write(
+            b"HTTP/1.1 400 Bad Request\r\nserver: Nephele\r\ncontent-type: application/xml\r\nconnection: close\r\n"
+            b"content-length: %d\r\n\r\n%s" % (len(body), body.encode())
+        )
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(LINGER, self.transport.close)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        cycle.__class__ = Cycle
+        super()._start_asgi_task(cycle, app)
