@@ -322,7 +322,15 @@ class Endpoint:
             headers += cors.headers(self._cloud, exchange.head, exchange.route)
         body = response.body
         if isinstance(body, Stream):
-            await send_stream(exchange.send, exchange.receive, response.status, headers, body, self._pool)
+            await send_stream(
+                exchange.send,
+                exchange.receive,
+                response.status,
+                headers,
+                body,
+                self._pool,
+                zero_copy=exchange.head.zero_copy,
+            )
         else:
             await self._finish(exchange, response.status, headers, body)
         return response.status

@@ -28,6 +28,7 @@ import uvicorn
 from sqlalchemy.engine import make_url
 
 from gateway import __version__, logs
+from gateway.connection import HttpConnection
 from gateway.settings import RootKey, Settings
 
 ROOT_KEY_FILE = "root-key.json"
@@ -203,7 +204,7 @@ def _work(settings: Settings, listener: socket.socket, worker: int, ready: Calla
     config = uvicorn.Config(
         create_app(settings, reconcile=worker == 0, worker=worker),
         loop="uvloop",
-        http="httptools",
+        http=HttpConnection,
         ws="none",
         lifespan="on",
         access_log=False,
