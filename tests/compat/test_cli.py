@@ -268,7 +268,7 @@ def test_a_request_is_one_line_of_the_log(tmp_path: Path) -> None:
     assert 0 < line["ms"] < 10_000
 
 
-def test_a_bucket_may_be_called_health(client: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_bucket_may_be_called_health(tmp_path: Path) -> None:
     with Server(tmp_path / "data") as server:
         s3 = new_client(server.endpoint, "s3", "test")
         for name in ("health", "metrics", "moto-api"):
