@@ -7,6 +7,9 @@ import contextlib
 from collections import Counter
 from typing import Any
 
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
 from backends import schema
 from backends.db import Database
 from compat.operation import OPERATIONS, load
@@ -89,8 +92,9 @@ class _State:
 
     def is_well(self) -> bool:
         try:
-            self._parts.cloud.database.stamps.read()
-        except OSError:
+            with self._parts.cloud.database.engine.connect() as connection:
+                connection.execute(text("SELECT 1"))
+        except SQLAlchemyError:
             return False
         return True
 

@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from gateway import __version__
 from gateway.settings import RootKey, Settings, SettingsError, load
@@ -128,12 +126,15 @@ def aws(context: typer.Context) -> None:
 @app.command()
 def status(endpoint: Endpoint = None, config: Config = None) -> None:
     """Tell whether a server answers, and how it was started."""
+    import rich
+    from rich.table import Table
+
     settings = load(config=config)
     info = _ask(settings, endpoint, "GET", "/_nephele/info")
     table = Table(show_header=False, box=None, padding=(0, 2))
     for name, value in info.items():
         table.add_row(name, ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value))
-    Console().print(table)
+    rich.print(table)
 
 
 @app.command()
@@ -160,6 +161,9 @@ def operations(
 @app.command()
 def settings(markdown: Annotated[bool, typer.Option("--markdown", help="As docs/settings.md.")] = False) -> None:
     """List the settings: their variables, defaults and meanings."""
+    import rich
+    from rich.table import Table
+
     from gateway import coverage
 
     if markdown:
@@ -168,7 +172,7 @@ def settings(markdown: Annotated[bool, typer.Option("--markdown", help="As docs/
     table = Table("variable", "default", "meaning", box=None)
     for row in coverage.settings_rows():
         table.add_row(*row)
-    Console().print(table)
+    rich.print(table)
 
 
 # --- talking to a server ---------------------------------------------------------------------------------------------

@@ -11,12 +11,14 @@ import logging
 import os
 import sys
 import time
+from typing import TYPE_CHECKING
 
 import orjson
-import structlog
-from structlog.typing import Processor
 
 from gateway.settings import Settings
+
+if TYPE_CHECKING:
+    from structlog.typing import Processor
 
 STDERR = 2
 # Request lines wait this long (seconds), or until so many have gathered, for one write.
@@ -27,12 +29,38 @@ def configure(settings: Settings) -> None:
     """Set the process's logging up. Libraries are heard from `warning` on."""
     off = settings.log_level == "off"
     level = logging.CRITICAL + 1 if off else logging.getLevelNamesMapping()[settings.log_level.upper()]
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter(settings.log_format))
+    logging.root.handlers[:] = [handler]
+    logging.root.setLevel(max(level, logging.WARNING))
+    logging.getLogger("nephele").setLevel(level)
+    # Its errors on malformed requests are answers of ours, and start and end are told by the banner.
+    logging.getLogger("uvicorn.error").setLevel(max(level, logging.ERROR))
+
+
+class _Formatter(logging.Formatter):
+    """structlog's formatter, loaded with the first line: most runs write none, and loading it takes a while."""
+
+    def __init__(self, form: str) -> None:
+        super().__init__()
+        self._form = form
+        self._formatter: logging.Formatter | None = None
+
+    def format(self, record: logging.LogRecord) -> str:
+        if self._formatter is None:
+            self._formatter = _structlog_formatter(self._form)
+        return self._formatter.format(record)
+
+
+def _structlog_formatter(form: str) -> logging.Formatter:
+    import structlog
+
     shared: list[Processor] = [
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    if settings.log_format == "json":
+    if form == "json":
         shared.append(structlog.processors.format_exc_info)
         renderer: Processor = structlog.processors.JSONRenderer(
             serializer=lambda value, **_: orjson.dumps(value).decode()
@@ -44,17 +72,9 @@ def configure(settings: Settings) -> None:
             pad_level=False,
             exception_formatter=structlog.dev.plain_traceback,
         )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer]
-        )
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer]
     )
-    logging.root.handlers[:] = [handler]
-    logging.root.setLevel(max(level, logging.WARNING))
-    logging.getLogger("nephele").setLevel(level)
-    # Its errors on malformed requests are answers of ours, and start and end are told by the banner.
-    logging.getLogger("uvicorn.error").setLevel(max(level, logging.ERROR))
 
 
 class RequestLog:

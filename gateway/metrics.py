@@ -11,10 +11,12 @@ import time
 from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import orjson
-from prometheus_client import CollectorRegistry, Metric, PlatformCollector, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry, Metric
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -34,10 +36,7 @@ class Metrics:
         self.started = time.time()
         self._version, self._folder, self._worker = version, folder, worker
         self._counts: Counts = {}
-        self._registry = CollectorRegistry()
-        self._registry.register(self)
-        ProcessCollector(registry=self._registry)
-        PlatformCollector(registry=self._registry)
+        self._registry: CollectorRegistry | None = None
 
     def count(self, operation: str, status: int, seconds: float) -> None:
         """Count a request that was answered. Only from the event loop's thread."""
@@ -51,11 +50,20 @@ class Metrics:
         row[-1] += seconds
 
     def render(self) -> bytes:
-        """The exposition text, all workers added up."""
-        return generate_latest(self._registry)
+        """The exposition text, all workers added up. (prometheus-client is loaded when somebody looks.)"""
+        import prometheus_client
+
+        if self._registry is None:
+            registry = self._registry = prometheus_client.CollectorRegistry()
+            registry.register(self)
+            prometheus_client.ProcessCollector(registry=registry)
+            prometheus_client.PlatformCollector(registry=registry)
+        return prometheus_client.generate_latest(self._registry)
 
     def collect(self) -> Iterator[Metric]:
         """The metric families (prometheus-client calls this)."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
         yield GaugeMetricFamily("nephele_start_time_seconds", "When this worker started, since 1970.", self.started)
         about = GaugeMetricFamily("nephele_info", "What answers here.", labels=["version"])
         about.add_metric([self._version], 1)

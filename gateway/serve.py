@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
+import gc
 import json
 import multiprocessing
 import multiprocessing.connection
@@ -45,6 +46,7 @@ class StartError(Exception):
 
 def run(settings: Settings) -> int:
     """Serve until told to end; the exit status. Raises `StartError`."""
+    gc.disable()  # until everything is loaded: what is made now stays
     logs.configure(settings)
     with contextlib.ExitStack() as stack:
         if settings.ephemeral:
@@ -58,6 +60,7 @@ def run(settings: Settings) -> int:
         from gateway.app import prepare  # slow to import: what can be refused is refused before
 
         prepare(settings)
+        gc.freeze()
         shown = banner(settings, fresh_key)
         if settings.workers == 1:
             return _work(settings, listener, 0, lambda: _say(shown))
@@ -201,8 +204,11 @@ def _work(settings: Settings, listener: socket.socket, worker: int, ready: Calla
     """Answer requests in this process until told to end. Worker 0 reconciles for all."""
     from gateway.app import create_app
 
+    app = create_app(settings, reconcile=worker == 0, worker=worker)
+    gc.freeze()
+    gc.enable()
     config = uvicorn.Config(
-        create_app(settings, reconcile=worker == 0, worker=worker),
+        app,
         loop="uvloop",
         http=HttpConnection,
         ws="none",

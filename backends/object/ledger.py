@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Dialect
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import make_url
 from sqlalchemy.sql.elements import ClauseElement
 
 from backends.db import Batch, Database
@@ -24,9 +24,15 @@ Row = tuple[Any, ...]
 Job = Callable[["Transaction"], T]
 
 _DIALECTS: dict[str, Callable[[], Dialect]] = {
-    "sqlite": lambda: sqlite.dialect(paramstyle="qmark"),
-    "postgresql": lambda: postgresql.psycopg.dialect(paramstyle="format"),  # type: ignore[no-untyped-call]
+    "sqlite": lambda: _dialect("sqlite://", "qmark"),
+    "postgresql": lambda: _dialect("postgresql+psycopg://", "format"),
 }
+
+
+def _dialect(url: str, paramstyle: str) -> Dialect:
+    """A dialect by its URL: one that is not used is not loaded, either."""
+    make: Callable[..., Dialect] = make_url(url).get_dialect()
+    return make(paramstyle=paramstyle)
 
 
 class Statement:

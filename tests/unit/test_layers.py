@@ -37,7 +37,7 @@ ONLY = {
 }
 # Inside backends: compute → volume → image, compute → network; the others know nobody.
 BELOW = {"compute": {"volume", "image", "network"}, "volume": {"image"}}
-SHARED = {"checksum", "db", "errors", "reconcile", "events", "schema", "migrations"}
+SHARED = {"checksum", "db", "sqlite", "errors", "reconcile", "events", "schema", "migrations"}
 
 
 def sources() -> list[Path]:
