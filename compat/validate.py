@@ -182,9 +182,9 @@ class _Compiler:
             return None
         size, choice = self._length(shape), self._enum(shape)
         pattern = shape.metadata.get("pattern")
-        expression = compiled(pattern) if pattern and choice is None else None
+        matches = _matcher(pattern) if pattern and choice is None else None
         checks = [check for check in (size, choice) if check is not None]
-        if expression is None and len(checks) < 2:
+        if matches is None and len(checks) < 2:
             return checks[0] if checks else None
         sensitive = bool(shape.metadata.get("sensitive"))
 
@@ -193,7 +193,7 @@ class _Compiler:
             for each in checks:
                 each(value, path, found)
             # The pattern is tried only on values of a fair length, so that no input can make it run long.
-            if expression is not None and len(found) == before and expression.fullmatch(value) is None:
+            if matches is not None and len(found) == before and matches(value) is None:
                 text = f"Member must satisfy regular expression pattern: {pattern}"
                 found.append(Violation(path, value, text, sensitive, shape))
 
@@ -205,10 +205,11 @@ class _Compiler:
             return None
         allowed = frozenset(choices)
         text = f"Member must satisfy enum value set: [{', '.join(choices)}]"
+        blank = self.form  # an empty field of a form is no choice at all
         sensitive = bool(shape.metadata.get("sensitive"))
 
         def check(value: Any, path: str, found: list[Violation]) -> None:
-            if value not in allowed:
+            if value not in allowed and (value or not blank):
                 found.append(Violation(path, value, text, sensitive, shape))
 
         return check
@@ -228,6 +229,14 @@ class _Compiler:
             found.append(Violation(path, value, text, False, shape))
 
         return check
+
+
+def _matcher(pattern: str) -> Callable[[str], object] | None:
+    """A pattern with an anchor says itself where it starts and ends; one without means the whole text."""
+    expression = compiled(pattern)
+    if expression is None:
+        return None
+    return expression.search if pattern.startswith("^") else expression.fullmatch
 
 
 def _required(shape: StructureShape) -> list[str]:

@@ -91,6 +91,16 @@ def test_ec2_names_one_parameter_as_the_form_does() -> None:
     )
 
 
+def test_an_empty_field_is_no_choice_in_ec2() -> None:
+    validator("ec2", "CreateVpc")({"InstanceTenancy": ""})
+
+
+def test_a_pattern_with_an_anchor_ends_where_it_says() -> None:
+    policy = {"ResourceArn": "arn:aws:ssm:us-east-1:000000000000:parameter/p", "Policy": '{\n"Version": "2012-10-17"}'}
+    validator("ssm", "PutResourcePolicy")(policy)
+    assert "'policy'" in message("ssm", "PutResourcePolicy", policy | {"Policy": " "})
+
+
 def test_ec2_leaves_growing_enumerations_to_handlers() -> None:
     run = validator("ec2", "RunInstances")
     run({"MinCount": 1, "MaxCount": 1, "InstanceType": "t99.huge"})
