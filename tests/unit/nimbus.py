@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from backends.db import Base, Database
+from backends.db import Database
 from backends.identity.seal import Seal
 from backends.identity.service import IdentityService
 from compat.cloud import Cloud, Rules
@@ -12,17 +13,41 @@ from compat.context import Call
 from compat.dispatch import Dispatcher, invoke
 from compat.iam.directory import Directory, directory
 from compat.iam.principal import Principal
+from compat.operation import load
 
+load()  # before the first table is made: every model must be known
 ACCOUNT = "111111111111"
 OTHER = "222222222222"
+
+
+def policy(*statements: dict[str, Any]) -> str:
+    """A policy document."""
+    return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
+
+
+def allow(*actions: str, on: str | list[str] = "*", **condition: Any) -> dict[str, Any]:
+    """An Allow statement for an identity policy."""
+    return {"Effect": "Allow", "Action": list(actions), "Resource": on} | (
+        {"Condition": condition} if condition else {}
+    )
+
+
+def deny(*actions: str, on: str | list[str] = "*", **condition: Any) -> dict[str, Any]:
+    """A Deny statement for an identity policy."""
+    return allow(*actions, on=on, **condition) | {"Effect": "Deny"}
+
+
+def trust(*principals: str, action: str | list[str] = "sts:AssumeRole", **condition: Any) -> str:
+    """A trust policy for AWS principals."""
+    statement = {"Effect": "Allow", "Principal": {"AWS": list(principals)}, "Action": action}
+    return policy(statement | ({"Condition": condition} if condition else {}))
 
 
 class Nimbus:
     """A small cloud for tests of identity. `call` is by the root of `ACCOUNT` unless told otherwise."""
 
-    def __init__(self, url: str, seal: Seal | None = None) -> None:
-        self.database = Database(url)
-        Base.metadata.create_all(self.database.engine)
+    def __init__(self, database: Database, seal: Seal | None = None) -> None:
+        self.database = database
         self.seal = seal or Seal.fresh()
         services = {"identity": lambda unit: IdentityService(unit, self.seal)}
         self.cloud = Cloud(self.database, Rules(), services, {"identity": self.seal})
