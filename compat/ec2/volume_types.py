@@ -69,9 +69,7 @@ def performance(kind: str, size: int, iops: int | None, throughput: int | None) 
             f"it must be between {about.throughput[0]} and {about.throughput[-1]}MiB/s"
         )
     if throughput * 4 > iops:
-        raise _invalid(
-            f"Throughput (MiBps) to iops ratio of {throughput / iops:.6f} is too high; maximum is 0.25"
-        )
+        raise _invalid(f"Throughput (MiBps) to iops ratio of {throughput / iops:.6f} is too high; maximum is 0.25")
     return iops, throughput
 
 

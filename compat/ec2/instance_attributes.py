@@ -1,0 +1,430 @@
+"""What may be asked and changed of an instance beside its power: attributes, options, monitoring, console, profile."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+
+from backends.compute.models import Guest, GuestState
+from backends.volume.models import Attachment
+from compat.context import Context
+from compat.describe import page
+from compat.ec2.instance_view import load
+from compat.ec2.launch_facts import check_user_data, find_flavor, find_profile
+from compat.ec2.listing import cut
+from compat.errors import AWSError
+from compat.filters import Filters, as_texts, matches
+from compat.operation import Params, Result, operation
+from compat.vpc.network_interfaces import GROUP_RAISES
+
+
+def show(guest: Guest, member: str, value: Any) -> None:
+    """Change a member of the instance's answer."""
+    guest.notes = guest.notes | {"shown": guest.notes["shown"] | {member: value}}
+
+
+# --- attributes -----------------------------------------------------------------------------------------------------
+
+
+@operation("ec2:DescribeInstanceAttribute", on="instance/{InstanceId}")
+def describe_instance_attribute(ctx: Context, p: Params) -> Result:
+    """One attribute of an instance."""
+    guest: Guest = ctx.find("instance", p["InstanceId"])
+    attribute = p["Attribute"]
+    member = attribute[0].upper() + attribute[1:]
+    shown = guest.notes["shown"]
+    values: dict[str, Any] = {
+        "instanceType": guest.flavor,
+        "disableApiTermination": guest.locked,
+        "disableApiStop": guest.stop_locked,
+        "instanceInitiatedShutdownBehavior": "terminate" if guest.ends_on_shutdown else "stop",
+        "rootDeviceName": guest.root_device,
+        "ebsOptimized": shown["EbsOptimized"],
+        "enaSupport": shown["EnaSupport"],
+        "sriovNetSupport": shown.get("SriovNetSupport"),
+        "kernel": shown.get("KernelId"),
+        "ramdisk": shown.get("RamdiskId"),
+        "userData": guest.user_data,
+    }
+    answer: Result = {"InstanceId": guest.id}
+    if attribute in values:
+        member = {"kernel": "KernelId", "ramdisk": "RamdiskId"}.get(attribute, member)
+        return answer | {member: {} if values[attribute] is None else {"Value": values[attribute]}}
+    if attribute == "enclaveOptions":
+        return answer | {"EnclaveOptions": shown["EnclaveOptions"]}
+    if attribute == "productCodes":
+        return answer | {"ProductCodes": []}
+    load(ctx, [guest])
+    if attribute == "blockDeviceMapping":
+        return answer | {"BlockDeviceMappings": ctx.prepared.disks.get(guest.id, [])}
+    ports = ctx.prepared.ports.get(guest.id, [])
+    if attribute == "sourceDestCheck":
+        return answer | ({"SourceDestCheck": {"Value": ports[0]["SourceDestCheck"]}} if ports else {})
+    return answer | {"Groups": ports[0]["Groups"] if ports else []}
+
+
+def _value(given: Any) -> Any:
+    """The value of an attribute: structures have a member `Value`."""
+    return given.get("Value") if isinstance(given, Mapping) else given
+
+
+@operation("ec2:ModifyInstanceAttribute", on=("instance/{InstanceId}", "security-group/{Groups}"), raises=GROUP_RAISES)
+def modify_instance_attribute(ctx: Context, p: Params) -> Result:
+    """Change attributes of an instance."""
+    guest: Guest = ctx.find("instance", p["InstanceId"])
+    given = {
+        member[0].lower() + member[1:]: _value(value)
+        for member, value in p.items()
+        if member not in ("InstanceId", "Attribute", "Value", "DryRun", "BlockDeviceMappings", "Groups")
+    }
+    if p.get("Attribute"):
+        given[p["Attribute"]] = p.get("Value")
+    for name, value in given.items():
+        _modify(ctx, guest, name, value)
+    if p.get("BlockDeviceMappings"):
+        _modify_mappings(ctx, guest, p["BlockDeviceMappings"])
+    if p.get("Groups"):
+        ports = ctx.network.ports_of(guest.id)
+        if len(ports) != 1:
+            raise AWSError(
+                "InvalidInstanceID",
+                f"There are multiple interfaces attached to instance '{guest.id}'. Specify an interface ID for the "
+                "operation instead.",
+            )
+        ctx.network.set_groups(ports[0], p["Groups"])
+    return {}
+
+
+def _truth(value: Any) -> bool:
+    return value is True or str(value).lower() == "true"
+
+
+def _modify(ctx: Context, guest: Guest, name: str, value: Any) -> None:
+    match name:
+        case "disableApiTermination":
+            guest.locked = _truth(value)
+        case "disableApiStop":
+            guest.stop_locked = _truth(value)
+        case "instanceInitiatedShutdownBehavior":
+            if value not in ("stop", "terminate"):
+                raise AWSError(
+                    "InvalidParameterValue",
+                    f"Value ({value}) for parameter instanceInitiatedShutdownBehavior is invalid.",
+                )
+            guest.ends_on_shutdown = value == "terminate"
+        case "instanceType":
+            _modify_type(ctx, guest, value)
+        case "userData":
+            _only_stopped(guest, name)
+            text = base64.b64encode(value).decode() if isinstance(value, bytes) else value
+            guest.user_data = check_user_data(text)
+        case "sourceDestCheck":
+            for port in ctx.network.ports_of(guest.id)[:1]:
+                port.checked = _truth(value)
+        case "ebsOptimized" | "enaSupport":
+            _only_stopped(guest, name)
+            show(guest, name[0].upper() + name[1:], _truth(value))
+        case "sriovNetSupport":
+            _only_stopped(guest, name)
+            show(guest, "SriovNetSupport", value)
+        case "enclaveOptions":
+            _only_stopped(guest, name)
+        case "kernel" | "ramdisk":
+            _only_stopped(guest, name)
+            show(guest, {"kernel": "KernelId", "ramdisk": "RamdiskId"}[name], value)
+        case _:
+            raise AWSError("InvalidParameterCombination", f"The attribute '{name}' cannot be modified.")
+
+
+def _only_stopped(guest: Guest, name: str) -> None:
+    if guest.state != GuestState.STOPPED:
+        raise AWSError(
+            "IncorrectInstanceState",
+            f"The instance '{guest.id}' is not in the 'stopped' state: {name} cannot be changed.",
+        )
+
+
+def _modify_type(ctx: Context, guest: Guest, name: str) -> None:
+    _only_stopped(guest, "instanceType")
+    flavor = find_flavor(name)
+    if guest.architecture not in flavor.family.architectures:
+        raise AWSError(
+            "InvalidParameterValue",
+            f"The architecture of the instance type '{name}' does not match that of the instance '{guest.id}'.",
+        )
+    guest.flavor, guest.vcpus, guest.memory = flavor.name, flavor.vcpus, flavor.memory
+    show(guest, "CpuOptions", {"CoreCount": flavor.cores, "ThreadsPerCore": flavor.threads})
+    notes = {key: value for key, value in guest.notes.items() if key != "credits"}
+    if flavor.family.burstable:
+        notes["credits"] = guest.notes.get("credits") or ("standard" if flavor.family.name == "t2" else "unlimited")
+    guest.notes = notes
+
+
+def _modify_mappings(ctx: Context, guest: Guest, mappings: list[dict[str, Any]]) -> None:
+    held = {one.device: one for one in ctx.volumes.attachments(guests=[guest.id])}
+    for mapping in mappings:
+        attachment: Attachment | None = held.get(mapping.get("DeviceName") or "")
+        if attachment is None:
+            raise AWSError(
+                "InvalidInstanceAttributeValue", f"No device is currently mapped at {mapping.get('DeviceName')}"
+            )
+        ends = (mapping.get("Ebs") or {}).get("DeleteOnTermination")
+        if ends is not None:
+            attachment.keep = not ends
+
+
+@operation("ec2:ResetInstanceAttribute", on="instance/{InstanceId}")
+def reset_instance_attribute(ctx: Context, p: Params) -> Result:
+    """Take an attribute back to its default."""
+    guest: Guest = ctx.find("instance", p["InstanceId"])
+    if p["Attribute"] == "sourceDestCheck":
+        for port in ctx.network.ports_of(guest.id)[:1]:
+            port.checked = True
+        return {}
+    if p["Attribute"] not in ("kernel", "ramdisk"):
+        raise AWSError("InvalidParameterValue", f"The attribute '{p['Attribute']}' cannot be reset.")
+    _only_stopped(guest, p["Attribute"])
+    member = {"kernel": "KernelId", "ramdisk": "RamdiskId"}[p["Attribute"]]
+    shown = {name: value for name, value in guest.notes["shown"].items() if name != member}
+    guest.notes = guest.notes | {"shown": shown}
+    return {}
+
+
+# --- options --------------------------------------------------------------------------------------------------------
+
+
+@operation("ec2:ModifyInstanceMetadataOptions", on="instance/{InstanceId}")
+def modify_instance_metadata_options(ctx: Context, p: Params) -> Result:
+    """Change how an instance's metadata may be read."""
+    guest: Guest = ctx.find("instance", p["InstanceId"])
+    if guest.state not in (GuestState.RUNNING, GuestState.STOPPED, GuestState.PENDING, GuestState.STOPPING):
+        raise AWSError("IncorrectState", f"The instance '{guest.id}' is in state '{guest.state}'.")
+    options = dict(guest.notes["shown"]["MetadataOptions"])
+    for member in ("HttpTokens", "HttpPutResponseHopLimit", "HttpEndpoint", "HttpProtocolIpv6", "InstanceMetadataTags"):
+        if p.get(member) is not None:
+            options[member] = p[member]
+    show(guest, "MetadataOptions", options)
+    return {"InstanceId": guest.id, "InstanceMetadataOptions": options | {"State": "pending"}}
+
+
+@operation("ec2:ModifyInstanceMaintenanceOptions", on="instance/{InstanceId}")
+def modify_instance_maintenance_options(ctx: Context, p: Params) -> Result:
+    """Change whether an instance is recovered by itself."""
+    guest: Guest = ctx.find("instance", p["InstanceId"])
+    options = dict(guest.notes["shown"]["MaintenanceOptions"])
+    options |= {member: p[member] for member in ("AutoRecovery", "RebootMigration") if p.get(member)}
+    show(guest, "MaintenanceOptions", options)
+    return {"InstanceId": guest.id, **options}
+
+
+@operation("ec2:ModifyPrivateDnsNameOptions", on="instance/{InstanceId}")
+def modify_private_dns_name_options(ctx: Context, p: Params) -> Result:
+    """Change what an instance is called in its VPC."""
+    guest: Guest = ctx.find("instance", p["InstanceId"])
+    options = dict(guest.notes["shown"]["PrivateDnsNameOptions"])
+    if p.get("PrivateDnsHostnameType"):
+        _only_stopped(guest, "privateDnsHostnameType")
+        options["HostnameType"] = p["PrivateDnsHostnameType"]
+    for member in ("EnableResourceNameDnsARecord", "EnableResourceNameDnsAAAARecord"):
+        if p.get(member) is not None:
+            options[member] = p[member]
+    show(guest, "PrivateDnsNameOptions", options)
+    return {"Return": True}
+
+
+@operation("ec2:ModifyInstanceCapacityReservationAttributes", on="instance/{InstanceId}")
+def modify_instance_capacity_reservation_attributes(ctx: Context, p: Params) -> Result:
+    """Change which reservation an instance may use."""
+    guest: Guest = ctx.find("instance", p["InstanceId"])
+    show(guest, "CapacityReservationSpecification", dict(p["CapacityReservationSpecification"]))
+    return {"Return": True}
+
+
+@operation("ec2:ModifyInstancePlacement", on="instance/{InstanceId}")
+def modify_instance_placement(ctx: Context, p: Params) -> Result:
+    """Change the placement of a stopped instance."""
+    guest: Guest = ctx.find("instance", p["InstanceId"])
+    _only_stopped(guest, "placement")
+    placement = dict(guest.notes["shown"]["Placement"])
+    placement |= {
+        member: p[member]
+        for member in (
+            "Affinity",
+            "GroupName",
+            "HostId",
+            "Tenancy",
+            "PartitionNumber",
+            "HostResourceGroupArn",
+            "GroupId",
+        )
+        if p.get(member) is not None
+    }
+    show(guest, "Placement", placement)
+    return {"Return": True}
+
+
+def _render_credits(ctx: Context, guest: Guest) -> dict[str, Any]:
+    return {"InstanceId": guest.id, "CpuCredits": guest.notes.get("credits")}
+
+
+CREDIT_FILTERS: Filters = {"instance-id": Guest.id}
+
+
+@operation("ec2:DescribeInstanceCreditSpecifications")
+def describe_instance_credit_specifications(ctx: Context, p: Params) -> Result:
+    """The credit options of the instances named; of all that are `unlimited`, when none is named."""
+    for guest in ctx.find_all("instance", p.get("InstanceIds") or ()):
+        if "credits" not in guest.notes:
+            raise AWSError(
+                "UnsupportedOperation",
+                f"The CPU credit option is not supported for instance type '{guest.flavor}' of '{guest.id}'.",
+            )
+    result = page(ctx, p, "instance", CREDIT_FILTERS, _render_credits)
+    wanted = ("standard", "unlimited") if p.get("InstanceIds") else ("unlimited",)
+    result["InstanceCreditSpecifications"] = [
+        one for one in result["InstanceCreditSpecifications"] if one["CpuCredits"] in wanted
+    ]
+    return result
+
+
+@operation("ec2:ModifyInstanceCreditSpecification", on="instance/*")
+def modify_instance_credit_specification(ctx: Context, p: Params) -> Result:
+    """Change the credit options of burstable instances."""
+    done, refused = [], []
+    for one in p["InstanceCreditSpecifications"]:
+        id = one.get("InstanceId")
+        guest = ctx.session.scalar(select(Guest).where(Guest.id == id))
+        if guest is None:
+            error = ("InvalidInstanceID.NotFound", f"The instance ID '{id}' does not exist")
+        elif "credits" not in guest.notes:
+            error = ("InstanceCreditSpecification.NotSupported", "The instance type has no CPU credits.")
+        else:
+            guest.notes = guest.notes | {"credits": one.get("CpuCredits") or "standard"}
+            done.append({"InstanceId": id})
+            continue
+        refused.append({"InstanceId": id, "Error": {"Code": error[0], "Message": error[1]}})
+    return {"SuccessfulInstanceCreditSpecifications": done, "UnsuccessfulInstanceCreditSpecifications": refused}
+
+
+# --- monitoring and console -----------------------------------------------------------------------------------------
+
+
+def _monitor(ctx: Context, ids: list[str], on: bool) -> Result:
+    answer = []
+    for guest in ctx.find_all("instance", ids):
+        changed = guest.monitored != on
+        guest.monitored = on
+        state = ("pending" if on else "disabling") if changed else ("enabled" if on else "disabled")
+        answer.append({"InstanceId": guest.id, "Monitoring": {"State": state}})
+    return {"InstanceMonitorings": answer}
+
+
+@operation("ec2:MonitorInstances", on="instance/{InstanceIds}")
+def monitor_instances(ctx: Context, p: Params) -> Result:
+    """Turn detailed monitoring on."""
+    return _monitor(ctx, p["InstanceIds"], True)
+
+
+@operation("ec2:UnmonitorInstances", on="instance/{InstanceIds}")
+def unmonitor_instances(ctx: Context, p: Params) -> Result:
+    """Turn detailed monitoring off."""
+    return _monitor(ctx, p["InstanceIds"], False)
+
+
+@operation("ec2:GetConsoleOutput", on="instance/{InstanceId}")
+def get_console_output(ctx: Context, p: Params) -> Result:
+    """What an instance wrote to its serial console, in base64."""
+    guest: Guest = ctx.find("instance", p["InstanceId"])
+    output = ctx.cloud.hosts["compute"].driver.console(guest.id)
+    return {"InstanceId": guest.id, "Timestamp": ctx.now, "Output": base64.b64encode(output).decode()}
+
+
+@operation("ec2:GetPasswordData", on="instance/{InstanceId}")
+def get_password_data(ctx: Context, p: Params) -> Result:
+    """The password that a Windows instance made; none does here."""
+    guest: Guest = ctx.find("instance", p["InstanceId"])
+    return {"InstanceId": guest.id, "Timestamp": guest.launched, "PasswordData": ""}
+
+
+# --- instance profiles ----------------------------------------------------------------------------------------------
+
+
+def _render_association(guest: Guest, state: str = "associated") -> dict[str, Any]:
+    profile = guest.notes["profile"]
+    return {
+        "AssociationId": profile["AssociationId"],
+        "InstanceId": guest.id,
+        "IamInstanceProfile": {"Arn": profile["Arn"], "Id": profile["Id"]},
+        "State": state,
+        "Timestamp": datetime.fromisoformat(profile["Since"]),
+    }
+
+
+def _carry(ctx: Context, guest: Guest, named: Mapping[str, Any]) -> None:
+    profile = find_profile(ctx, named)
+    if profile is None:
+        raise AWSError("MissingParameter", "The request must contain the parameter IamInstanceProfile")
+    association = {"AssociationId": "iip-assoc-" + secrets.token_hex(9)[:17], "Since": ctx.now.isoformat()}
+    guest.notes, guest.profile = guest.notes | {"profile": profile | association}, profile["Id"]
+
+
+@operation("ec2:AssociateIamInstanceProfile", on="instance/{InstanceId}")
+def associate_iam_instance_profile(ctx: Context, p: Params) -> Result:
+    """Give an instance a profile."""
+    guest: Guest = ctx.find("instance", p["InstanceId"])
+    if guest.profile is not None:
+        raise AWSError("IncorrectState", f"There is an existing association for instance {guest.id}")
+    _carry(ctx, guest, p["IamInstanceProfile"])
+    return {"IamInstanceProfileAssociation": _render_association(guest, "associating")}
+
+
+def _associated(ctx: Context, id: str) -> Guest:
+    for guest in ctx.session.scalars(select(Guest).where(Guest.profile.is_not(None))):
+        if guest.notes["profile"]["AssociationId"] == id:
+            return guest
+    raise AWSError("NoSuchAssociation", f"An invalid association-id of '{id}' was given")
+
+
+@operation("ec2:ReplaceIamInstanceProfileAssociation", on="instance/*")
+def replace_iam_instance_profile_association(ctx: Context, p: Params) -> Result:
+    """Give an instance another profile."""
+    guest = _associated(ctx, p["AssociationId"])
+    _carry(ctx, guest, p["IamInstanceProfile"])
+    return {"IamInstanceProfileAssociation": _render_association(guest, "associating")}
+
+
+@operation("ec2:DisassociateIamInstanceProfile", on="instance/*")
+def disassociate_iam_instance_profile(ctx: Context, p: Params) -> Result:
+    """Take the profile from an instance."""
+    guest = _associated(ctx, p["AssociationId"])
+    answer = _render_association(guest, "disassociating")
+    guest.notes, guest.profile = {key: value for key, value in guest.notes.items() if key != "profile"}, None
+    return {"IamInstanceProfileAssociation": answer}
+
+
+@operation("ec2:DescribeIamInstanceProfileAssociations")
+def describe_iam_instance_profile_associations(ctx: Context, p: Params) -> Result:
+    """Which instance carries which profile."""
+    rows = ctx.session.scalars(
+        select(Guest).where(Guest.profile.is_not(None), Guest.state != GuestState.TERMINATED).order_by(Guest.id)
+    )
+    found = [_render_association(guest) for guest in rows]
+    for id in p.get("AssociationIds") or ():
+        if not any(one["AssociationId"] == id for one in found):
+            raise AWSError("NoSuchAssociation", f"An invalid association-id of '{id}' was given")
+    if ids := p.get("AssociationIds"):
+        found = [one for one in found if one["AssociationId"] in ids]
+    for asked in p.get("Filters") or ():
+        member = {"instance-id": "InstanceId", "state": "State"}.get(asked.get("Name") or "")
+        if member is None:
+            raise AWSError("InvalidParameterValue", f"The filter '{asked.get('Name')}' is invalid")
+        wanted = list(asked.get("Values") or ())
+        found = [one for one in found if any(matches(text, wanted) for text in as_texts(one[member]))]
+    shown, token = cut(ctx, p, found, lambda one: str(one["AssociationId"]))
+    result: Result = {"IamInstanceProfileAssociations": shown}
+    return result if token is None else result | {"NextToken": token}

@@ -1,0 +1,470 @@
+"""RunInstances: from what a call, its template and its image say to guests, disks and ports."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+
+from backends.compute.models import Guest, LoginKey
+from backends.errors import Exhausted
+from backends.network.errors import AlreadyAttached
+from backends.network.models import Segment
+from backends.volume.models import Snapshot
+from compat.context import Context
+from compat.ec2.flavors import valid_cores
+from compat.ec2.images import image_arn
+from compat.ec2.instance_view import load, render_instance
+from compat.ec2.key_pairs import missing_key
+from compat.ec2.launch_facts import check_user_data, find_flavor, find_image, find_profile
+from compat.ec2.launch_templates import with_template
+from compat.ec2.placement_groups import placement_group
+from compat.ec2.regions import zone_named
+from compat.ec2.settings import METADATA, read_setting
+from compat.ec2.volume_types import encryption, merge_mappings, performance
+from compat.ec2.volumes import CREATING
+from compat.errors import AWSError
+from compat.operation import Params, Raises, Result, operation
+from compat.tags import put_tags
+from compat.vpc.facts import ADDRESS_FACTS, fresh
+from compat.vpc.network_interfaces import GROUP_RAISES
+
+DEFAULT_TYPE = "m1.small"
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A network card of a new guest. `port` names one that is there already; `public` None: as the subnet says."""
+
+    index: int
+    segment: Segment
+    groups: Sequence[str]
+    port: str | None
+    ends: bool
+    public: bool | None
+    spec: Mapping[str, Any]
+
+
+def _invalid(message: str) -> AWSError:
+    return AWSError("InvalidParameterValue", message)
+
+
+def _targets(ctx: Context, p: Params) -> list[str]:
+    found = ["instance/*", "network-interface/*", "volume/*"]
+    if image := p.get("ImageId"):
+        found.append(image_arn(ctx, image if image.startswith("ami-") else "*"))
+    cards = p.get("NetworkInterfaces") or ()
+    found += [f"subnet/{one}" for one in [p.get("SubnetId"), *(card.get("SubnetId") for card in cards)] if one]
+    groups = [*(p.get("SecurityGroupIds") or ()), *(group for card in cards for group in card.get("Groups") or ())]
+    found += [f"security-group/{group}" for group in dict.fromkeys(groups)] or ["security-group/*"]
+    if not p.get("SubnetId") and not any(card.get("SubnetId") for card in cards):
+        found.append("subnet/*")
+    if p.get("KeyName"):
+        found.append(f"key-pair/{p['KeyName']}")
+    if template := p.get("LaunchTemplate"):
+        found.append(f"launch-template/{template.get('LaunchTemplateId') or '*'}")
+    return found
+
+
+RUN_FACTS: Raises = {
+    **ADDRESS_FACTS,
+    **GROUP_RAISES,
+    **CREATING,
+    Exhausted: lambda fact: AWSError(
+        "InsufficientInstanceCapacity",
+        "We currently do not have sufficient capacity: no host has room for an instance of that type.",
+    ),
+    AlreadyAttached: lambda fact: AWSError("InvalidNetworkInterface.InUse", f"Interface: [{fact.id}] in use."),
+}
+
+
+@operation("ec2:RunInstances", on=_targets, raises=RUN_FACTS)
+def run_instances(ctx: Context, p: Params) -> Result:
+    """Launch instances."""
+    spec, template_tags = with_template(ctx, p)
+    launch = Launch(ctx, spec, template_tags)
+    least, most = p["MinCount"], p["MaxCount"]
+    if least < 1 or most < least:
+        raise _invalid(f"MinCount ({least}) must be at least 1 and at most MaxCount ({most}).")
+    guests = [launch.guest(number) for number in range(most)]
+    ctx.session.flush()
+    load(ctx, guests)
+    return {
+        "ReservationId": launch.batch,
+        "OwnerId": ctx.account,
+        "Groups": [],
+        "Instances": [render_instance(ctx, guest) for guest in guests],
+    }
+
+
+class Launch:
+    """One RunInstances: everything is looked up and checked once, then `guest` makes one instance after the other."""
+
+    def __init__(
+        self, ctx: Context, spec: Mapping[str, Any], template_tags: Mapping[str, list[dict[str, Any]]]
+    ) -> None:
+        self.ctx, self.spec, self.template_tags = ctx, spec, template_tags
+        self.batch = "r-" + secrets.token_hex(9)[:17]
+        if spec.get("InstanceMarketOptions"):
+            raise AWSError("Unsupported", "Spot Instances are not offered by Nephele.")
+        self.image = find_image(ctx, spec.get("ImageId"))
+        self.flavor = find_flavor(spec.get("InstanceType") or DEFAULT_TYPE)
+        self._check_architecture()
+        self.cards = self._cards()
+        self.zone = self.cards[0].segment.zone
+        self.key = self._key()
+        self.user_data = check_user_data(spec.get("UserData"))
+        self.profile = find_profile(ctx, spec.get("IamInstanceProfile"))
+        self.mappings = merge_mappings(self.image.mappings, spec.get("BlockDeviceMappings") or ())
+        self.own_devices = {
+            one.get("DeviceName")
+            for one in spec.get("BlockDeviceMappings") or ()
+            if (one.get("Ebs") or {}).get("SnapshotId")
+        }
+        self.sources = {
+            mapping["snapshot"]: self._source(mapping) for mapping in self.mappings if mapping.get("snapshot")
+        }
+        self.shown = self._shown()
+
+    def _check_architecture(self) -> None:
+        wanted = self.image.architecture.replace("_mac", "")
+        if wanted not in self.flavor.family.architectures:
+            raise _invalid(
+                f"The architecture '{','.join(self.flavor.family.architectures)}' of the specified instance type does "
+                f"not match the architecture '{self.image.architecture}' of the specified AMI. Specify an instance type "
+                "and an AMI that have matching architectures, and try again."
+            )
+
+    def _key(self) -> str | None:
+        name: str | None = self.spec.get("KeyName")
+        if name and self.ctx.session.scalar(select(LoginKey.id).where(LoginKey.name == name)) is None:
+            raise missing_key(name)
+        return name or None
+
+    def _source(self, mapping: dict[str, Any]) -> Snapshot | None:
+        """The snapshot behind a mapping; None for those of public images, which hold nothing."""
+        if mapping["device"] in self.own_devices:
+            found: Snapshot = self.ctx.find("snapshot", mapping["snapshot"])
+            return found
+        return self.ctx.session.scalar(select(Snapshot).where(Snapshot.id == mapping["snapshot"]))
+
+    # --- where it is plugged in -----------------------------------------------------------------------------------
+
+    def _cards(self) -> list[Card]:
+        spec = self.spec
+        asked = spec.get("NetworkInterfaces") or ()
+        if not asked:
+            segment = self._segment(spec.get("SubnetId"))
+            return [Card(0, segment, self._groups(segment), None, True, None, spec)]
+        for member, word in (
+            ("SubnetId", "subnet ID"),
+            ("SecurityGroupIds", "security groups"),
+            ("SecurityGroups", "security groups"),
+        ):
+            if spec.get(member):
+                raise AWSError(
+                    "InvalidParameterCombination",
+                    f"Network interfaces and an instance-level {word} may not be specified on the same request",
+                )
+        cards = []
+        for number, one in enumerate(asked):
+            index = one.get("DeviceIndex")
+            ends, port = one.get("DeleteOnTermination"), one.get("NetworkInterfaceId")
+            if port:
+                segment = self.ctx.find("subnet", self.ctx.find("network-interface", port).segment_id)
+            else:
+                segment = self._segment(one.get("SubnetId"))
+            cards.append(
+                Card(
+                    number if index is None else index,
+                    segment,
+                    one.get("Groups") or (),
+                    port,
+                    (not port) if ends is None else ends,
+                    one.get("AssociatePublicIpAddress"),
+                    one,
+                )
+            )
+        cards.sort(key=lambda card: card.index)
+        if cards[0].index != 0:
+            raise AWSError("InvalidParameterCombination", "You must specify a network interface at device index 0.")
+        if any(card.segment.zone != cards[0].segment.zone for card in cards):
+            raise AWSError(
+                "InvalidParameterCombination", "All network interfaces must be in the same availability zone."
+            )
+        if len(cards) > self.flavor.cards:
+            raise AWSError(
+                "AttachmentLimitExceeded",
+                f"Interface count {len(cards)} exceeds the limit for {self.flavor.name}: {self.flavor.cards}",
+            )
+        return cards
+
+    def _segment(self, subnet: str | None) -> Segment:
+        placement = self.spec.get("Placement") or {}
+        zone = None
+        if placement.get("AvailabilityZone") or placement.get("AvailabilityZoneId"):
+            zone = zone_named(self.ctx, placement.get("AvailabilityZone"), placement.get("AvailabilityZoneId")).name
+        if subnet:
+            segment: Segment = self.ctx.find("subnet", subnet)
+            if zone is not None and segment.zone != zone:
+                raise AWSError(
+                    "InvalidParameterCombination",
+                    f"The availability zone '{zone}' does not match that of the subnet '{segment.id}'.",
+                )
+            return segment
+        default = self.ctx.network.default_segment(zone)
+        if default is None:
+            if self.ctx.network.default_network() is None:
+                raise AWSError(
+                    "VPCIdNotSpecified",
+                    "No default VPC for this user. GroupName is only supported for EC2-Classic and default VPC.",
+                )
+            raise AWSError("MissingInput", f"No default subnet for availability zone: '{zone}'.")
+        return default
+
+    def _groups(self, segment: Segment) -> list[str]:
+        ids = list(self.spec.get("SecurityGroupIds") or ())
+        for name in self.spec.get("SecurityGroups") or ():
+            group = self.ctx.network.group_named(segment.network_id, name)
+            if group is None:
+                raise AWSError(
+                    "InvalidGroup.NotFound",
+                    f"The security group '{name}' does not exist in VPC '{segment.network_id}'",
+                )
+            ids.append(group.id)
+        return ids
+
+    # --- what it looks like ----------------------------------------------------------------------------------------
+
+    def _shown(self) -> dict[str, Any]:
+        """The members of the answer that come from the call and the image, and stay as they are."""
+        spec, notes = self.spec, self.image.notes
+        placement = spec.get("Placement") or {}
+        shown: dict[str, Any] = {
+            "ClientToken": spec.get("ClientToken") or "",
+            "EbsOptimized": bool(spec.get("EbsOptimized")),
+            "Hypervisor": "xen",
+            "RootDeviceType": notes.get("RootDeviceType", "ebs"),
+            "VirtualizationType": notes.get("VirtualizationType", "hvm"),
+            "EnaSupport": bool(notes.get("EnaSupport")),
+            "PlatformDetails": notes.get("PlatformDetails", "Linux/UNIX"),
+            "UsageOperation": notes.get("UsageOperation", "RunInstances"),
+            "ProductCodes": [],
+            "CpuOptions": self._cpu_options(),
+            "CapacityReservationSpecification": {
+                "CapacityReservationPreference": (spec.get("CapacityReservationSpecification") or {}).get(
+                    "CapacityReservationPreference", "open"
+                )
+            },
+            "HibernationOptions": {"Configured": bool((spec.get("HibernationOptions") or {}).get("Configured"))},
+            "MetadataOptions": self._metadata_options(),
+            "EnclaveOptions": {"Enabled": bool((spec.get("EnclaveOptions") or {}).get("Enabled"))},
+            "MaintenanceOptions": {
+                "AutoRecovery": (spec.get("MaintenanceOptions") or {}).get("AutoRecovery", "default"),
+                "RebootMigration": "default",
+            },
+            "PrivateDnsNameOptions": self._private_dns(),
+            "NetworkPerformanceOptions": {
+                "BandwidthWeighting": (spec.get("NetworkPerformanceOptions") or {}).get("BandwidthWeighting", "default")
+            },
+            "Operator": {"Managed": False},
+            "CurrentInstanceBootMode": "uefi" if str(notes.get("BootMode", "")).startswith("uefi") else "legacy-bios",
+            "Placement": {
+                "Tenancy": placement.get("Tenancy") or "default",
+                "GroupName": "",
+                **self._placement(placement),
+            },
+        }
+        for member in ("Platform", "BootMode", "TpmSupport", "SriovNetSupport"):
+            if notes.get(member):
+                shown[member] = notes[member]
+        for member in ("KernelId", "RamdiskId"):
+            if spec.get(member) or notes.get(member):
+                shown[member] = spec.get(member) or notes[member]
+        return shown
+
+    def _placement(self, placement: Mapping[str, Any]) -> dict[str, Any]:
+        found = {
+            member: placement[member]
+            for member in ("Affinity", "HostId", "PartitionNumber", "SpreadDomain", "HostResourceGroupArn")
+            if placement.get(member) is not None
+        }
+        if placement.get("GroupName") or placement.get("GroupId"):
+            group = placement_group(self.ctx, placement.get("GroupName"), placement.get("GroupId"))
+            found |= {"GroupName": group.name, "GroupId": group.id}
+        return found
+
+    def _cpu_options(self) -> dict[str, Any]:
+        asked = self.spec.get("CpuOptions") or {}
+        cores = asked.get("CoreCount") or self.flavor.cores
+        threads = asked.get("ThreadsPerCore") or self.flavor.threads
+        if asked.get("CoreCount") and cores not in valid_cores(self.flavor):
+            raise _invalid(f"CpuOptions.CoreCount of {cores} is not valid for instance type {self.flavor.name}.")
+        if not 1 <= threads <= self.flavor.threads:
+            raise _invalid(f"CpuOptions.ThreadsPerCore of {threads} is not valid for instance type {self.flavor.name}.")
+        found = {"CoreCount": cores, "ThreadsPerCore": threads}
+        return found | ({"AmdSevSnp": asked["AmdSevSnp"]} if asked.get("AmdSevSnp") else {})
+
+    def _metadata_options(self) -> dict[str, Any]:
+        modern = self.image.notes.get("ImdsSupport") == "v2.0"
+        options: dict[str, Any] = {
+            "State": "applied",
+            "HttpTokens": "required" if modern else "optional",
+            "HttpPutResponseHopLimit": 2 if modern else 1,
+            "HttpEndpoint": "enabled",
+            "HttpProtocolIpv6": "disabled",
+            "InstanceMetadataTags": "disabled",
+        }
+        options |= read_setting(self.ctx, METADATA, {})
+        return options | {
+            name: value for name, value in (self.spec.get("MetadataOptions") or {}).items() if value is not None
+        }
+
+    def _private_dns(self) -> dict[str, Any]:
+        segment = self.cards[0].segment
+        options = {
+            "HostnameType": "ip-name" if segment.cidr else "resource-name",
+            "EnableResourceNameDnsARecord": False,
+            "EnableResourceNameDnsAAAARecord": False,
+        }
+        return options | dict(self.spec.get("PrivateDnsNameOptions") or {})
+
+    # --- making ----------------------------------------------------------------------------------------------------
+
+    def guest(self, number: int) -> Guest:
+        """Make the instance with that launch index."""
+        ctx, spec = self.ctx, self.spec
+        id = self._mint("instance")
+        segment = self.cards[0].segment
+        credits = (spec.get("CreditSpecification") or {}).get("CpuCredits")
+        notes: dict[str, Any] = {"shown": self.shown}
+        if self.flavor.family.burstable:
+            notes["credits"] = credits or ("standard" if self.flavor.family.name == "t2" else "unlimited")
+        if self.profile is not None:
+            notes["profile"] = self.profile | {
+                "AssociationId": "iip-assoc-" + secrets.token_hex(9)[:17],
+                "Since": ctx.now.isoformat(),
+            }
+        guest = ctx.compute.add_guest(
+            id=id,
+            batch=self.batch,
+            position=number,
+            image=self.image.id,
+            flavor=self.flavor.name,
+            vcpus=self.flavor.vcpus,
+            memory=self.flavor.memory,
+            architecture=self.image.architecture,
+            zone=self.zone,
+            network_id=segment.network_id,
+            segment_id=segment.id,
+            key_name=self.key,
+            user_data=self.user_data,
+            profile=None if self.profile is None else self.profile["Id"],
+            root_device=self.image.root_device,
+            locked=bool(spec.get("DisableApiTermination")),
+            stop_locked=bool(spec.get("DisableApiStop")),
+            ends_on_shutdown=spec.get("InstanceInitiatedShutdownBehavior") == "terminate",
+            monitored=bool((spec.get("Monitoring") or {}).get("Enabled")),
+            notes=notes,
+        )
+        self._plug_in(guest)
+        self._give_disks(guest)
+        return guest
+
+    def _mint(self, kind: str) -> str:
+        """A new id with the tags of the template, and over them those of the call."""
+        id = self.ctx.mint(kind)
+        if tags := self.template_tags.get(kind):
+            given = {tag["Key"] for tag in self.ctx.tags(id)}
+            put_tags(self.ctx, kind, id, [tag for tag in tags if tag["Key"] not in given], system=True)
+        return id
+
+    def _plug_in(self, guest: Guest) -> None:
+        network = self.ctx.network
+        for card in self.cards:
+            spec = card.spec
+            if card.port is None:
+                listed = spec.get("PrivateIpAddresses") or ()
+                primary = spec.get("PrivateIpAddress") or next(
+                    (one["PrivateIpAddress"] for one in listed if one.get("Primary")), None
+                )
+                wanted6 = [one["Ipv6Address"] for one in spec.get("Ipv6Addresses") or () if one.get("Ipv6Address")]
+                count6 = spec.get("Ipv6AddressCount")
+                port = network.add_port(
+                    self._mint("network-interface"),
+                    card.segment,
+                    card.groups,
+                    address=primary,
+                    secondary=[
+                        one["PrivateIpAddress"]
+                        for one in listed
+                        if not one.get("Primary") and one.get("PrivateIpAddress") != primary
+                    ],
+                    secondary_count=spec.get("SecondaryPrivateIpAddressCount") or 0,
+                    addresses6=wanted6,
+                    count6=count6 if count6 is not None else int(card.segment.ipv6_on_launch and not wanted6),
+                    description=spec.get("Description") or "" if spec is not self.spec else "",
+                )
+            else:
+                port = network.port(card.port)
+            network.attach_port(
+                port.id,
+                guest.id,
+                card.index,
+                attachment_id=fresh("network-interface-attachment"),
+                delete_on_termination=card.ends,
+                card_index=spec.get("NetworkCardIndex") or 0 if spec is not self.spec else 0,
+            )
+            public = card.public if card.public is not None else card.port is None and card.segment.public_on_launch
+            private = port.private()
+            if public and private is not None:
+                network.lend_public(port)
+                guest.notes = guest.notes | {"public": True}
+            if card.index == 0 and private is not None:
+                guest.address = private.ip
+
+    def _give_disks(self, guest: Guest) -> None:
+        for mapping in self.mappings:
+            if "ephemeral" in mapping:
+                continue
+            source = self.sources.get(mapping.get("snapshot") or "")
+            size = mapping.get("size") or (source.size if source is not None else None)
+            if size is None:
+                raise AWSError("MissingParameter", "The request must contain the parameter size or snapshotId")
+            own = next((one for one in self.image.mappings if one.get("device") == mapping["device"]), None)
+            if (
+                own is not None
+                and own.get("size")
+                and own.get("snapshot") == mapping.get("snapshot")
+                and size < own["size"]
+            ):
+                raise AWSError(
+                    "InvalidBlockDeviceMapping",
+                    f"Volume of size {size}GB is smaller than snapshot '{own.get('snapshot')}', "
+                    f"expect size >= {own['size']}GB",
+                )
+            iops, throughput = mapping.get("iops"), mapping.get("throughput")
+            if mapping["kind"] not in ("gp3", "io1", "io2"):
+                iops = throughput = None
+            elif mapping["kind"] != "gp3":
+                throughput = None
+            iops, throughput = performance(mapping["kind"], size, iops, throughput)
+            encrypted, key = encryption(
+                self.ctx, mapping.get("encrypted"), mapping.get("key"), source is not None and source.encrypted
+            )
+            disk = self.ctx.volumes.add_disk(
+                id=self._mint("volume"),
+                zone=self.zone,
+                size=size,
+                kind=mapping["kind"],
+                iops=iops,
+                throughput=throughput,
+                snapshot=mapping.get("snapshot"),
+                source=source,
+                encrypted=encrypted,
+                key=key,
+            )
+            self.ctx.volumes.hold(disk, guest.id, mapping["device"], keep=bool(mapping.get("keep")))
