@@ -68,7 +68,8 @@ class Belongings:
         session = ctx.session
         columns = (
             Port.id, Port.guest_id, Port.network_id, Port.segment_id, Port.mac, Port.description, Port.state,
-            Port.checked, Port.attachment_id, Port.device_index, Port.card_index, Port.attached_at, Port.ends_with_guest, Port.notes,
+            Port.checked, Port.attachment_id, Port.device_index, Port.card_index, Port.attached_at,
+            Port.ends_with_guest, Port.notes,
         )  # fmt: skip
         ports = session.execute(
             select(*columns).where(Port.guest_id.in_(ids)).order_by(Port.guest_id, Port.device_index, Port.card_index)

@@ -134,8 +134,8 @@ class Launch:
         if wanted not in self.flavor.family.architectures:
             raise _invalid(
                 f"The architecture '{','.join(self.flavor.family.architectures)}' of the specified instance type does "
-                f"not match the architecture '{self.image.architecture}' of the specified AMI. Specify an instance type "
-                "and an AMI that have matching architectures, and try again."
+                f"not match the architecture '{self.image.architecture}' of the specified AMI. Specify an instance "
+                "type and an AMI that have matching architectures, and try again."
             )
 
     def _key(self) -> str | None:
