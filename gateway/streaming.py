@@ -134,25 +134,28 @@ class QueueBody:
     # --- the event loop ---------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        if not (self._complete or self._gone):
-            self._pump = self._loop.create_task(self._run())
+        self._pump = self._loop.create_task(self._run())
+        self._pump.add_done_callback(self._end)
 
     async def _run(self) -> None:
-        try:
-            while True:
-                message = await self._receive()
-                if message["type"] == "http.disconnect":
-                    self._left = True
-                    return
-                if self._put(message.get("body", b"")):
-                    await self._room.wait()
-                if not message.get("more_body", False):
-                    self._complete = True
-                    return
-        finally:
-            with self._lock:
-                self._gone = not self._complete
-                self._lock.notify()
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                self._left = True
+                return
+            if self._put(message.get("body", b"")):
+                await self._room.wait()
+            if not message.get("more_body", False):
+                self._complete = True
+                return
+
+    def _end(self, pump: asyncio.Task[None]) -> None:
+        """However the pump ended (even before it began), a waiting reader is released."""
+        with self._lock:
+            self._gone = not self._complete
+            self._lock.notify()
+        if not pump.cancelled():
+            pump.exception()  # the reader learns of it; the loop need not complain
 
     def _put(self, piece: bytes) -> bool:
         """Queue a piece; whether the pump must pause."""
