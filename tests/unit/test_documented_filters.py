@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterator
+from html.parser import HTMLParser
 
 import pytest
 from botocore.loaders import Loader
@@ -18,8 +19,31 @@ from compat.operation import load
 from gateway import settings
 from gateway.compose import compose
 
-# A documented name stands in code marks at the head of a list item; `tag` is `tag:<key>`, which every resource has.
-NAME = re.compile(r"<li> *<p> *<code>([a-z0-9][a-zA-Z0-9.:\-/]*)(?:&lt;[^<]*&gt;|:&lt;key&gt;)?</code>")
+NAME = re.compile(r"[a-z0-9][a-zA-Z0-9.:/-]*")
+
+
+class Names(HTMLParser):
+    """Collects filter names: the first code mark of every item of the outermost list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+        self._depth, self._armed, self._in_code = 0, False, False
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self._depth += tag == "ul"
+        if tag == "li" and self._depth == 1:
+            self._armed = True
+        self._in_code = tag == "code" and self._armed
+
+    def handle_endtag(self, tag: str) -> None:
+        self._depth -= tag == "ul"
+
+    def handle_data(self, data: str) -> None:
+        if self._in_code:
+            self._armed = self._in_code = False
+            if NAME.fullmatch(data) and data != "tag":  # `tag:<key>`, which every resource has
+                self.names.add(data)
 
 
 def documented() -> dict[str, list[str]]:
@@ -31,9 +55,10 @@ def documented() -> dict[str, list[str]]:
             continue
         members = raw["shapes"][raw["operations"][name]["input"]["shape"]]["members"]
         text = (members.get("Filters") or members.get("Filter") or {}).get("documentation", "")
-        names = [each for each in NAME.findall(text) if each != "tag"]
-        if names:
-            found[name] = sorted(set(names))
+        names = Names()
+        names.feed(text)
+        if names.names:
+            found[name] = sorted(names.names)
     return found
 
 
