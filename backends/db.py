@@ -38,6 +38,7 @@ from sqlalchemy.orm import (
 from sqlalchemy.types import TypeDecorator
 
 from backends.sqlite import tune
+from backends.statement import Row, Statement, insertion
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -193,14 +194,88 @@ class Unit:
     ) -> None:
         self.database, self.scope, self.now, self.write = database, scope, now, write
         self._batch = batch
-        self.session = ScopedSession(
-            batch.connection if batch is not None else database.writer if write else database.engine,
-            scope=scope,
-            expire_on_commit=False,
-            autoflush=write,
-            join_transaction_mode="create_savepoint",
-        )
+        self._owns = write and batch is None
+        self._session: ScopedSession | None = None
+        self._connection: Connection | None = batch.connection if batch is not None else None
+        self._cursor: Any = None
+        self._topics: set[str] = set()
         self._afterwards: list[Callable[[], None]] = []
+        if batch is not None:
+            self._cursor = batch.cursor
+            self._cursor.execute("SAVEPOINT unit")
+
+    @property
+    def session(self) -> ScopedSession:
+        """The session, made when it is first asked for."""
+        session = self._session
+        if session is None:
+            session = self._session = ScopedSession(
+                self.connection if self.write else self.database.engine,
+                scope=self.scope,
+                expire_on_commit=False,
+                autoflush=self.write,
+                join_transaction_mode="rollback_only" if self._batch is None else "create_savepoint",
+            )
+        return session
+
+    @property
+    def connection(self) -> Connection:
+        """The connection of this unit's transaction."""
+        connection = self._connection
+        if connection is None:
+            if self.write:
+                connection = self.database.writer.connect()
+                connection.begin()
+            else:
+                connection = self.session.connection()
+            self._connection = connection
+        return connection
+
+    # --- statements of hot paths: compiled once, past the session (see backends/statement.py) ------------------------
+
+    @property
+    def cursor(self) -> Any:
+        """The driver's cursor in this unit's transaction. What the session holds unflushed is not seen by it."""
+        if self._cursor is None:
+            self._cursor = self.connection.connection.cursor()
+        return self._cursor
+
+    def run(self, statement: Statement, *values: Any) -> int:
+        """Run a statement; how many rows it changed. The caller names the topic (`touch`) and the scope."""
+        cursor = self.cursor
+        cursor.execute(*statement.on(self.database.dialect, values))
+        changed: int = cursor.rowcount
+        return changed
+
+    def one(self, statement: Statement, *values: Any) -> Row | None:
+        """The first row of a statement's result, or None. The statement names the scope itself."""
+        cursor = self.cursor
+        cursor.execute(*statement.on(self.database.dialect, values))
+        row: Row | None = cursor.fetchone()
+        return row
+
+    def insert(self, row: Base) -> None:
+        """Insert an entity at once, past the session, which will not know it: later changes to it are not kept."""
+        if self.scope is not None and isinstance(row, (Scoped, Tenanted, Shared, Owned)):
+            if row.tenant is None:
+                row.tenant = self.scope.tenant
+            if isinstance(row, (Scoped, Shared)) and row.region is None:
+                row.region = self.scope.region
+        self.cursor.execute(*insertion(type(row)).on(self.database.dialect, row))
+        if row.__topic__ is not None:
+            self._topics.add(row.__topic__)
+
+    def flush(self) -> None:
+        """Send what the session holds, so that statements past it see it."""
+        if self._session is not None and self._session.new:
+            self._session.flush()
+
+    # --- what surrounds the transaction -------------------------------------------------------------------------------
+
+    @property
+    def topics_read(self) -> set[str]:
+        """The topics that were read through the session."""
+        return self._session.topics_read if self._session is not None else set()
 
     def after_commit(self, step: Callable[[], None]) -> None:
         """Run `step` when this unit has been committed; never when it was rolled back."""
@@ -212,43 +287,56 @@ class Unit:
 
     def touch(self, topic: str) -> None:
         """Say that rows of `topic` change in a way that the session cannot see (core statements)."""
-        self.session.topics_written.add(topic)
+        self._topics.add(topic)
 
     def _commit(self) -> None:
-        session = self.session
-        session.flush()
-        if self._batch is not None:
-            self._batch.topics |= session.topics_written
-        elif session.topics_written:
-            self.database.stamps.bump(session.connection(), session.topics_written)
-        session.commit()
+        session, batch = self._session, self._batch
+        if session is not None:
+            session.flush()
+            self._topics |= session.topics_written
+        if batch is not None:
+            if session is not None:
+                session.commit()
+            self._cursor.execute("RELEASE unit")
+            batch.topics |= self._topics
+            batch.afterwards += self._afterwards
+            self._batch = None
+        elif self._connection is not None or self._topics:
+            if self._topics:
+                self.database.stamps.bump(self.cursor, self._topics)
+            self.connection.commit()
+
+    def _close(self) -> None:
+        if self._session is not None:
+            self._session.close()
+        if self._batch is not None:  # not committed
+            self._cursor.execute("ROLLBACK TO unit")
+            self._cursor.execute("RELEASE unit")
+        elif self._owns and self._connection is not None:
+            self._connection.close()
 
 
 class Batch:
     """Write units, and writes past the session, that are committed together with one fsync (SQLite only).
 
-    While a batch is open in a thread (`Database.batch`), every write of that thread joins it under a savepoint of its own,
-    so that one that fails leaves the others alone. Nothing of it counts as done before `commit` has returned.
+    While a batch is open in a thread (`Database.batch`), every write of that thread joins it under a savepoint of its
+    own, so that one that fails leaves the others alone. Nothing of it counts as done before `commit` has returned.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self.connection = database.writer.connect()
         self.connection.begin()
+        self.cursor: Any = self.connection.connection.cursor()
+        """A cursor of the driver's connection, for writes past the session."""
         self.topics: set[str] = set()
         self.afterwards: list[Callable[[], None]] = []
-
-    @property
-    def cursor(self) -> Any:
-        """A cursor of the driver's connection, for writes past the session."""
-        driver: Any = self.connection.connection.driver_connection
-        return driver.cursor()
 
     def commit(self) -> None:
         """Make everything that joined durable, and give the turn back. May run on another thread than the joins."""
         try:
             if self.topics:
-                self._database.stamps.bump(self.connection, self.topics)
+                self._database.stamps.bump(self.cursor, self.topics)
             self.connection.commit()
         finally:
             self.connection.close()
@@ -276,10 +364,10 @@ class Stamps:
         )
         self._probe: Any = None
 
-    def bump(self, connection: Connection, topics: set[str]) -> None:
-        """Move the stamps of `topics`, inside the connection's transaction."""
+    def bump(self, cursor: Any, topics: set[str]) -> None:
+        """Move the stamps of `topics`, inside the cursor's transaction."""
         for topic in sorted(topics):
-            connection.exec_driver_sql(self._bump, (topic,))
+            cursor.execute(self._bump, (topic,))
 
     def read(self) -> dict[str, int]:
         """All stamps as they are now. The dict is shared: do not change it."""
@@ -310,13 +398,16 @@ class Database:
     def __init__(self, url: str, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.url, self.clock = url, clock
         self.is_sqlite = url.startswith("sqlite")
+        self.dialect = "sqlite" if self.is_sqlite else "postgresql"
         self.engine: Engine = create_engine(url, **({} if self.is_sqlite else {"pool_size": 20, "max_overflow": 40}))
         if self.is_sqlite:
             tune(self.engine)
+        self.faults: type[Exception] = self.engine.dialect.loaded_dbapi.Error
+        """What the driver itself raises, for statements past the session."""
         self.writer = self.engine.execution_options(nephele_write=True)
         self.stamps = Stamps(self)
         self.turn = threading.Lock()
-        """The turn to write (SQLite): held while a write transaction is open, also by those who write past the session."""
+        """The turn to write (SQLite): held while a write transaction is open, by whomever."""
         self._local = threading.local()
         self._listeners: dict[str, list[Callable[[], None]]] = {}
 
@@ -335,10 +426,8 @@ class Database:
                 if write:
                     unit._commit()
             finally:
-                unit.session.close()
-        if batch is not None:
-            batch.afterwards += unit._afterwards
-        else:
+                unit._close()
+        if batch is None:
             for step in unit._afterwards:
                 step()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from sqlalchemy import String, insert
+from sqlalchemy import String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backends.db import Base, Scoped
@@ -26,20 +26,16 @@ class AuditEntry(Scoped, Base):
     source: Mapped[str] = mapped_column(String(64))
 
 
-_INSERT = insert(AuditEntry.__table__)  # type: ignore[arg-type]  # core, since the trail needs no entities
-
-
 def record(ctx: Context) -> None:
     """Write that this call made its change."""
-    ctx.session.connection().execute(
-        _INSERT,
-        {
-            "tenant": ctx.account,
-            "region": ctx.region,
-            "at": ctx.now,
-            "principal": ctx.principal.arn,
-            "operation": ctx.operation.key,
-            "request": ctx.request_id,
-            "source": ctx.source_ip,
-        },
+    ctx.unit.insert(
+        AuditEntry(
+            tenant=ctx.account,
+            region=ctx.region,
+            at=ctx.now,
+            principal=ctx.principal.arn,
+            operation=ctx.operation.key,
+            request=ctx.request_id,
+            source=ctx.source_ip,
+        )
     )

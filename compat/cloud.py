@@ -30,8 +30,8 @@ class Rules:
 class Cloud:
     """The parts that last as long as the process.
 
-    `services` makes a backend's service for a unit of work, by the name it has on `Context`. `hosts` holds what backends
-    keep for the whole process (drivers, stores, key files), by the same names.
+    `services` makes a backend's service for a unit of work, by its name on `Context`. `hosts` holds what backends keep
+    for the whole process (drivers, stores, key files), by the same names.
     """
 
     database: Database

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from backends.errors import NativeError
 from compat import audit, tokens
@@ -154,7 +154,7 @@ class Dispatcher:
         with self.cloud.database.unit(ctx.scope, write=False) as unit:
             ctx._unit = unit
             answer = Answer(operation.handler(ctx, ctx.params) or {})
-            topics = unit.session.topics_read
+            topics = unit.topics_read
         if key is not None and not ctx.volatile:
             self._kept[key] = _Kept(answer, {topic: stamps.get(topic, 0) for topic in topics})
             if len(self._kept) > self.most_kept:
@@ -176,8 +176,8 @@ class Dispatcher:
                         tokens.keep(ctx, token, result)
                     audit.record(ctx)
                 return result
-            except (IntegrityError, OperationalError) as fault:
-                # Two writers met (PostgreSQL): nothing of this attempt was kept, and the next one sees the other's rows.
+            except (DBAPIError, self.cloud.database.faults) as fault:
+                # Two writers met (PostgreSQL): nothing of this attempt was kept; the next one sees the other's rows.
                 if attempt == 3 or not _met(fault):
                     raise
         raise AssertionError("unreachable")
@@ -190,9 +190,9 @@ class Dispatcher:
         return fact
 
 
-def _met(fault: IntegrityError | OperationalError) -> bool:
+def _met(fault: Exception) -> bool:
     """Whether a database error says that another transaction came first: unique violation, deadlock, serialisation."""
-    code = getattr(fault.orig, "sqlstate", None)
+    code = getattr(getattr(fault, "orig", fault), "sqlstate", None)
     return code in ("23505", "40001", "40P01")
 
 

@@ -71,6 +71,15 @@ def put_tags(ctx: Context, kind: str, resource: str, tags: Sequence[dict[str, An
     ctx.forget_tags(resource)
 
 
+def give_tags(ctx: Context, kind: str, resource: str, tags: Sequence[dict[str, Any]]) -> TagList:
+    """Set the tags of a resource that is new, and had none; they are given back in key order."""
+    check_tags(tags)
+    given = sorted((tag["Key"], tag.get("Value") or "") for tag in tags)
+    for key, value in given:
+        ctx.unit.insert(Tag(resource=resource, key=key, value=value, kind=kind))
+    return [{"Key": key, "Value": value} for key, value in given]
+
+
 def drop_tags(ctx: Context, resource: str, tags: Sequence[dict[str, Any]] | None = None) -> None:
     """Remove tags of a resource: all of them, or those named; a value that is given must match."""
     statement = delete(Tag).where(Tag.resource == resource)

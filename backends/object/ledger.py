@@ -13,62 +13,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Dialect
-from sqlalchemy.engine import make_url
-from sqlalchemy.sql.elements import ClauseElement
-
 from backends.db import Batch, Database
+from backends.statement import Statement as Statement
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
 Job = Callable[["Transaction"], T]
-
-_DIALECTS: dict[str, Callable[[], Dialect]] = {
-    "sqlite": lambda: _dialect("sqlite://", "qmark"),
-    "postgresql": lambda: _dialect("postgresql+psycopg://", "format"),
-}
-
-
-def _dialect(url: str, paramstyle: str) -> Dialect:
-    """A dialect by its URL: one that is not used is not loaded, either."""
-    make: Callable[..., Dialect] = make_url(url).get_dialect()
-    return make(paramstyle=paramstyle)
-
-
-class Statement:
-    """A SQLAlchemy statement whose bound parameters are given by position, in the order of `names`."""
-
-    __slots__ = ("_compiled", "names", "source")
-
-    def __init__(self, source: ClauseElement, *names: str) -> None:
-        self.source, self.names = source, names
-        self._compiled: dict[str, tuple[str, tuple[int, ...] | None, Row]] = {}
-
-    def on(self, dialect: str, values: Row) -> tuple[str, Row]:
-        """The SQL text for a database, and `values` in the order that the text wants them."""
-        found = self._compiled.get(dialect)
-        if found is None:
-            found = self._compiled[dialect] = self._compile(dialect)
-        sql, order, constants = found
-        if order is None:
-            return sql, values
-        every = values + constants
-        return sql, tuple([every[i] for i in order])
-
-    def _compile(self, dialect: str) -> tuple[str, tuple[int, ...] | None, Row]:
-        compiled = self.source.compile(dialect=_DIALECTS[dialect](), compile_kwargs={"render_postcompile": True})
-        wanted: list[str] = list(getattr(compiled, "positiontup", None) or ())
-        order: list[int] = []
-        constants: list[Any] = []
-        for name in wanted:
-            if name in self.names:
-                order.append(self.names.index(name))
-            else:
-                order.append(len(self.names) + len(constants))
-                constants.append(compiled.params[name])
-        plain = order == list(range(len(self.names)))
-        return str(compiled), None if plain else tuple(order), tuple(constants)
-
 
 class Reader:
     """Runs statements outside any transaction, on one thread's connection."""
