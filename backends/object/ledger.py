@@ -20,6 +20,7 @@ T = TypeVar("T")
 Row = tuple[Any, ...]
 Job = Callable[["Transaction"], T]
 
+
 class Reader:
     """Runs statements outside any transaction, on one thread's connection."""
 
@@ -112,7 +113,7 @@ class Ledger:
         """Run `job` in a transaction and commit it durably; its result, and the garbage it left.
 
         What the job raises undoes what it did, and is raised here. A job may run more than once, so it must change
-        nothing but the database. No write unit of the same thread may be open. Inside a batch, the commit is the batch's.
+        nothing but the database. No write unit of the same thread may be open. In a batch, the batch commits.
         """
         if (batch := self._database.batch) is not None:
             return self._write_joined(job, batch)
