@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from sqlalchemy import exists, select
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from backends.db import Scope
@@ -63,7 +63,7 @@ def ensure_defaults(ctx: Context) -> None:
                 raise
 
 
-MADE = select(exists().where(PrefixList.keeper == KEEPER))
+MADE = select(PrefixList.id).where(PrefixList.keeper == KEEPER).limit(1)
 
 
 def _make(network: NetworkService, region: str) -> None:
