@@ -56,9 +56,9 @@ class Filters(Firewalls):
 
     def add_entry(self, guard: PacketFilter, spec: EntrySpec) -> PacketFilterEntry:
         """Add a rule. Raises `Malformed`, and `Exists` (with `number`) when the number is taken in that direction."""
-        if self._entry(guard, spec.egress, spec.number) is not None:
+        if self._entry(guard, spec.egress, _number(spec.number)) is not None:
             raise Exists(f"{guard.id} has a rule {spec.number}", id=guard.id, number=spec.number)
-        entry = _written(PacketFilterEntry(egress=spec.egress, number=_number(spec.number)), spec)
+        entry = _written(PacketFilterEntry(egress=spec.egress, number=spec.number), spec)
         guard.entries.append(entry)
         return entry
 

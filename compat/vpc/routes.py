@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from backends.errors import Exists, Missing
+from backends.network.cidr import parse4, parse6
 from backends.network.errors import BadTarget, DefaultThing, Malformed, WrongNetwork
 from compat.context import Context
 from compat.errors import AWSError
@@ -25,9 +26,12 @@ NAMED = {
 
 
 def _destination(p: Params) -> str:
-    for name in ("DestinationCidrBlock", "DestinationIpv6CidrBlock", "DestinationPrefixListId"):
-        if p.get(name):
-            return str(p[name])
+    if p.get("DestinationCidrBlock"):
+        return str(parse4(p["DestinationCidrBlock"]))
+    if p.get("DestinationIpv6CidrBlock"):
+        return str(parse6(p["DestinationIpv6CidrBlock"]))
+    if p.get("DestinationPrefixListId"):
+        return str(p["DestinationPrefixListId"])
     raise missing("destinationCidrBlock")
 
 

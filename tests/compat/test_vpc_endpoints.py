@@ -1,0 +1,138 @@
+"""VPC endpoints and endpoint services."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.compat.refused import refused
+
+Client = Any
+S3 = "com.amazonaws.us-east-1.s3"
+STS = "com.amazonaws.us-east-1.sts"
+
+
+@pytest.fixture
+def ec2(client: Callable[..., Client]) -> Client:
+    return client("ec2")
+
+
+@pytest.fixture
+def vpc(ec2: Client) -> str:
+    made: str = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    return made
+
+
+def until_available(ec2: Client, id: str) -> dict[str, Any]:
+    deadline = time.monotonic() + 10
+    while True:
+        (shown,) = ec2.describe_vpc_endpoints(VpcEndpointIds=[id])["VpcEndpoints"]
+        if shown["State"] == "available":
+            found: dict[str, Any] = shown
+            return found
+        assert time.monotonic() < deadline, shown
+
+
+def until_gone(ec2: Client, id: str) -> None:
+    deadline = time.monotonic() + 10
+    while ec2.describe_vpc_endpoints(Filters=[{"Name": "vpc-endpoint-id", "Values": [id]}])["VpcEndpoints"]:
+        assert time.monotonic() < deadline
+
+
+def prefix_routes(ec2: Client, table: str) -> list[tuple[str, str]]:
+    (shown,) = ec2.describe_route_tables(RouteTableIds=[table])["RouteTables"]
+    return [
+        (route["DestinationPrefixListId"], route["GatewayId"])
+        for route in shown["Routes"]
+        if "DestinationPrefixListId" in route
+    ]
+
+
+def test_a_gateway_endpoint(ec2: Client, vpc: str) -> None:
+    one, two = (ec2.create_route_table(VpcId=vpc)["RouteTable"]["RouteTableId"] for _ in range(2))
+    made = ec2.create_vpc_endpoint(VpcId=vpc, ServiceName=S3, RouteTableIds=[one])["VpcEndpoint"]
+    id = made["VpcEndpointId"]
+    assert made["VpcEndpointType"] == "Gateway"
+    assert json.loads(made["PolicyDocument"])["Statement"][0]["Effect"] == "Allow"
+    assert until_available(ec2, id)["RouteTableIds"] == [one]
+    assert prefix_routes(ec2, one) == [("pl-63a5400a", id)]
+    ec2.modify_vpc_endpoint(VpcEndpointId=id, AddRouteTableIds=[two], RemoveRouteTableIds=[one])
+    assert prefix_routes(ec2, one) == []
+    assert prefix_routes(ec2, two) == [("pl-63a5400a", id)]
+    with refused("RouteAlreadyExists"):
+        ec2.create_vpc_endpoint(VpcId=vpc, ServiceName=S3, RouteTableIds=[two])
+    policy = '{"Version": "2012-10-17", "Statement": []}'
+    ec2.modify_vpc_endpoint(VpcEndpointId=id, PolicyDocument=policy)
+    assert until_available(ec2, id)["PolicyDocument"] == policy
+    assert ec2.delete_vpc_endpoints(VpcEndpointIds=[id])["Unsuccessful"] == []
+    until_gone(ec2, id)
+    assert prefix_routes(ec2, two) == []
+    with refused("InvalidVpcEndpointId.NotFound", id):
+        ec2.describe_vpc_endpoints(VpcEndpointIds=[id])
+
+
+def test_an_interface_endpoint(ec2: Client, vpc: str) -> None:
+    subnets = [
+        ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{n}.0/24", AvailabilityZone=f"us-east-1{zone}")["Subnet"][
+            "SubnetId"
+        ]
+        for n, zone in enumerate("ab")
+    ]
+    group = ec2.create_security_group(GroupName="g", Description="d", VpcId=vpc)["GroupId"]
+    made = ec2.create_vpc_endpoint(
+        VpcId=vpc, ServiceName=STS, VpcEndpointType="Interface", SubnetIds=subnets[:1], SecurityGroupIds=[group]
+    )["VpcEndpoint"]
+    id = made["VpcEndpointId"]
+    shown = until_available(ec2, id)
+    assert shown["Groups"] == [{"GroupId": group, "GroupName": "g"}]
+    assert shown["PrivateDnsEnabled"] is True
+    assert any(entry["DnsName"] == "sts.us-east-1.amazonaws.com" for entry in shown["DnsEntries"])
+    (port,) = shown["NetworkInterfaceIds"]
+    (interface,) = ec2.describe_network_interfaces(NetworkInterfaceIds=[port])["NetworkInterfaces"]
+    assert interface["InterfaceType"] == "vpc_endpoint"
+    assert interface["SubnetId"] == subnets[0]
+    with refused("DependencyViolation"):
+        ec2.delete_security_group(GroupId=group)
+    ec2.modify_vpc_endpoint(VpcEndpointId=id, AddSubnetIds=subnets[1:])
+    assert until_available(ec2, id)["SubnetIds"] == subnets
+    ec2.modify_vpc_endpoint(VpcEndpointId=id, RemoveSubnetIds=subnets[:1])
+    assert until_available(ec2, id)["SubnetIds"] == subnets[1:]
+    ec2.delete_vpc_endpoints(VpcEndpointIds=[id])
+    until_gone(ec2, id)
+    for subnet in subnets:
+        ec2.delete_subnet(SubnetId=subnet)
+    ec2.delete_security_group(GroupId=group)
+    ec2.delete_vpc(VpcId=vpc)
+
+
+def test_faults_and_filters(ec2: Client, vpc: str) -> None:
+    with refused("InvalidServiceName", "no.such.service"):
+        ec2.create_vpc_endpoint(VpcId=vpc, ServiceName="no.such.service")
+    told = ec2.delete_vpc_endpoints(VpcEndpointIds=["vpce-0123456789abcdef0"])["Unsuccessful"]
+    assert [one["Error"]["Code"] for one in told] == ["InvalidVpcEndpointId.NotFound"]
+    id = ec2.create_vpc_endpoint(VpcId=vpc, ServiceName=S3)["VpcEndpoint"]["VpcEndpointId"]
+    until_available(ec2, id)
+    for name, value in {
+        "vpc-id": vpc,
+        "service-name": S3,
+        "vpc-endpoint-id": id,
+        "vpc-endpoint-state": "available",
+        "vpc-endpoint-type": "Gateway",
+    }.items():
+        found = ec2.describe_vpc_endpoints(Filters=[{"Name": name, "Values": [value]}])["VpcEndpoints"]
+        assert [one["VpcEndpointId"] for one in found] == [id], name
+
+
+def test_services(ec2: Client) -> None:
+    every = ec2.describe_vpc_endpoint_services()
+    assert {S3, STS} <= set(every["ServiceNames"])
+    asked = [{"Name": "service-type", "Values": ["Gateway"]}]
+    gateways = ec2.describe_vpc_endpoint_services(ServiceNames=[S3], Filters=asked)["ServiceDetails"]
+    assert [one["ServiceType"] for one in gateways] == [[{"ServiceType": "Gateway"}]]
+    assert len(gateways[0]["AvailabilityZones"]) == 6
+    with refused("InvalidServiceName"):
+        ec2.describe_vpc_endpoint_services(ServiceNames=["com.amazonaws.us-east-1.nothing"])
