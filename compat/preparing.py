@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from sqlalchemy.exc import IntegrityError, OperationalError
+
 if TYPE_CHECKING:
     from compat.context import Context
 
@@ -30,4 +32,9 @@ def prepares(*services: str) -> Callable[[Preparation], Preparation]:
 def prepare(ctx: Context) -> None:
     """Run what is registered for the service of the call."""
     for preparation in PREPARATIONS.get(ctx.operation.service, ()):
-        preparation(ctx)
+        try:
+            preparation(ctx)
+        except (IntegrityError, OperationalError):
+            # Another process ran it in the same moment: the second time it finds that the work was done.
+            ctx.close()
+            preparation(ctx)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 
 from backends.db import Scope
 from backends.errors import Overlap
@@ -25,7 +25,7 @@ DEFAULT_CIDR = ipaddress.IPv4Network("172.31.0.0/16")
 DEFAULT_BITS = 20
 KEEPER = "AWS"
 
-# Ids that AWS publishes; elsewhere they are drawn.
+# Ids that AWS publishes.
 PREFIX_LISTS = {
     ("us-east-1", "s3"): "pl-63a5400a",
     ("us-east-1", "dynamodb"): "pl-02cd2c6b",
@@ -47,23 +47,24 @@ SERVICE_RANGES = {"s3": ("192.0.2.0/25", "192.0.2.128/26"), "dynamodb": ("192.0.
 @prepares("ec2")
 def ensure_defaults(ctx: Context) -> None:
     """Make the defaults of the call's account and region, if it never had them. All of them or none; once for all time:
-    a default VPC that was deleted does not come back by itself."""
+    a default VPC that was deleted does not come back by itself. Two processes at once collide on the ids of the prefix
+    lists, and one of them finds the work done."""
     scope = Scope(ctx.account, ctx.region)
     with ctx.cloud.database.unit(scope, write=False) as unit:
         if unit.session.scalar(MADE):
             return
-    try:
-        with ctx.cloud.database.unit(scope, write=True) as unit:
-            if not unit.session.scalar(MADE):
-                _make(ctx.cloud.services["network"](unit), ctx.region)
-    except IntegrityError:
-        # Another process made them in the same moment.
-        with ctx.cloud.database.unit(scope, write=False) as unit:
-            if not unit.session.scalar(MADE):
-                raise
+    with ctx.cloud.database.unit(scope, write=True) as unit:
+        if not unit.session.scalar(MADE):
+            _make(ctx.cloud.services["network"](unit), ctx.region)
 
 
 MADE = select(PrefixList.id).where(PrefixList.keeper == KEEPER).limit(1)
+
+
+def prefix_list_id(region: str, service: str) -> str:
+    """The id of a service's prefix list: the same for all accounts of a region."""
+    digest = hashlib.sha256(f"{region}/{service}".encode()).hexdigest()
+    return PREFIX_LISTS.get((region, service)) or f"pl-{digest[:8]}"
 
 
 def _make(network: NetworkService, region: str) -> None:
@@ -77,7 +78,7 @@ def _make(network: NetworkService, region: str) -> None:
     )
     for service, cidrs in SERVICE_RANGES.items():
         network.add_prefixes(
-            id=PREFIX_LISTS.get((region, service)) or fresh("prefix-list"),
+            id=prefix_list_id(region, service),
             name=f"com.amazonaws.{region}.{service}",
             family=4,
             size=100,
