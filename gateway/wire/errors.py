@@ -76,10 +76,10 @@ def _ec2(code: str, message: str, fields: Mapping[str, Any], request_id: str) ->
 
 
 def _query(service: str, code: str, message: str, status: int, fields: Mapping[str, Any], request_id: str) -> bytes:
-    namespace = SERVICES[service].namespace if service in SERVICES else ""
+    namespace = f' xmlns="{SERVICES[service].namespace}"' if service in SERVICES else ""
     side = "Sender" if status < 500 else "Receiver"
     text = (
-        f'<ErrorResponse xmlns="{namespace}"><Error><Type>{side}</Type><Code>{escape(code)}</Code>'
+        f"<ErrorResponse{namespace}><Error><Type>{side}</Type><Code>{escape(code)}</Code>"
         f"<Message>{escape(message)}</Message>{_members(fields)}</Error>"
         f"<RequestId>{escape(request_id)}</RequestId></ErrorResponse>"
     )

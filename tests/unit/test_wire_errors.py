@@ -48,6 +48,10 @@ def test_query_services_say_whose_fault_it_is(status: int, side: bytes) -> None:
     assert b'xmlns="https://iam.amazonaws.com/doc/2010-05-08/"' in body
 
 
+def test_an_action_of_no_service_has_no_namespace() -> None:
+    assert encode_error("", "InvalidAction", "m", 400, protocol="query").body.startswith(b"<ErrorResponse><Error>")
+
+
 def test_s3_carries_further_fields_and_both_ids() -> None:
     response = encode_error("s3", "NoSuchKey", "m", 404, {"Key": "a<b", "Nothing": None}, "rid", "hid")
     assert b"<Key>a&lt;b</Key><RequestId>rid</RequestId><HostId>hid</HostId></Error>" in response.body
