@@ -199,6 +199,7 @@ class Unit:
         self._connection: Connection | None = batch.connection if batch is not None else None
         self._cursor: Any = None
         self._topics: set[str] = set()
+        self._seen: set[str] = set()
         self._afterwards: list[Callable[[], None]] = []
         if batch is not None:
             self._cursor = batch.cursor
@@ -274,8 +275,12 @@ class Unit:
 
     @property
     def topics_read(self) -> set[str]:
-        """The topics that were read through the session."""
-        return self._session.topics_read if self._session is not None else set()
+        """The topics that were read, through the session or (`saw`) past it."""
+        return self._seen | self._session.topics_read if self._session is not None else self._seen
+
+    def saw(self, topic: str) -> None:
+        """Say that rows of `topic` were read past the session: an answer made of them lasts as long as they do."""
+        self._seen.add(topic)
 
     def after_commit(self, step: Callable[[], None]) -> None:
         """Run `step` when this unit has been committed; never when it was rolled back."""

@@ -72,7 +72,7 @@ class Insertion:
     Column defaults are filled in as a flush would do it; relationships are not followed.
     """
 
-    __slots__ = ("_columns", "_statement")
+    __slots__ = ("_columns", "_convert", "_statement")
 
     def __init__(self, row: type[Any]) -> None:
         mapper = inspect(row)
@@ -81,6 +81,7 @@ class Insertion:
         names = [f"v_{column.name}" for column in kept]
         values: dict[str, Any] = {column.name: bindparam(name) for column, name in zip(kept, names, strict=True)}
         self._statement = Statement(insert(table).values(values), *names)
+        self._convert: dict[str, list[Callable[[Any], Any] | None]] = {}
         self._columns = [(mapper.get_property_by_column(column).key, column) for column in kept]
 
     def on(self, dialect: str, row: Any) -> tuple[str, Row]:
@@ -97,13 +98,12 @@ class Insertion:
         return self._statement.on(dialect, tuple(values))
 
     def _converters(self, dialect: str) -> list[Callable[[Any], Any] | None]:
-        return _converters(tuple(column for _, column in self._columns), dialect)
-
-
-@lru_cache(None)
-def _converters(columns: tuple[Any, ...], dialect: str) -> list[Callable[[Any], Any] | None]:
-    made = _DIALECTS[dialect]()
-    return [column.type.dialect_impl(made).bind_processor(made) for column in columns]
+        found = self._convert.get(dialect)
+        if found is None:
+            made = _DIALECTS[dialect]()
+            found = [column.type.dialect_impl(made).bind_processor(made) for _, column in self._columns]
+            self._convert[dialect] = found
+        return found
 
 
 @lru_cache(None)

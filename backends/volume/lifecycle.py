@@ -97,14 +97,19 @@ def _make_disks(database: Database, host: VolumeHost) -> bool:
         return False
     with database.unit(None, write=True) as unit:
         session = unit.session
+        made = [(id, generation) for id, generation, _, new in done if new]
+        held = set(session.scalars(select(Attachment.disk).where(Attachment.disk.in_([id for id, _ in made]))))
+        together: dict[tuple[int, DiskState], list[str]] = {}
+        for id, generation in made:
+            state = DiskState.IN_USE if id in held else DiskState.AVAILABLE
+            together.setdefault((generation, state), []).append(id)
+        for (generation, state), ids in together.items():
+            same = (Disk.id.in_(ids), Disk.generation == generation)
+            session.execute(update(Disk).where(*same).values(applied=generation, state=state, failures=0))
         for id, generation, after, new in done:
-            same = (Disk.id == id, Disk.generation == generation)
-            held = exists().where(Attachment.disk == id)
-            if new:
-                state = DiskState.IN_USE if session.scalar(select(held)) else DiskState.AVAILABLE
-                session.execute(update(Disk).where(*same).values(applied=generation, state=state, failures=0))
-            else:
-                session.execute(update(Disk).where(*same).values(applied=generation, failures=0, **after))
+            if not new:
+                changed = (Disk.id == id, Disk.generation == generation)
+                session.execute(update(Disk).where(*changed).values(applied=generation, failures=0, **after))
                 session.execute(
                     update(DiskChange).where(DiskChange.disk == id).values(state=ChangeState.COMPLETED, ended=unit.now)
                 )

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import delete, select
 
-from backends.db import Share, Unit
+from backends.db import ScopedSession, Share, Unit
 from backends.errors import Exists, InUse, OutOfRange, WrongState
 from backends.image.service import ImageService
 from backends.volume.models import (
@@ -32,7 +32,10 @@ class VolumeService:
 
     def __init__(self, unit: Unit) -> None:
         self.unit = unit
-        self._session = unit.session
+
+    @property
+    def _session(self) -> ScopedSession:
+        return self.unit.session
 
     def add_disk(
         self,
@@ -79,7 +82,7 @@ class VolumeService:
             failures=0,
             notes=notes or {},
         )
-        self._session.add(disk)
+        self.unit.insert(disk)
         self.unit.nudge("volume")
         return disk
 

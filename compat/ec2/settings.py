@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from sqlalchemy import String, select
+from sqlalchemy import String, bindparam, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backends.db import Base, Scoped
+from backends.statement import Statement
 from compat.context import Context
 from compat.operation import Params, Result, operation
 
@@ -23,10 +25,26 @@ class Setting(Scoped, Base):
     document: Mapped[dict[str, Any]]
 
 
+_DOCUMENT = Statement(
+    select(Setting.document).where(
+        Setting.tenant == bindparam("t"), Setting.region == bindparam("r"), Setting.name == bindparam("n")
+    ),
+    "t",
+    "r",
+    "n",
+)
+
+
 def read_setting(ctx: Context, name: str, default: Any) -> Any:
     """The value of a setting; `default` when it was never set."""
-    document = ctx.session.scalar(select(Setting.document).where(Setting.name == name))
-    return default if document is None else document["value"]
+    unit = ctx.unit
+    unit.flush()
+    unit.saw(str(Setting.__topic__))
+    row = unit.one(_DOCUMENT, *ctx.scope, name)
+    if row is None:
+        return default
+    document = json.loads(row[0]) if isinstance(row[0], str) else row[0]
+    return document["value"]
 
 
 def write_setting(ctx: Context, name: str, value: Any) -> None:
