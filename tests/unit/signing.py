@@ -54,6 +54,7 @@ def sign(
     made = signer(credentials, **options) if two else signer(credentials, service, region, **options)  # type: ignore[call-arg]
     with (
         mock.patch("botocore.auth.get_current_datetime", lambda: at.replace(tzinfo=None)),
+        mock.patch("botocore.crt.auth.get_current_datetime", lambda remove_tzinfo: at),
         mock.patch("botocore.auth.time.time", at.timestamp),
         mock.patch("botocore.auth.formatdate", lambda *a, **k: f"{at:%a, %d %b %Y %H:%M:%S} GMT"),
     ):

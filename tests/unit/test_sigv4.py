@@ -9,6 +9,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 import pytest
 from botocore import auth
+from botocore.crt import auth as crt
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -81,6 +82,31 @@ def test_s3_presigned(path: str, query: dict[str, str], expires: int) -> None:
     found = check(head, service="s3", now=end)
     assert (found.how, found.payload_hash, found.age(end)) == ("query", UNSIGNED, expires)
     assert fault(head, now=end + timedelta(seconds=1)).kind is Fault.EXPIRED
+
+
+@given(
+    st.sampled_from([crt.CrtS3SigV4Auth, crt.CrtS3SigV4QueryAuth]),
+    st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=9),
+    st.dictionaries(NAMES, TEXT, max_size=3),
+)
+def test_what_the_common_runtime_signs(signer: type[auth.BaseSigner], path: str, query: dict[str, str]) -> None:
+    url = query_url(f"{HOST}/bucket/{quote(path, safe='/~')}", query)
+    request = sign(signer, url, method="PUT", headers={"x-amz-meta-a": " b  c "}, token="token/+=")
+    assert check(head_of(request), lookup=temporary, service="s3").access_key == KEY
+
+
+@given(st.lists(st.sampled_from(["a", ".", "..", "", "b%20c"]), max_size=5), st.binary(max_size=9))
+def test_what_the_common_runtime_signs_for_other_services(path: list[str], body: bytes) -> None:
+    request = sign(crt.CrtSigV4Auth, f"{HOST}/{'/'.join(path)}", method="POST", data=body, service="ebs")
+    assert check(head_of(request), service="ebs", payload=body).access_key == KEY
+
+
+def test_version_4a_is_refused_clearly() -> None:
+    request = sign(crt.CrtS3SigV4AsymAuth, f"{HOST}/bucket/key")
+    refused = fault(head_of(request), service="s3")
+    assert refused.facts["algorithm"] == "AWS4-ECDSA-P256-SHA256"
+    assert "Please use AWS4-HMAC-SHA256" in as_error(refused, Family.S3).message
+    assert "AWS4-ECDSA-P256-SHA256" in as_error(refused, Family.QUERY).message
 
 
 @given(st.lists(st.sampled_from(["a", ".", "..", "", "b c", "%2F", "é"]), max_size=6), st.binary(max_size=40))
