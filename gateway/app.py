@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from backends import schema
 from backends.db import Database
+from compat.errors import AWSError
 from compat.operation import OPERATIONS, load
 from gateway import __version__, internal, logs
 from gateway.compose import Parts, compose
@@ -19,6 +20,7 @@ from gateway.endpoint import Endpoint, Exchange
 from gateway.head import head_of
 from gateway.metrics import Metrics
 from gateway.reset import reset
+from gateway.seed import make_buckets
 from gateway.settings import Settings
 
 
@@ -39,7 +41,7 @@ class App:
         folder = settings.data_dir / "metrics" if settings.workers > 1 else None
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-        self._parts, self._reconcile = parts, reconcile
+        self._settings, self._parts, self._reconcile = settings, parts, reconcile
         self._metrics = Metrics(__version__, folder=folder, worker=worker)
         self._log = logs.RequestLog(settings)
         self._endpoint = Endpoint(parts.cloud, parts.dispatcher, observe=self._observe)
@@ -63,6 +65,11 @@ class App:
         sharing = asyncio.create_task(self._metrics.share())
         if self._reconcile:
             await asyncio.to_thread(self._parts.survey)
+            try:
+                await asyncio.to_thread(make_buckets, self._parts.dispatcher, self._settings)
+            except AWSError as error:
+                await send({"type": "lifespan.startup.failed", "message": f"buckets: {error}"})
+                return
             self._parts.reconciler.start()
         await send({"type": "lifespan.startup.complete"})
         await receive()

@@ -25,6 +25,7 @@ app = typer.Typer(
     help="A cloud on your own machine, in the likeness of AWS.",
     no_args_is_help=True,
     add_completion=False,
+    pretty_exceptions_enable=False,
 )
 
 
