@@ -89,5 +89,3 @@ def test_every_documented_filter_is_known(dispatcher: Dispatcher, operation: str
 
 def test_the_reading_of_names_finds_them() -> None:
     assert len(documented()["DescribeCustomerGateways"]) >= 5
-
-

@@ -37,7 +37,8 @@ ONLY = {
 }
 # Inside backends: compute → volume → image, compute → network; the others know nobody.
 BELOW = {"compute": {"volume", "image", "network"}, "volume": {"image"}}
-SHARED = {"checksum", "db", "sqlite", "errors", "reconcile", "events", "schema", "migrations"}
+# The files beside the backends serve them all, and know none of them.
+SHARED = {path.stem for path in (ROOT / "backends").glob("*.py")} | {"migrations"}
 
 
 def sources() -> list[Path]:

@@ -27,14 +27,10 @@ def message(service: str, operation: str, params: dict[str, Any]) -> str:
 def test_iam_lists_everything_that_is_wrong() -> None:
     fault = refusal("iam", "CreateUser", {"UserName": "a b", "Tags": [{"Key": ""}]})
     assert (fault.code, fault.status) == ("ValidationError", 400)
-    assert fault.message.startswith(
-        "3 validation errors detected: Value 'a b' at 'userName' failed to satisfy "
-    )
+    assert fault.message.startswith("3 validation errors detected: Value 'a b' at 'userName' failed to satisfy ")
     assert "Member must satisfy regular expression pattern: [\\w+=,.@-]+" in fault.message
     assert "Value null at 'tags.1.member.value' failed to satisfy constraint: Member must not be null" in fault.message
-    assert (
-        "Value '' at 'tags.1.member.key' failed to satisfy constraint: Member must have length" in fault.message
-    )
+    assert "Value '' at 'tags.1.member.key' failed to satisfy constraint: Member must have length" in fault.message
 
 
 @pytest.mark.parametrize(
