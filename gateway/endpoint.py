@@ -369,7 +369,7 @@ class Endpoint:
             exchange.request_id,
             exchange.request_id,
             protocol=protocol,
-            head=exchange.head.method == "HEAD",
+            head=exchange.head.method == "HEAD" or refusal.status == 304,
         )
         if isinstance(refusal, AWSError):
             for name, value in refusal.headers.items():

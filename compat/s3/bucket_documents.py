@@ -1,0 +1,400 @@
+"""Which documents a bucket has, and what each must say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from backends.object.containers import Known
+from compat.errors import AWSError
+from compat.operation import Params, Result, operation
+from compat.s3 import faults
+from compat.s3.acl import ENFORCED, bucket_grants
+from compat.s3.documents import deleter, document_of, getter, keep, named, putter
+from compat.s3.places import bucket_of, canonical_id
+from compat.s3.properties import CLASSES
+
+if TYPE_CHECKING:
+    from compat.context import Context
+
+METHODS = frozenset({"GET", "PUT", "HEAD", "POST", "DELETE"})
+ALGORITHMS = frozenset({"AES256", "aws:kms", "aws:kms:dsse"})
+DEFAULT_ENCRYPTION = {
+    "Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}, "BucketKeyEnabled": False}]
+}
+SIZES = ("all_storage_classes_128K", "varies_by_storage_class")
+MOST_RULES = 1000
+MOST_ID = 255
+
+
+def _one_of(value: Any, allowed: Any) -> None:
+    if value not in allowed:
+        raise faults.malformed()
+
+
+def _free(ctx: Context, bucket: Known, document: dict[str, Any]) -> None:
+    """What the shape demands is all there is to check."""
+
+
+# --- CORS -------------------------------------------------------------------------------------------------------------
+
+
+def _check_cors(ctx: Context, bucket: Known, document: dict[str, Any]) -> None:
+    rules = document.get("CORSRules") or []
+    if not 1 <= len(rules) <= 100:
+        raise faults.malformed()
+    for rule in rules:
+        if not rule.get("AllowedMethods") or not rule.get("AllowedOrigins"):
+            raise faults.malformed()
+        for method in rule["AllowedMethods"]:
+            if method not in METHODS:
+                raise faults.invalid_request(
+                    f"Found unsupported HTTP method in CORS config. Unsupported method is {method}"
+                )
+        for origin in rule["AllowedOrigins"]:
+            if origin.count("*") > 1:
+                raise faults.invalid_request(f'AllowedOrigin "{origin}" can not have more than one wildcard.')
+        for header in rule.get("AllowedHeaders") or ():
+            if header.count("*") > 1:
+                raise faults.invalid_request(f'AllowedHeader "{header}" can not have more than one wildcard.')
+        for header in rule.get("ExposeHeaders") or ():
+            if "*" in header:
+                raise faults.invalid_request(
+                    f'ExposeHeader "{header}" contains wildcard. We currently do not support wildcard for ExposeHeader.'
+                )
+
+
+putter("s3:PutBucketCors", "cors", "CORSConfiguration", _check_cors, action="s3:PutBucketCORS")
+getter("s3:GetBucketCors", "cors", action="s3:GetBucketCORS")
+deleter("s3:DeleteBucketCors", "cors", action="s3:PutBucketCORS")
+
+# --- encryption -------------------------------------------------------------------------------------------------------
+
+
+def _check_encryption(ctx: Context, bucket: Known, document: dict[str, Any]) -> None:
+    rules = document.get("Rules") or []
+    if len(rules) != 1:
+        raise faults.malformed()
+    default = rules[0].get("ApplyServerSideEncryptionByDefault")
+    if default is not None:
+        _one_of(default.get("SSEAlgorithm"), ALGORITHMS)
+        if default["SSEAlgorithm"] == "AES256" and default.get("KMSMasterKeyID"):
+            raise faults.invalid_argument(
+                "a KMSMasterKeyID is not applicable if the default sse algorithm is not aws:kms"
+            )
+    rules[0].setdefault("BucketKeyEnabled", False)
+
+
+putter(
+    "s3:PutBucketEncryption",
+    "encryption",
+    "ServerSideEncryptionConfiguration",
+    _check_encryption,
+    action="s3:PutEncryptionConfiguration",
+)
+getter(
+    "s3:GetBucketEncryption",
+    "encryption",
+    "ServerSideEncryptionConfiguration",
+    action="s3:GetEncryptionConfiguration",
+    default=DEFAULT_ENCRYPTION,
+)
+deleter("s3:DeleteBucketEncryption", "encryption", action="s3:PutEncryptionConfiguration")
+
+# --- lifecycle --------------------------------------------------------------------------------------------------------
+
+
+def _check_lifecycle(rules: list[dict[str, Any]]) -> None:
+    if not 1 <= len(rules) <= MOST_RULES:
+        raise faults.malformed()
+    ids = [rule.get("ID") for rule in rules if rule.get("ID")]
+    if len(set(ids)) != len(ids):
+        raise faults.invalid_argument("Rule ID must be unique. Found same ID for more than one rule")
+    for rule in rules:
+        if len(rule.get("ID") or "") > MOST_ID:
+            raise faults.invalid_argument("ID length should not exceed allowed limit of 255")
+        _one_of(rule.get("Status"), ("Enabled", "Disabled"))
+        if ("Filter" in rule) == ("Prefix" in rule):
+            raise faults.malformed()
+        _check_actions(rule)
+
+
+def _check_actions(rule: dict[str, Any]) -> None:
+    expiration = rule.get("Expiration")
+    transitions, later = rule.get("Transitions") or (), rule.get("NoncurrentVersionTransitions") or ()
+    stale, unfinished = rule.get("NoncurrentVersionExpiration"), rule.get("AbortIncompleteMultipartUpload")
+    if not (expiration or transitions or later or stale or unfinished):
+        raise faults.invalid_request("At least one action needs to be specified in a rule.")
+    if expiration is not None:
+        if sum(name in expiration for name in ("Days", "Date", "ExpiredObjectDeleteMarker")) != 1:
+            raise faults.malformed()
+        _check_when(expiration, "Expiration")
+    for transition in transitions:
+        if sum(name in transition for name in ("Days", "Date")) != 1:
+            raise faults.malformed()
+        _one_of(transition.get("StorageClass"), CLASSES - {"STANDARD", "REDUCED_REDUNDANCY"})
+        _check_when(transition, "Transition", least=0)
+    for transition in later:
+        _one_of(transition.get("StorageClass"), CLASSES - {"STANDARD", "REDUCED_REDUNDANCY"})
+    if stale is not None and (stale.get("NoncurrentDays") or 0) < 1:
+        raise faults.invalid_argument(
+            "'NoncurrentDays' for NoncurrentVersionExpiration action must be a positive integer"
+        )
+    if unfinished is not None and (unfinished.get("DaysAfterInitiation") or 0) < 1:
+        raise faults.invalid_argument(
+            "'DaysAfterInitiation' for AbortIncompleteMultipartUpload action must be a positive integer"
+        )
+
+
+def _check_when(action: dict[str, Any], name: str, least: int = 1) -> None:
+    days, date = action.get("Days"), action.get("Date")
+    if days is not None and days < least:
+        word = "positive" if least else "nonnegative"
+        raise faults.invalid_argument(f"'Days' for {name} action must be a {word} integer")
+    if date is not None and (date.hour, date.minute, date.second, date.microsecond) != (0, 0, 0, 0):
+        raise faults.invalid_argument("'Date' must be at midnight GMT")
+
+
+@operation("s3:PutBucketLifecycleConfiguration", on="{Bucket}", action="s3:PutLifecycleConfiguration")
+def put_bucket_lifecycle_configuration(ctx: Context, p: Params) -> Result:
+    bucket = bucket_of(ctx, p)
+    rules = (p.get("LifecycleConfiguration") or {}).get("Rules") or []
+    _check_lifecycle(rules)
+    size = p.get("TransitionDefaultMinimumObjectSize") or SIZES[0]
+    if size not in SIZES:
+        raise faults.invalid_argument(
+            "Invalid transition default minimum object size", "x-amz-transition-default-minimum-object-size", size
+        )
+    for number, rule in enumerate(rules):
+        rule.setdefault("ID", f"{ctx.request_id}-{number}" if number else ctx.request_id)
+    keep(ctx, bucket, "lifecycle", {"Rules": rules, "TransitionDefaultMinimumObjectSize": size})
+    return {"TransitionDefaultMinimumObjectSize": size}
+
+
+getter("s3:GetBucketLifecycleConfiguration", "lifecycle", action="s3:GetLifecycleConfiguration")
+deleter("s3:DeleteBucketLifecycle", "lifecycle", action="s3:PutLifecycleConfiguration")
+
+# --- website ----------------------------------------------------------------------------------------------------------
+
+
+def _check_website(ctx: Context, bucket: Known, document: dict[str, Any]) -> None:
+    redirect, index = document.get("RedirectAllRequestsTo"), document.get("IndexDocument")
+    if redirect is not None:
+        if index is not None or document.get("ErrorDocument") or document.get("RoutingRules"):
+            raise faults.invalid_argument(
+                "RedirectAllRequestsTo cannot be provided in conjunction with other Routing Rules."
+            )
+        if not redirect.get("HostName"):
+            raise faults.malformed()
+        _one_of(redirect.get("Protocol"), (None, "http", "https"))
+        return
+    suffix = (index or {}).get("Suffix")
+    if index is None:
+        raise faults.invalid_argument(
+            "A value for IndexDocument Suffix must be provided if RedirectAllRequestsTo is empty"
+        )
+    if not suffix or "/" in suffix:
+        raise faults.invalid_argument("The IndexDocument Suffix is not well formed")
+
+
+putter("s3:PutBucketWebsite", "website", "WebsiteConfiguration", _check_website)
+getter("s3:GetBucketWebsite", "website")
+deleter("s3:DeleteBucketWebsite", "website")
+
+# --- logging ----------------------------------------------------------------------------------------------------------
+
+
+@operation("s3:PutBucketLogging", on="{Bucket}")
+def put_bucket_logging(ctx: Context, p: Params) -> None:
+    bucket, status = bucket_of(ctx, p), p.get("BucketLoggingStatus") or {}
+    enabled = status.get("LoggingEnabled")
+    if enabled is None:
+        ctx.containers.drop_document(bucket.name, "logging")
+        return
+    target = ctx.cloud.hosts["containers"].find(enabled.get("TargetBucket") or "")
+    if target is None or target.tenant != bucket.tenant:
+        raise AWSError(
+            "InvalidTargetBucketForLogging",
+            "The target bucket for logging does not exist",
+            400,
+            TargetBucket=enabled.get("TargetBucket"),
+        )
+    if target.region != bucket.region:
+        raise AWSError(
+            "CrossLocationLoggingProhibitted", "Cross S3 location logging not allowed.", 403, TargetBucket=target.name
+        )
+    if enabled.get("TargetPrefix") is None:
+        raise faults.malformed()
+    keep(ctx, bucket, "logging", {"LoggingEnabled": enabled})
+
+
+getter("s3:GetBucketLogging", "logging", default={})
+
+# --- replication ------------------------------------------------------------------------------------------------------
+
+
+def _check_replication(ctx: Context, bucket: Known, document: dict[str, Any]) -> None:
+    if bucket.keeping != "Enabled":
+        raise faults.invalid_request("Versioning must be 'Enabled' on the bucket to apply a replication configuration")
+    if not document.get("Role") or not 1 <= len(document.get("Rules") or ()) <= MOST_RULES:
+        raise faults.malformed()
+    for number, rule in enumerate(document["Rules"]):
+        _one_of(rule.get("Status"), ("Enabled", "Disabled"))
+        target = (rule.get("Destination") or {}).get("Bucket")
+        if not target:
+            raise faults.malformed()
+        found = ctx.cloud.hosts["containers"].find(target.rpartition(":")[2])
+        if found is None:
+            raise faults.invalid_request("Destination bucket must exist.")
+        if found.keeping != "Enabled":
+            raise faults.invalid_request("Destination bucket must have versioning enabled.")
+        rule.setdefault("ID", f"{ctx.request_id}-{number}" if number else ctx.request_id)
+
+
+putter(
+    "s3:PutBucketReplication",
+    "replication",
+    "ReplicationConfiguration",
+    _check_replication,
+    action="s3:PutReplicationConfiguration",
+)
+getter("s3:GetBucketReplication", "replication", "ReplicationConfiguration", action="s3:GetReplicationConfiguration")
+deleter("s3:DeleteBucketReplication", "replication", action="s3:PutReplicationConfiguration")
+
+# --- ownership --------------------------------------------------------------------------------------------------------
+
+
+def _check_ownership(ctx: Context, bucket: Known, document: dict[str, Any]) -> None:
+    rules = document.get("Rules") or []
+    if len(rules) != 1:
+        raise faults.malformed()
+    _one_of(rules[0].get("ObjectOwnership"), (ENFORCED, "BucketOwnerPreferred", "ObjectWriter"))
+    own = [[canonical_id(bucket.tenant), "FULL_CONTROL"]]
+    if rules[0]["ObjectOwnership"] == ENFORCED and bucket_grants(bucket) != own:
+        raise AWSError(
+            "InvalidBucketAclWithObjectOwnership",
+            "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting",
+            400,
+        )
+
+
+putter("s3:PutBucketOwnershipControls", "ownership", "OwnershipControls", _check_ownership)
+getter("s3:GetBucketOwnershipControls", "ownership", "OwnershipControls")
+deleter("s3:DeleteBucketOwnershipControls", "ownership", action="s3:PutBucketOwnershipControls")
+
+# --- public access block ----------------------------------------------------------------------------------------------
+
+
+def checked_block(document: dict[str, Any] | None) -> dict[str, bool]:
+    """A public access block with all four of its switches."""
+    if document is None:
+        raise faults.malformed()
+    names = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+    return {name: bool(document.get(name)) for name in names}
+
+
+@operation("s3:PutPublicAccessBlock", on="{Bucket}", action="s3:PutBucketPublicAccessBlock")
+def put_public_access_block(ctx: Context, p: Params) -> None:
+    keep(ctx, bucket_of(ctx, p), "public", checked_block(p.get("PublicAccessBlockConfiguration")))
+
+
+getter("s3:GetPublicAccessBlock", "public", "PublicAccessBlockConfiguration", action="s3:GetBucketPublicAccessBlock")
+deleter("s3:DeletePublicAccessBlock", "public", action="s3:PutBucketPublicAccessBlock")
+
+# --- object lock ------------------------------------------------------------------------------------------------------
+
+
+@operation("s3:PutObjectLockConfiguration", on="{Bucket}", action="s3:PutBucketObjectLockConfiguration")
+def put_object_lock_configuration(ctx: Context, p: Params) -> None:
+    bucket, document = bucket_of(ctx, p), p.get("ObjectLockConfiguration")
+    if document is None:
+        raise faults.malformed()
+    _one_of(document.get("ObjectLockEnabled"), ("Enabled",))
+    if bucket.keeping != "Enabled":
+        raise AWSError(
+            "InvalidBucketState", "Versioning must be 'Enabled' on the bucket to apply a Object Lock configuration", 409
+        )
+    if document.get("Rule") is not None:
+        retention = document["Rule"].get("DefaultRetention") or {}
+        _one_of(retention.get("Mode"), ("GOVERNANCE", "COMPLIANCE"))
+        if ("Days" in retention) == ("Years" in retention):
+            raise faults.malformed()
+        if (retention.get("Days") or retention.get("Years") or 0) < 1:
+            raise faults.invalid_argument("Default retention period must be a positive integer value.")
+    keep(ctx, bucket, "lock", document)
+
+
+@operation("s3:GetObjectLockConfiguration", on="{Bucket}", action="s3:GetBucketObjectLockConfiguration", streams=True)
+def get_object_lock_configuration(ctx: Context, p: Params) -> Result:
+    return {"ObjectLockConfiguration": document_of(bucket_of(ctx, p), "lock")}
+
+
+# --- switches ---------------------------------------------------------------------------------------------------------
+
+
+def _check_accelerate(ctx: Context, bucket: Known, document: dict[str, Any]) -> None:
+    _one_of(document.get("Status"), ("Enabled", "Suspended"))
+    if "." in bucket.name:
+        raise faults.invalid_request(
+            "S3 Transfer Acceleration is not supported for buckets with periods (.) in their names"
+        )
+
+
+def _check_payer(ctx: Context, bucket: Known, document: dict[str, Any]) -> None:
+    _one_of(document.get("Payer"), ("Requester", "BucketOwner"))
+
+
+putter(
+    "s3:PutBucketAccelerateConfiguration",
+    "accelerate",
+    "AccelerateConfiguration",
+    _check_accelerate,
+    action="s3:PutAccelerateConfiguration",
+)
+getter("s3:GetBucketAccelerateConfiguration", "accelerate", action="s3:GetAccelerateConfiguration", default={})
+putter("s3:PutBucketRequestPayment", "payment", "RequestPaymentConfiguration", _check_payer)
+getter("s3:GetBucketRequestPayment", "payment", default={"Payer": "BucketOwner"})
+putter(
+    "s3:PutBucketNotificationConfiguration",
+    "notification",
+    "NotificationConfiguration",
+    _free,
+    action="s3:PutBucketNotification",
+)
+getter("s3:GetBucketNotificationConfiguration", "notification", action="s3:GetBucketNotification", default={})
+
+named(
+    (
+        "s3:PutBucketInventoryConfiguration",
+        "s3:GetBucketInventoryConfiguration",
+        "s3:DeleteBucketInventoryConfiguration",
+        "s3:ListBucketInventoryConfigurations",
+    ),
+    "InventoryConfiguration",
+)
+named(
+    (
+        "s3:PutBucketAnalyticsConfiguration",
+        "s3:GetBucketAnalyticsConfiguration",
+        "s3:DeleteBucketAnalyticsConfiguration",
+        "s3:ListBucketAnalyticsConfigurations",
+    ),
+    "AnalyticsConfiguration",
+)
+named(
+    (
+        "s3:PutBucketMetricsConfiguration",
+        "s3:GetBucketMetricsConfiguration",
+        "s3:DeleteBucketMetricsConfiguration",
+        "s3:ListBucketMetricsConfigurations",
+    ),
+    "MetricsConfiguration",
+)
+named(
+    (
+        "s3:PutBucketIntelligentTieringConfiguration",
+        "s3:GetBucketIntelligentTieringConfiguration",
+        "s3:DeleteBucketIntelligentTieringConfiguration",
+        "s3:ListBucketIntelligentTieringConfigurations",
+    ),
+    "IntelligentTieringConfiguration",
+)

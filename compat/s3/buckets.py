@@ -1,0 +1,199 @@
+"""Buckets: made, found, listed, deleted."""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import TYPE_CHECKING, Any
+
+from backends.errors import Exists, InUse
+from compat.errors import AWSError
+from compat.operation import Params, Result, operation
+from compat.regions import regions
+from compat.s3 import faults
+from compat.s3.acl import ENFORCED, check_public, grants_of_headers
+from compat.s3.places import bucket_of, canonical_id, owner
+from compat.s3.properties import check_tags
+
+if TYPE_CHECKING:
+    from compat.context import Context
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+")
+_RESERVED_STARTS = ("xn--", "sthree-", "amzn-s3-demo-")
+_RESERVED_ENDS = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3", "-an")
+FIRST_REGION = "us-east-1"
+ALL_BLOCKED = dict.fromkeys(("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True)
+MOST_BUCKETS = 10000
+MOST_BUCKET_TAGS = 50
+
+
+def check_name(name: str) -> None:
+    """Refuse what is no name for a new bucket."""
+    if (
+        not _NAME.fullmatch(name)
+        or ".." in name
+        or _ADDRESS.fullmatch(name)
+        or name.startswith(_RESERVED_STARTS)
+        or name.endswith(_RESERVED_ENDS)
+    ):
+        raise AWSError("InvalidBucketName", "The specified bucket is not valid.", 400, BucketName=name)
+
+
+def region_of(ctx: Context, p: Params) -> str:
+    """The region in which a new bucket is to be: the constraint must fit the region that was asked."""
+    constraint = (p.get("CreateBucketConfiguration") or {}).get("LocationConstraint")
+    if constraint == "EU":
+        constraint = "eu-west-1"
+    if constraint is not None and constraint not in regions():
+        raise AWSError(
+            "InvalidLocationConstraint",
+            "The specified location-constraint is not valid",
+            400,
+            LocationConstraint=constraint,
+        )
+    if ctx.region == FIRST_REGION:
+        if constraint == FIRST_REGION:
+            raise AWSError(
+                "InvalidLocationConstraint",
+                "The specified location-constraint is not valid",
+                400,
+                LocationConstraint=constraint,
+            )
+        return constraint or FIRST_REGION
+    if constraint != ctx.region:
+        raise AWSError(
+            "IllegalLocationConstraintException",
+            f"The {constraint or 'unspecified'} location constraint is incompatible for the region specific endpoint "
+            "this request was sent to.",
+            400,
+        )
+    return ctx.region
+
+
+@operation("s3:CreateBucket", on="{Bucket}")
+def create_bucket(ctx: Context, p: Params) -> Result:
+    name = p["Bucket"]
+    check_name(name)
+    region = region_of(ctx, p)
+    rule = p.get("ObjectOwnership") or ("ObjectWriter" if ctx.rules.old_s3_defaults else ENFORCED)
+    if rule not in (ENFORCED, "BucketOwnerPreferred", "ObjectWriter"):
+        raise faults.invalid_argument("Invalid x-amz-object-ownership header", "x-amz-object-ownership", rule)
+    tags = (p.get("CreateBucketConfiguration") or {}).get("Tags") or []
+    check_tags(tags, MOST_BUCKET_TAGS)
+    grants = grants_of_headers(ctx, p, canonical_id(ctx.account), None)
+    if grants is not None and rule == ENFORCED:
+        if p.get("ACL") != "private":
+            raise AWSError(
+                "InvalidBucketAclWithObjectOwnership",
+                "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting",
+                400,
+            )
+        grants = None
+    documents: dict[str, Any] = {"ownership": {"Rules": [{"ObjectOwnership": rule}]}}
+    if not ctx.rules.old_s3_defaults:
+        documents["public"] = ALL_BLOCKED
+    if grants is not None:
+        check_public(documents, ctx, ctx.account, grants)
+        documents["acl"] = {"grants": grants}
+    if tags:
+        documents["tagging"] = {"TagSet": tags}
+    if p.get("ObjectLockEnabledForBucket"):
+        documents["lock"] = {"ObjectLockEnabled": "Enabled"}
+    location = f"/{name}" if region == FIRST_REGION else f"http://{name}.s3.amazonaws.com/"
+    try:
+        ctx.containers.add(name, region=region, tenant=ctx.account)
+    except Exists as taken:
+        if taken.tenant != ctx.account:
+            raise AWSError(
+                "BucketAlreadyExists",
+                "The requested bucket name is not available. The bucket namespace is shared by all users of the system. "
+                "Please select a different name and try again.",
+                409,
+                BucketName=name,
+            ) from None
+        if region == FIRST_REGION and taken.region == FIRST_REGION:
+            return {"Location": location}  # in this region, AWS takes it as done
+        raise AWSError(
+            "BucketAlreadyOwnedByYou",
+            "Your previous request to create the named bucket succeeded and you already own it.",
+            409,
+            BucketName=name,
+        ) from None
+    for kind, body in documents.items():
+        ctx.containers.put_document(name, kind, body)
+    if "lock" in documents:
+        ctx.containers.keep_versions(name, "Enabled")
+    return {"Location": location, "BucketArn": f"arn:{ctx.partition}:s3:::{name}"}
+
+
+@operation("s3:HeadBucket", on="{Bucket}", action="s3:ListBucket", streams=True)
+def head_bucket(ctx: Context, p: Params) -> Result:
+    bucket = bucket_of(ctx, p)
+    return {
+        "BucketRegion": bucket.region,
+        "BucketArn": f"arn:{ctx.partition}:s3:::{bucket.name}",
+        "AccessPointAlias": False,
+    }
+
+
+@operation("s3:GetBucketLocation", on="{Bucket}", streams=True)
+def get_bucket_location(ctx: Context, p: Params) -> Result:
+    bucket = bucket_of(ctx, p)
+    return {"LocationConstraint": None if bucket.region == FIRST_REGION else bucket.region}
+
+
+@operation("s3:DeleteBucket", on="{Bucket}")
+def delete_bucket(ctx: Context, p: Params) -> None:
+    bucket = bucket_of(ctx, p)
+    try:
+        ctx.containers.drop(bucket.name)
+    except InUse:
+        raise AWSError(
+            "BucketNotEmpty",
+            "The bucket you tried to delete is not empty. You must delete all versions in the bucket."
+            if bucket.keeping
+            else "The bucket you tried to delete is not empty",
+            409,
+            BucketName=bucket.name,
+        ) from None
+
+
+@operation("s3:ListBuckets", action="s3:ListAllMyBuckets")
+def list_buckets(ctx: Context, p: Params) -> Result:
+    most, token, prefix = p.get("MaxBuckets"), p.get("ContinuationToken"), p.get("Prefix")
+    if most is not None and not 1 <= most <= MOST_BUCKETS:
+        raise faults.invalid_argument(
+            "Argument max-buckets must be an integer between 1 and 10000", "max-buckets", most
+        )
+    limit = MOST_BUCKETS if most is None else most
+    found = ctx.containers.of(
+        ctx.account,
+        prefix=prefix or "",
+        region=p.get("BucketRegion"),
+        after=_decoded(token) if token else "",
+        limit=limit + 1,
+    )
+    paged = most is not None or bool(token) or prefix is not None or p.get("BucketRegion") is not None
+    buckets = []
+    for row in found[:limit]:
+        about: dict[str, Any] = {"Name": row.name, "CreationDate": row.created}
+        if paged:
+            about["BucketRegion"] = row.region
+            about["BucketArn"] = f"arn:{ctx.partition}:s3:::{row.name}"
+        buckets.append(about)
+    result: Result = {"Buckets": buckets, "Owner": owner(ctx, ctx.account)}
+    if prefix is not None:
+        result["Prefix"] = prefix
+    if len(found) > limit:
+        result["ContinuationToken"] = base64.urlsafe_b64encode(found[limit - 1].name.encode()).decode()
+    return result
+
+
+def _decoded(token: str) -> str:
+    try:
+        return base64.urlsafe_b64decode(token.encode()).decode()
+    except ValueError:
+        raise faults.invalid_argument(
+            "The continuation token provided is incorrect", "continuation-token", token
+        ) from None

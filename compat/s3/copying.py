@@ -1,0 +1,220 @@
+"""Copies: of whole objects by reference, of ranges into parts."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import unquote_plus
+
+from backends import checksum
+from backends.errors import Changed, Missing
+from backends.object.containers import Known
+from backends.object.contents import Received
+from backends.object.store import Span
+from backends.object.versions import Description, Head
+from compat.errors import AWSError
+from compat.iam.demands import Demand, demands_also
+from compat.operation import Params, Result, operation
+from compat.s3 import checksums, faults, properties
+from compat.s3.acl import grants_of_upload
+from compat.s3.conditions import check_read, expectation, moment, source_span
+from compat.s3.multipart import find_upload, publish_part
+from compat.s3.objects import LARGEST_PUT, owner_of_upload
+from compat.s3.places import NULL, bucket_of, key_of, version_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from compat.context import Context
+
+TRIES = 8
+
+
+class Source(NamedTuple):
+    """What a copy takes from."""
+
+    bucket: str
+    key: str
+    version: str | None
+
+
+def source_of(p: Params) -> Source:
+    """The source that `x-amz-copy-source` names."""
+    path, _, named = p["CopySource"].partition("?versionId=")
+    bucket, _, key = unquote_plus(path).removeprefix("/").partition("/")
+    if not bucket or not key or bucket.startswith("arn:"):
+        raise faults.invalid_argument(
+            "Copy Source must mention the source bucket and key: sourcebucket/sourcekey",
+            "x-amz-copy-source",
+            p["CopySource"],
+        )
+    return Source(bucket, key, unquote_plus(named) or None)
+
+
+@demands_also("s3:CopyObject", "s3:UploadPartCopy")
+def _read_source(ctx: Context, p: Params) -> Iterable[Demand]:
+    source = source_of(p)
+    action = "s3:GetObject" if source.version is None else "s3:GetObjectVersion"
+    yield Demand(action, (f"arn:{ctx.partition}:s3:::{source.bucket}/{source.key}",))
+
+
+def _find(ctx: Context, p: Params) -> tuple[Known, Source, Head]:
+    """The source of a copy: its bucket, its name and its row, conditions checked."""
+    source = source_of(p)
+    bucket = bucket_of(ctx, {"Bucket": source.bucket, "ExpectedBucketOwner": p.get("ExpectedSourceBucketOwner")})
+    version = version_of({"VersionId": source.version})
+    head = ctx.objects.head(bucket.number, source.key, version)
+    if head is None:
+        raise (
+            faults.no_such_key(source.key)
+            if version is None
+            else faults.no_such_version(source.key, source.version or "")
+        )
+    if head.marker:
+        if version is None:
+            raise faults.no_such_key(source.key)
+        raise faults.invalid_request(
+            "The source of a copy request may not specifically refer to a delete marker by version id."
+        )
+    check_read(head, p, "CopySource")
+    if head.storage in properties.ARCHIVED:
+        raise AWSError("InvalidObjectState", "The operation is not valid for the object's storage class", 403)
+    return bucket, source, head
+
+
+@operation("s3:CopyObject", on="{Bucket}/{Key}", action="s3:PutObject", streams=True, slow=True)
+def copy_object(ctx: Context, p: Params) -> Result:
+    bucket, key = bucket_of(ctx, p), key_of(p)
+    properties.check_encryption(p, bucket)
+    properties.check_lock(p)
+    expect = expectation(p, key)
+    for attempt in range(TRIES):
+        origin, source, head = _find(ctx, p)
+        if head.size > LARGEST_PUT:
+            raise faults.invalid_request(
+                f"The specified copy source is larger than the maximum allowable size for a copy source: {LARGEST_PUT}"
+            )
+        about = _describe(ctx, p, bucket, key, origin, source, head)
+        try:
+            published = ctx.objects.copy((origin.number, source.key, head), bucket.number, key, about, expect)
+            break
+        except Changed:
+            if attempt == TRIES - 1:
+                raise AWSError(
+                    "OperationAborted", "A conflicting operation is in progress. Please try again.", 409
+                ) from None
+        except Missing:
+            raise faults.no_such_bucket(bucket.name) from None
+    copied: dict[str, Any] = {"ETag": f'"{about.etag}"', "LastModified": moment(about.modified)}
+    checksums.show(about.checksum, copied)
+    result: Result = {"CopyObjectResult": copied, "ServerSideEncryption": properties.AES256}
+    if origin.keeping or head.version:
+        result["CopySourceVersionId"] = head.version or NULL
+    if published.keeping == "Enabled":
+        result["VersionId"] = published.version
+    return result
+
+
+def _describe(
+    ctx: Context, p: Params, bucket: Known, key: str, origin: Known, source: Source, head: Head
+) -> Description:
+    """The copy: what it takes from its source, and what the call says."""
+    metadata, tagging = _directive(p, "MetadataDirective"), _directive(p, "TaggingDirective")
+    facts = properties.facts_of(p) if metadata == "REPLACE" else _kept_facts(p, head)
+    storage = properties.storage_of(p)
+    if (
+        (origin.number, source.key, source.version) == (bucket.number, key, None)
+        and metadata == "COPY"
+        and storage == head.storage
+        and facts == head.facts
+        and p.get("ServerSideEncryption") is None
+    ):
+        raise faults.invalid_request(
+            "This copy request is illegal because it is trying to copy an object to itself without changing the "
+            "object's metadata, storage class, website redirect location or encryption attributes."
+        )
+    etag, summed = _digests(ctx, p, origin, source, head)
+    return Description(
+        modified=properties.now(ctx),
+        etag=etag,
+        size=head.size,
+        storage=storage,
+        checksum=summed,
+        owner=owner_of_upload(ctx, bucket),
+        facts=facts,
+        tags=properties.tags_of(p) if tagging == "REPLACE" else head.tags,
+        grants=grants_of_upload(ctx, bucket, p),
+    )
+
+
+def _directive(p: Params, member: str) -> str:
+    given: str = p.get(member) or "COPY"
+    if given not in ("COPY", "REPLACE"):
+        raise faults.invalid_argument(f"Unknown {member.replace('Directive', ' directive').lower()}.", None, given)
+    return given
+
+
+def _kept_facts(p: Params, head: Head) -> str:
+    """The source's facts; the redirect is never copied."""
+    if not p.get("WebsiteRedirectLocation") and "WebsiteRedirectLocation" not in head.facts:
+        return head.facts
+    return properties.with_redirect(head.facts, p.get("WebsiteRedirectLocation"))
+
+
+def _digests(ctx: Context, p: Params, origin: Known, source: Source, head: Head) -> tuple[str, str]:
+    """ETag and checksum of a copy, which is one piece: what the source has, unless that speaks of parts."""
+    had = checksums.kept(head.checksum)
+    wanted = checksums.known(p["ChecksumAlgorithm"]) if p.get("ChecksumAlgorithm") else None
+    algorithm = wanted or (had.algorithm if had is not None else checksums.DEFAULT)
+    if "-" not in head.etag and had is not None and had.type == checksums.FULL and had.algorithm == algorithm:
+        return head.etag, head.checksum
+    md5, running = hashlib.md5(usedforsecurity=False), checksum.checksum(algorithm)
+    for block in _blocks(ctx, origin, source.key, head, Span(0, head.size)):
+        md5.update(block)
+        running.update(block)
+    return md5.hexdigest(), f"{algorithm} {checksums.FULL} {checksum.encode(running.digest())}"
+
+
+def _blocks(ctx: Context, origin: Known, key: str, head: Head, span: Span) -> Iterable[bytes]:
+    """Some bytes of that very version."""
+
+    def choose(now: Head) -> Span:
+        if now[:7] != head[:7]:
+            raise AWSError("OperationAborted", "The source of the copy was replaced meanwhile. Please try again.", 409)
+        return span
+
+    try:
+        _, content = ctx.objects.read(origin.number, key, head.version, choose)
+    except Missing:
+        raise faults.no_such_key(key) from None
+    return [content] if isinstance(content, bytes) else content
+
+
+@operation("s3:UploadPartCopy", on="{Bucket}/{Key}", action="s3:PutObject", streams=True, slow=True)
+def upload_part_copy(ctx: Context, p: Params) -> Result:
+    bucket, key = bucket_of(ctx, p), key_of(p)
+    upload, plan = find_upload(ctx, bucket, key, p["UploadId"])
+    origin, source, head = _find(ctx, p)
+    text = p.get("CopySourceRange")
+    span = Span(0, head.size) if text is None else source_span(text, head.size)
+    algorithm = plan.get("algorithm") or checksums.DEFAULT
+    running = checksum.checksum(algorithm)
+
+    def summed() -> Iterable[bytes]:
+        for block in _blocks(ctx, origin, source.key, head, span) if span.length else ():
+            running.update(block)
+            yield block
+
+    received: Received = ctx.objects.receive(summed(), inline=False)
+    try:
+        value = checksum.encode(running.digest())
+        modified = publish_part(ctx, upload, p["PartNumber"], received, f"{algorithm} {checksums.FULL} {value}")
+    finally:
+        received.close()
+    about: dict[str, Any] = {"ETag": f'"{received.etag}"', "LastModified": moment(modified)}
+    if plan.get("algorithm"):
+        about[checksums.MEMBERS[algorithm]] = value
+    result: Result = {"CopyPartResult": about, "ServerSideEncryption": properties.AES256}
+    if origin.keeping or head.version:
+        result["CopySourceVersionId"] = head.version or NULL
+    return result

@@ -1,0 +1,98 @@
+"""Deleting objects and versions: one, or up to a thousand in one call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from backends.errors import Missing
+from backends.object.containers import Known
+from backends.object.store import Doomed
+from backends.object.versions import Deleted
+from compat.errors import AWSError
+from compat.iam.authorize import ask
+from compat.operation import Params, Result, operation
+from compat.s3 import faults, properties
+from compat.s3.conditions import expectation_of_delete
+from compat.s3.places import LONGEST_KEY, NULL, bucket_of, key_of, version_of
+
+if TYPE_CHECKING:
+    from compat.context import Context
+
+MOST = 1000
+
+
+@operation("s3:DeleteObject", on="{Bucket}/{Key}", streams=True)
+def delete_object(ctx: Context, p: Params) -> Result:
+    bucket, key, version = bucket_of(ctx, p), key_of(p), version_of(p)
+    expect = expectation_of_delete(p.get("IfMatch"), p.get("IfMatchLastModifiedTime"), p.get("IfMatchSize"))
+    try:
+        deleted = ctx.objects.delete(bucket.number, key, version, properties.now(ctx), expect=expect)
+    except Missing:
+        raise faults.no_such_bucket(bucket.name) from None
+    result: Result = {}
+    if version is not None or deleted.keeping:
+        result["VersionId"] = deleted.version or NULL
+    if deleted.marker:
+        result["DeleteMarker"] = True
+    return result
+
+
+@operation("s3:DeleteObjects", on="{Bucket}", action="s3:DeleteObject", open=True, streams=True, slow=True)
+def delete_objects(ctx: Context, p: Params) -> Result:
+    """Each key is allowed or refused by itself, so the call as a whole is open."""
+    bucket = bucket_of(ctx, p)
+    wanted = p["Delete"].get("Objects") or []
+    if not 1 <= len(wanted) <= MOST:
+        raise faults.malformed()
+    outcomes: list[Deleted | Exception | None] = [None] * len(wanted)
+    doomed: list[tuple[int, Doomed]] = []
+    for place, one in enumerate(wanted):
+        try:
+            doomed.append((place, _doom(ctx, bucket, one)))
+        except AWSError as refusal:
+            outcomes[place] = refusal
+    if doomed:
+        try:
+            done = ctx.objects.delete_many(bucket.number, [one for _, one in doomed], properties.now(ctx))
+        except Missing:
+            raise faults.no_such_bucket(bucket.name) from None
+        for (place, _), result in zip(doomed, done, strict=True):
+            outcomes[place] = result
+    deleted: list[dict[str, Any]] = []
+    errors: list[dict[str, Any]] = []
+    for one, outcome in zip(wanted, outcomes, strict=True):
+        if isinstance(outcome, Deleted):
+            deleted.append(_shown(one, outcome))
+        else:
+            assert isinstance(outcome, AWSError)
+            about = {"Key": one["Key"], "Code": outcome.code, "Message": outcome.message}
+            errors.append(about | ({"VersionId": one["VersionId"]} if one.get("VersionId") else {}))
+    return {"Deleted": [] if p["Delete"].get("Quiet") else deleted, "Errors": errors}
+
+
+def _doom(ctx: Context, bucket: Known, one: dict[str, Any]) -> Doomed:
+    """One key of the call, allowed and well-formed; raises `AWSError` for this key alone."""
+    key, named = one.get("Key") or "", one.get("VersionId") or None
+    if not key:
+        raise AWSError("UserKeyMustBeSpecified", "A key must be specified.", 400)
+    if len(key.encode()) > LONGEST_KEY:
+        raise AWSError("KeyTooLongError", "Your key is too long", 400)
+    if ctx.rules.auth == "enforce":
+        action = "s3:DeleteObject" if named is None else "s3:DeleteObjectVersion"
+        if not ask(ctx, action, f"arn:{ctx.partition}:s3:::{bucket.name}/{key}").allowed:
+            raise faults.denied()
+    try:
+        version = version_of({"VersionId": named})
+    except AWSError:
+        raise faults.no_such_version(key, str(named)) from None
+    expect = expectation_of_delete(one.get("ETag"), one.get("LastModifiedTime"), one.get("Size"))
+    return Doomed(key, version, expect)
+
+
+def _shown(one: dict[str, Any], outcome: Deleted) -> dict[str, Any]:
+    shown: dict[str, Any] = {"Key": one["Key"]}
+    if one.get("VersionId"):
+        shown["VersionId"] = one["VersionId"]
+    if outcome.marker:
+        shown |= {"DeleteMarker": True, "DeleteMarkerVersionId": outcome.version or NULL}
+    return shown

@@ -1,0 +1,109 @@
+"""S3's errors, with the members that AWS sends in them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from compat.errors import AWSError
+
+# "Not configured" has a code and a sentence of its own for each document.
+ABSENT = {
+    "policy": ("NoSuchBucketPolicy", "The bucket policy does not exist"),
+    "cors": ("NoSuchCORSConfiguration", "The CORS configuration does not exist"),
+    "website": ("NoSuchWebsiteConfiguration", "The specified bucket does not have a website configuration"),
+    "lifecycle": ("NoSuchLifecycleConfiguration", "The lifecycle configuration does not exist"),
+    "replication": ("ReplicationConfigurationNotFoundError", "The replication configuration was not found"),
+    "encryption": (
+        "ServerSideEncryptionConfigurationNotFoundError",
+        "The server side encryption configuration was not found",
+    ),
+    "lock": ("ObjectLockConfigurationNotFoundError", "Object Lock configuration does not exist for this bucket"),
+    "tagging": ("NoSuchTagSet", "The TagSet does not exist"),
+    "public": ("NoSuchPublicAccessBlockConfiguration", "The public access block configuration was not found"),
+    "ownership": ("OwnershipControlsNotFoundError", "The bucket ownership controls were not found"),
+}
+NO_CONFIGURATION = ("NoSuchConfiguration", "The specified configuration does not exist.")
+
+
+def no_such_bucket(name: str) -> AWSError:
+    """404."""
+    return AWSError("NoSuchBucket", "The specified bucket does not exist", 404, BucketName=name)
+
+
+def no_such_key(key: str, headers: dict[str, str] | None = None) -> AWSError:
+    """404; with headers where a delete marker stands."""
+    return AWSError("NoSuchKey", "The specified key does not exist.", 404, headers=headers, Key=key)
+
+
+def no_such_version(key: str, version: str) -> AWSError:
+    """404."""
+    return AWSError("NoSuchVersion", "The specified version does not exist.", 404, Key=key, VersionId=version)
+
+
+def no_such_upload(upload: str) -> AWSError:
+    """404."""
+    return AWSError(
+        "NoSuchUpload",
+        "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or "
+        "completed.",
+        404,
+        UploadId=upload,
+    )
+
+
+def not_configured(kind: str, bucket: str) -> AWSError:
+    """404: the bucket has no document of that kind."""
+    code, message = ABSENT.get(kind, NO_CONFIGURATION)
+    return AWSError(code, message, 404, BucketName=bucket)
+
+
+def invalid_argument(message: str, name: str | None = None, value: Any = None) -> AWSError:
+    """400."""
+    shown = None if value is None else str(value)
+    return AWSError("InvalidArgument", message, 400, ArgumentName=name, ArgumentValue=shown)
+
+
+def invalid_request(message: str) -> AWSError:
+    """400."""
+    return AWSError("InvalidRequest", message, 400)
+
+
+def malformed() -> AWSError:
+    """400: a document that breaks its schema."""
+    return AWSError(
+        "MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema", 400
+    )
+
+
+def denied() -> AWSError:
+    """403."""
+    return AWSError("AccessDenied", "Access Denied", 403)
+
+
+def precondition(condition: str) -> AWSError:
+    """412."""
+    return AWSError(
+        "PreconditionFailed", "At least one of the pre-conditions you specified did not hold", 412, Condition=condition
+    )
+
+
+def acls_off() -> AWSError:
+    """400: the bucket's owner owns everything in it, and lists say nothing."""
+    return AWSError("AccessControlListNotSupported", "The bucket does not allow ACLs", 400)
+
+
+def method_not_allowed(method: str, resource: str, headers: dict[str, str] | None = None) -> AWSError:
+    """405."""
+    return AWSError(
+        "MethodNotAllowed",
+        "The specified method is not allowed against this resource.",
+        405,
+        headers=headers,
+        Method=method,
+        ResourceType=resource,
+    )
+
+
+def not_offered(what: str) -> AWSError:
+    """501: understood, and not offered."""
+    return AWSError("NotImplemented", f"{what} is not implemented by Nephele.", 501)

@@ -1,0 +1,319 @@
+"""Uploads in parts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from backends import checksum
+from backends.errors import Missing
+from backends.object.containers import Known
+from backends.object.contents import Received
+from backends.object.uploads import Piece, Upload
+from backends.object.versions import Description
+from compat.errors import AWSError
+from compat.operation import Params, Result, operation
+from compat.s3 import checksums, faults, properties
+from compat.s3.acl import grants_of_upload, object_owner
+from compat.s3.conditions import expectation, moment
+from compat.s3.objects import check_size, owner_of_upload
+from compat.s3.places import bucket_of, canonical_id, key_of, owner
+
+if TYPE_CHECKING:
+    from compat.context import Context
+
+SMALLEST_PART = 5 << 20
+MOST_PARTS = 10000
+MOST_LISTED = 1000
+LARGEST = 5 << 40
+
+Plan = dict[str, Any]
+"""What the creation of an upload says of the object: facts, tags, grants, and the checksum's algorithm and type."""
+
+
+@operation("s3:CreateMultipartUpload", on="{Bucket}/{Key}", action="s3:PutObject", streams=True)
+def create_multipart_upload(ctx: Context, p: Params) -> Result:
+    bucket, key = bucket_of(ctx, p), key_of(p)
+    properties.check_encryption(p, bucket)
+    properties.check_lock(p)
+    summed = checksums.of_parts(p)
+    plan: Plan = {
+        "facts": properties.facts_of(p),
+        "tags": properties.tags_of(p),
+        "grants": grants_of_upload(ctx, bucket, p),
+        "initiator": _initiator(ctx),
+    }
+    if summed is not None:
+        plan["algorithm"], plan["type"] = summed
+    try:
+        id = ctx.objects.open_upload(
+            bucket.number,
+            key,
+            properties.now(ctx),
+            owner=owner_of_upload(ctx, bucket),
+            storage=properties.storage_of(p),
+            facts=orjson.dumps(plan).decode(),
+        )
+    except Missing:
+        raise faults.no_such_bucket(bucket.name) from None
+    result: Result = {"Bucket": bucket.name, "Key": key, "UploadId": id, "ServerSideEncryption": properties.AES256}
+    if summed is not None:
+        result["ChecksumAlgorithm"], result["ChecksumType"] = summed
+    return result
+
+
+def _initiator(ctx: Context) -> dict[str, str]:
+    if ctx.principal.is_root or ctx.principal.is_anonymous:
+        return {"ID": canonical_id(ctx.account)}
+    return {"ID": ctx.principal.arn}
+
+
+def find_upload(ctx: Context, bucket: Known, key: str, id: str) -> tuple[Upload, Plan]:
+    """An open upload and its plan; `NoSuchUpload`."""
+    try:
+        upload = ctx.objects.upload(bucket.number, key, id)
+    except Missing:
+        raise faults.no_such_upload(id) from None
+    if upload.uses:
+        raise faults.no_such_upload(id)
+    return upload, orjson.loads(upload.facts)
+
+
+def publish_part(ctx: Context, upload: Upload, number: int, received: Received, summed: str) -> int:
+    """Add a received part; when it was added."""
+    if not 1 <= number <= MOST_PARTS:
+        raise faults.invalid_argument(
+            "Part number must be an integer between 1 and 10000, inclusive", "partNumber", number
+        )
+    at = properties.now(ctx)
+    try:
+        ctx.objects.publish_part(upload, number, received, etag=received.etag, checksum=summed, now=at)
+    except Missing:
+        raise faults.no_such_upload(upload.id) from None
+    return at
+
+
+@operation("s3:UploadPart", on="{Bucket}/{Key}", action="s3:PutObject", streams=True)
+def upload_part(ctx: Context, p: Params) -> Result:
+    bucket, key, body = bucket_of(ctx, p), key_of(p), ctx.body
+    assert body is not None
+    number = p["PartNumber"]
+    if not 1 <= number <= MOST_PARTS:
+        raise faults.invalid_argument(
+            "Part number must be an integer between 1 and 10000, inclusive", "partNumber", number
+        )
+    upload, plan = find_upload(ctx, bucket, key, p["UploadId"])
+    check_size(body.length)
+    expected = plan.get("algorithm")
+    given = checksums.chosen(body, p) if body.checksums or p.get("ChecksumAlgorithm") else None
+    if expected is not None and given is not None and given != expected:
+        raise faults.invalid_request(
+            f"Checksum Type mismatch occurred, expected checksum Type: {expected.lower()}, actual checksum Type: "
+            f"{given.lower()}"
+        )
+    algorithm = expected or checksums.DEFAULT
+    body.want("MD5", algorithm)
+    received = ctx.objects.receive(body.blocks(), inline=False, md5=lambda: body.digest("MD5"))
+    try:
+        value = checksum.encode(body.digest(algorithm))
+        publish_part(ctx, upload, number, received, f"{algorithm} {checksums.FULL} {value}")
+    finally:
+        received.close()
+    shown = given or algorithm
+    return {
+        "ETag": f'"{received.etag}"',
+        "ServerSideEncryption": properties.AES256,
+        checksums.MEMBERS[shown]: checksum.encode(body.digest(shown)),
+    }
+
+
+@operation("s3:CompleteMultipartUpload", on="{Bucket}/{Key}", action="s3:PutObject", streams=True, slow=True)
+def complete_multipart_upload(ctx: Context, p: Params) -> Result:
+    bucket, key, id = bucket_of(ctx, p), key_of(p), p["UploadId"]
+    wanted = (p.get("MultipartUpload") or {}).get("Parts") or []
+    if not wanted:
+        raise faults.malformed()
+    numbers = [part.get("PartNumber") or 0 for part in wanted]
+    if any(later <= former for former, later in zip(numbers, numbers[1:], strict=False)):
+        raise AWSError(
+            "InvalidPartOrder",
+            "The list of parts was not in ascending order. Parts must be ordered by part number.",
+            400,
+            UploadId=id,
+        )
+    made: list[Description] = []
+
+    def judge(upload: Upload, pieces: Sequence[Piece]) -> tuple[Description, Sequence[int]]:
+        made[:] = [_whole(ctx, p, bucket, upload, _listed(upload, pieces, wanted))]
+        return made[0], numbers
+
+    try:
+        published, etag = ctx.objects.complete(bucket.number, key, id, judge, expectation(p, key))
+    except Missing:
+        raise faults.no_such_upload(id) from None
+    host = (ctx.call.headers or {}).get("host") or "s3.amazonaws.com"
+    result: Result = {
+        "Location": f"{'https' if ctx.call.secure else 'http'}://{host}/{bucket.name}/{key}",
+        "Bucket": bucket.name,
+        "Key": key,
+        "ETag": f'"{etag}"',
+        "ServerSideEncryption": properties.AES256,
+    }
+    checksums.show(made[0].checksum, result)
+    if published.version:
+        result["VersionId"] = published.version
+    return result
+
+
+def _listed(upload: Upload, pieces: Sequence[Piece], wanted: list[dict[str, Any]]) -> list[Piece]:
+    """The parts that the call lists, each as it was sent; large enough, but for the last."""
+    held = {piece.number: piece for piece in pieces}
+    plan = orjson.loads(upload.facts)
+    composite = plan.get("type") == checksums.COMPOSITE
+    chosen = []
+    for place, part in enumerate(wanted):
+        number, etag = part.get("PartNumber") or 0, (part.get("ETag") or "").strip('"')
+        piece = held.get(number)
+        if piece is None or piece.etag != etag or not _is_summed(piece, part, composite, plan.get("algorithm")):
+            raise AWSError(
+                "InvalidPart",
+                "One or more of the specified parts could not be found.  The part may not have been uploaded, or the "
+                "specified entity tag may not match the part's entity tag.",
+                400,
+                UploadId=upload.id,
+                PartNumber=number,
+                ETag=etag,
+            )
+        if piece.size < SMALLEST_PART and place < len(wanted) - 1:
+            raise AWSError(
+                "EntityTooSmall",
+                "Your proposed upload is smaller than the minimum allowed size",
+                400,
+                ETag=etag,
+                MinSizeAllowed=SMALLEST_PART,
+                ProposedSize=piece.size,
+                PartNumber=number,
+            )
+        chosen.append(piece)
+    return chosen
+
+
+def _is_summed(piece: Piece, part: dict[str, Any], composite: bool, algorithm: str | None) -> bool:
+    """Whether the checksums that the call gives for a part are its own. A composite one needs them all."""
+    kept = checksums.kept(piece.checksum)
+    for name, member in checksums.MEMBERS.items():
+        value = part.get(member)
+        if value is not None and kept is not None and name == kept.algorithm and value != kept.value:
+            return False
+    if composite and algorithm is not None and part.get(checksums.MEMBERS[algorithm]) is None:
+        raise faults.invalid_request(
+            f"The upload was created using a {algorithm.lower()} checksum. The complete request must include the "
+            f"checksum for each part. It was missing for part {piece.number} in the request."
+        )
+    return True
+
+
+def _whole(ctx: Context, p: Params, bucket: Known, upload: Upload, pieces: list[Piece]) -> Description:
+    """The object that the parts make; refused where it is not what the call says."""
+    plan = orjson.loads(upload.facts)
+    size = sum(piece.size for piece in pieces)
+    check_size(size, LARGEST)
+    if (stated := p.get("MpuObjectSize")) is not None and stated != size:
+        raise faults.invalid_request(
+            f"The provided 'x-amz-mp-object-size' header value {stated} does not match what was computed: {size}"
+        )
+    digests = b"".join(bytes.fromhex(piece.etag) for piece in pieces)
+    etag = f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(pieces)}"
+    return Description(
+        modified=properties.now(ctx),
+        etag=etag,
+        size=size,
+        storage=upload.storage,
+        checksum=_summed(p, plan, pieces),
+        owner=upload.owner,
+        parts=len(pieces),
+        facts=plan["facts"],
+        tags=plan["tags"],
+        grants=plan["grants"],
+    )
+
+
+def _summed(p: Params, plan: Plan, pieces: list[Piece]) -> str:
+    """The checksum of the whole, from those of its parts, and equal to the one that the call gives."""
+    algorithm = plan.get("algorithm") or checksums.DEFAULT
+    type_ = plan.get("type") or checksums.FULL
+    if (stated := p.get("ChecksumType")) is not None and stated != type_:
+        raise faults.invalid_request(
+            f"The upload was created using the {type_} checksum mode. The complete request must use the same checksum "
+            "mode."
+        )
+    parts = []
+    for piece in pieces:
+        kept = checksums.kept(piece.checksum)
+        assert kept is not None
+        digest = checksum.decode(algorithm, kept.value)
+        assert digest is not None
+        parts.append((digest, piece.size))
+    if type_ == checksums.FULL:
+        value = checksum.encode(checksum.combine(algorithm, parts))
+    else:
+        value = f"{checksum.encode(checksum.composite(algorithm, [digest for digest, _ in parts]))}-{len(parts)}"
+    given = checksums.declared(p)
+    if given is not None:
+        name, text = given
+        if name != algorithm or text not in (value, value.partition("-")[0]):
+            raise AWSError("BadDigest", f"The {name} you specified did not match the calculated checksum.", 400)
+    return f"{algorithm} {type_} {value}"
+
+
+@operation("s3:AbortMultipartUpload", on="{Bucket}/{Key}", streams=True)
+def abort_multipart_upload(ctx: Context, p: Params) -> Result:
+    bucket, key = bucket_of(ctx, p), key_of(p)
+    try:
+        ctx.objects.abort(bucket.number, key, p["UploadId"])
+    except Missing:
+        raise faults.no_such_upload(p["UploadId"]) from None
+    return {}
+
+
+@operation("s3:ListParts", on="{Bucket}/{Key}", action="s3:ListMultipartUploadParts", streams=True)
+def list_parts(ctx: Context, p: Params) -> Result:
+    bucket, key = bucket_of(ctx, p), key_of(p)
+    upload, plan = find_upload(ctx, bucket, key, p["UploadId"])
+    most, after = p.get("MaxParts", MOST_LISTED), p.get("PartNumberMarker") or 0
+    if most < 0:
+        raise faults.invalid_argument(
+            "Argument max-parts must be an integer between 0 and 2147483647", "max-parts", most
+        )
+    most = min(most, MOST_LISTED)
+    pieces = ctx.objects.parts(upload.id, after=after, limit=most + 1)
+    listed = []
+    for piece in pieces[:most]:
+        part = {
+            "PartNumber": piece.number,
+            "LastModified": moment(piece.modified),
+            "ETag": f'"{piece.etag}"',
+            "Size": piece.size,
+        }
+        if plan.get("algorithm"):
+            checksums.show(piece.checksum, part, type=False)
+        listed.append(part)
+    result: Result = {
+        "Bucket": bucket.name,
+        "Key": key,
+        "UploadId": upload.id,
+        "Initiator": plan["initiator"],
+        "Owner": owner(ctx, object_owner(bucket, upload.owner)),
+        "StorageClass": upload.storage or "STANDARD",
+        "PartNumberMarker": after,
+        "NextPartNumberMarker": listed[-1]["PartNumber"] if listed else 0,
+        "MaxParts": most,
+        "IsTruncated": len(pieces) > most,
+        "Parts": listed,
+    }
+    if plan.get("algorithm"):
+        result |= {"ChecksumAlgorithm": plan["algorithm"], "ChecksumType": plan["type"]}
+    return result

@@ -1,0 +1,289 @@
+"""Objects: put, get, head, and what is known of one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from backends import checksum
+from backends.errors import Missing
+from backends.object.containers import Known
+from backends.object.contents import Reading
+from backends.object.store import Span
+from backends.object.versions import Description, Head
+from compat.errors import AWSError
+from compat.operation import Params, Result, operation
+from compat.s3 import checksums, faults, properties
+from compat.s3.acl import grants_of_upload
+from compat.s3.conditions import check_read, expectation, moment, span_of
+from compat.s3.places import NULL, bucket_of, key_of, version_of
+from compat.streams import Stream
+
+if TYPE_CHECKING:
+    from compat.context import Context
+
+LARGEST_PUT = 5 << 30
+OVERRIDES = {
+    "ResponseCacheControl": "CacheControl",
+    "ResponseContentDisposition": "ContentDisposition",
+    "ResponseContentEncoding": "ContentEncoding",
+    "ResponseContentLanguage": "ContentLanguage",
+    "ResponseContentType": "ContentType",
+    "ResponseExpires": "Expires",
+}
+
+
+@operation("s3:PutObject", on="{Bucket}/{Key}", streams=True)
+def put_object(ctx: Context, p: Params) -> Result:
+    bucket, key, body = bucket_of(ctx, p), key_of(p), ctx.body
+    assert body is not None
+    properties.check_encryption(p, bucket)
+    properties.check_lock(p)
+    facts, storage, tags = properties.facts_of(p), properties.storage_of(p), properties.tags_of(p)
+    grants = grants_of_upload(ctx, bucket, p)
+    expect = expectation(p, key)
+    algorithm = checksums.chosen(body, p)
+    check_size(body.length)
+    body.want("MD5", algorithm)
+    received = ctx.objects.receive(body.blocks(), md5=lambda: body.digest("MD5"))
+    try:
+        value = checksum.encode(body.digest(algorithm))
+        about = Description(
+            modified=properties.now(ctx),
+            etag=received.etag,
+            size=received.size,
+            storage=storage,
+            checksum=f"{algorithm} FULL_OBJECT {value}",
+            owner=owner_of_upload(ctx, bucket),
+            facts=facts,
+            tags=tags,
+            grants=grants,
+        )
+        published = ctx.objects.publish(bucket.number, key, about, received, expect)
+    except Missing:
+        raise faults.no_such_bucket(bucket.name) from None
+    finally:
+        received.close()
+    result = {
+        "ETag": f'"{received.etag}"',
+        "ServerSideEncryption": properties.AES256,
+        checksums.MEMBERS[algorithm]: value,
+        "ChecksumType": checksums.FULL,
+    }
+    if published.keeping == "Enabled":
+        result["VersionId"] = published.version
+    return result
+
+
+@operation("s3:GetObject", on="{Bucket}/{Key}", streams=True)
+def get_object(ctx: Context, p: Params) -> Result:
+    bucket, view = bucket_of(ctx, p), View(ctx, p)
+    try:
+        head, content = ctx.objects.read(bucket.number, view.key, view.version, view.choose)
+    except Missing:
+        raise view.absent(bucket) from None
+    result = view.result(bucket, head)
+    if isinstance(content, Reading):
+        result["Body"] = Stream(result["ContentLength"], iter(content), content.close)
+    else:
+        result["Body"] = content
+    return result
+
+
+@operation("s3:HeadObject", on="{Bucket}/{Key}", action="s3:GetObject", streams=True)
+def head_object(ctx: Context, p: Params) -> Result:
+    bucket, view = bucket_of(ctx, p), View(ctx, p)
+    head = ctx.objects.head(bucket.number, view.key, view.version)
+    if head is None:
+        raise view.absent(bucket)
+    view.choose(head)
+    return view.result(bucket, head)
+
+
+@operation("s3:GetObjectAttributes", on="{Bucket}/{Key}", streams=True)
+def get_object_attributes(ctx: Context, p: Params) -> Result:
+    bucket, view = bucket_of(ctx, p), View(ctx, p)
+    head = ctx.objects.head(bucket.number, view.key, view.version)
+    if head is None:
+        raise view.absent(bucket)
+    view.check_marker(head)
+    wanted = set(p.get("ObjectAttributes") or ())
+    if unknown := wanted - {"ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"}:
+        raise faults.invalid_argument("Invalid attribute name specified.", "x-amz-object-attributes", min(unknown))
+    result: Result = {"LastModified": moment(head.modified)}
+    name_version(bucket, head, result)
+    if "ETag" in wanted:
+        result["ETag"] = head.etag
+    if "ObjectSize" in wanted:
+        result["ObjectSize"] = head.size
+    if "StorageClass" in wanted:
+        result["StorageClass"] = head.storage or "STANDARD"
+    if "Checksum" in wanted and head.checksum:
+        shown: dict[str, Any] = {}
+        checksums.show(head.checksum, shown)
+        result["Checksum"] = {name: value.partition("-")[0] for name, value in shown.items()}
+    if "ObjectParts" in wanted and head.parts:
+        result["ObjectParts"] = _parts(ctx, head, p)
+    return result
+
+
+def _parts(ctx: Context, head: Head, p: Params) -> Result:
+    """The parts of an object; AWS lists them one by one only where they have checksums of their own."""
+    most, after = p.get("MaxParts", 1000), int(p.get("PartNumberMarker") or 0)
+    about: Result = {"TotalPartsCount": head.parts, "PartNumberMarker": after, "MaxParts": most}
+    assert head.assembly is not None
+    pieces = ctx.objects.parts(head.assembly, after=after, limit=most + 1)
+    about["IsTruncated"] = len(pieces) > most
+    kept = checksums.kept(head.checksum)
+    listed = []
+    for piece in pieces[:most]:
+        part: Result = {"PartNumber": piece.number, "Size": piece.size}
+        checksums.show(piece.checksum, part, type=False)
+        listed.append(part)
+    about["NextPartNumberMarker"] = listed[-1]["PartNumber"] if listed else 0
+    if kept is not None and kept.type == checksums.COMPOSITE:
+        about["Parts"] = listed
+    return about
+
+
+class View:
+    """How a call wants to see an object: which version, under which conditions, which bytes of it."""
+
+    def __init__(self, ctx: Context, p: Params) -> None:
+        self.ctx, self.p = ctx, p
+        self.key, self.version = key_of(p), version_of(p)
+        self.span: Span | None = None
+        self.part_checksum: str | None = None
+        self.ranged = False
+        if p.get("SSECustomerAlgorithm") is not None:
+            raise faults.invalid_request("The encryption parameters are not applicable to this object.")
+        if p.get("PartNumber") is not None and p.get("Range") is not None:
+            raise faults.invalid_request("Cannot specify both Range header and partNumber query parameter")
+
+    def choose(self, head: Head) -> Span | None:
+        """The bytes to send; raises where there is nothing to see."""
+        self.check_marker(head)
+        p, size = self.p, head.size
+        check_read(head, p)
+        if head.storage in properties.ARCHIVED and self.ctx.operation.name == "GetObject":
+            raise AWSError(
+                "InvalidObjectState",
+                "The operation is not valid for the object's storage class",
+                403,
+                StorageClass=head.storage,
+            )
+        text, number = p.get("Range"), p.get("PartNumber")
+        self.ranged, self.span = False, Span(0, size)
+        if text is not None:
+            span = span_of(text, size)
+            if span is not None:
+                self.ranged, self.span = True, span
+        elif number is not None:
+            self.span = self._part(head, number)
+            self.ranged = True
+        return self.span
+
+    def _part(self, head: Head, number: int) -> Span:
+        if not 1 <= number <= 10000:
+            raise faults.invalid_argument(
+                "Part number must be an integer between 1 and 10000, inclusive", "partNumber", number
+            )
+        if not head.parts and number == 1:
+            return Span(0, head.size)
+        piece = None
+        if head.parts and head.assembly is not None:
+            pieces = self.ctx.objects.parts(head.assembly, after=number - 1, limit=1)
+            piece = pieces[0] if pieces and pieces[0].number == number else None
+        if piece is None:
+            raise AWSError(
+                "InvalidPartNumber",
+                "The requested partnumber is not satisfiable",
+                416,
+                PartNumberRequested=number,
+                ActualPartCount=head.parts or 1,
+            )
+        self.part_checksum = piece.checksum
+        return Span(piece.start, piece.size)
+
+    def check_marker(self, head: Head) -> None:
+        """A delete marker: gone, or (asked for by its version) not to be read."""
+        if head.marker:
+            headers = {"x-amz-delete-marker": "true", "x-amz-version-id": head.version or NULL}
+            if self.version is None:
+                raise faults.no_such_key(self.key, headers)
+            headers |= {
+                "Allow": "DELETE",
+                "Last-Modified": moment(head.modified).strftime("%a, %d %b %Y %H:%M:%S GMT"),
+            }
+            raise faults.method_not_allowed(self.ctx.operation.name[:4].rstrip("O").upper(), "DeleteMarker", headers)
+
+    def absent(self, bucket: Known) -> AWSError:
+        """The object is not there."""
+        if self.version is not None:
+            return faults.no_such_version(self.key, self.p["VersionId"])
+        return faults.no_such_key(self.key)
+
+    def result(self, bucket: Known, head: Head) -> Result:
+        """Everything of the answer but the bytes. After `choose`."""
+        p, span = self.p, self.span
+        assert span is not None
+        result = properties.shown(head.facts)
+        result["LastModified"] = moment(head.modified)
+        result["ETag"] = f'"{head.etag}"'
+        result["ContentLength"] = span.length
+        result["AcceptRanges"] = "bytes"
+        result["ServerSideEncryption"] = properties.AES256
+        name_version(bucket, head, result)
+        if head.storage:
+            result["StorageClass"] = head.storage
+        if self.ranged and head.size:
+            result["ContentRange"] = f"bytes {span.start}-{span.start + span.length - 1}/{head.size}"
+        if head.parts and p.get("PartNumber") is not None:
+            result["PartsCount"] = head.parts
+        if head.tags:
+            result["TagCount"] = len(properties.shown_tags(head.tags))
+        if p.get("ChecksumMode") is not None:
+            self._show_checksum(head, result)
+        for parameter, member in OVERRIDES.items():
+            if (value := p.get(parameter)) is not None:
+                if self.ctx.principal.is_anonymous:
+                    raise faults.invalid_request(
+                        "Request specific response headers cannot be used for anonymous GET requests."
+                    )
+                result[member] = value
+        return result
+
+    def _show_checksum(self, head: Head, result: Result) -> None:
+        """A checksum is shown where it speaks of the bytes that are sent."""
+        if self.p["ChecksumMode"].upper() != "ENABLED":
+            return
+        if self.part_checksum is not None:
+            checksums.show(self.part_checksum, result, type=False)
+        elif not self.ranged or (self.span is not None and self.span.length == head.size):
+            checksums.show(head.checksum, result)
+
+
+def name_version(bucket: Known, head: Head, result: Result) -> None:
+    """Name the version where the bucket has ever kept versions."""
+    if bucket.keeping or head.version:
+        result["VersionId"] = head.version or NULL
+
+
+def owner_of_upload(ctx: Context, bucket: Known) -> str:
+    """Whose a new object is, when it is not the bucket's owner's; empty otherwise."""
+    if ctx.account == bucket.tenant:
+        return ""
+    document = bucket.documents.get("ownership")
+    rule = "ObjectWriter" if document is None else document["Rules"][0]["ObjectOwnership"]
+    return ctx.account if rule == "ObjectWriter" else ""
+
+
+def check_size(length: int | None, largest: int = LARGEST_PUT) -> None:
+    """Refuse what is longer than one request may send."""
+    if length is not None and length > largest:
+        raise AWSError(
+            "EntityTooLarge",
+            "Your proposed upload exceeds the maximum allowed size",
+            400,
+            ProposedSize=length,
+            MaxSizeAllowed=largest,
+        )

@@ -1,0 +1,315 @@
+"""Bucket policies, and what a bucket itself says about who may do what: the guard of S3."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+import orjson
+
+from backends.object.containers import Known
+from compat.errors import AWSError
+from compat.iam.demands import Demand, acts_as, demands_also
+from compat.iam.guards import guard
+from compat.iam.keys import Keys, service_keys, text
+from compat.iam.policy.document import Malformed, parse
+from compat.iam.policy.evaluate import ResourceSide
+from compat.iam.policy.request import ContextValue
+from compat.operation import Params, Result, operation
+from compat.s3 import faults
+from compat.s3.acl import ENFORCED, Grants, allows, blocks, bucket_grants, is_public, object_owner
+from compat.s3.places import bucket_of, ownership
+from compat.s3.properties import shown_tags
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from compat.context import Context
+
+LONGEST = 20 * 1024
+POLICY_ACTIONS = frozenset({"s3:GetBucketPolicy", "s3:PutBucketPolicy", "s3:DeleteBucketPolicy"})
+# The permission in an access control list that stands for an action.
+BY_BUCKET_LIST = {
+    "s3:ListBucket": "READ",
+    "s3:ListBucketVersions": "READ",
+    "s3:ListBucketMultipartUploads": "READ",
+    "s3:PutObject": "WRITE",
+    "s3:DeleteObject": "WRITE",
+    "s3:DeleteObjectVersion": "WRITE",
+    "s3:GetBucketAcl": "READ_ACP",
+    "s3:PutBucketAcl": "WRITE_ACP",
+}
+BY_OBJECT_LIST = {
+    "s3:GetObject": "READ",
+    "s3:GetObjectVersion": "READ",
+    "s3:GetObjectAcl": "READ_ACP",
+    "s3:GetObjectVersionAcl": "READ_ACP",
+    "s3:PutObjectAcl": "WRITE_ACP",
+    "s3:PutObjectVersionAcl": "WRITE_ACP",
+}
+# Conditions that keep a policy from being public, when they name fixed values.
+NARROWING = frozenset(
+    "aws:sourceip aws:sourcearn aws:sourcevpc aws:sourcevpce aws:sourceowner aws:sourceaccount aws:userid "
+    "aws:principalorgid aws:principalorgpaths aws:principalarn aws:principalaccount "
+    "s3:x-amz-server-side-encryption-aws-kms-key-id s3:dataaccesspointaccount s3:dataaccesspointarn".split()
+)
+_MOST_KEPT = 1024
+_sides: OrderedDict[tuple[str, str], ResourceSide] = OrderedDict()
+
+
+@guard("s3")
+def bucket_side(ctx: Context, action: str, resource: str) -> ResourceSide | None:
+    """The bucket's owner, its policy, and whether a list lets the caller in; None where neither can matter."""
+    name, _, key = resource.rpartition(":::")[2].partition("/")
+    known: Known | None = ctx.cloud.hosts["containers"].find(name)
+    if known is None:
+        return None
+    policy = known.documents.get("policy")
+    foreign = known.tenant != ctx.account
+    if policy is None and not foreign:
+        return None
+    written = None if policy is None else policy["text"]
+    if (
+        foreign
+        and written is not None
+        and is_public_policy(written)
+        and blocks(ctx, known.documents, known.tenant, "RestrictPublicBuckets")
+    ):
+        written = None
+    if not foreign and action not in POLICY_ACTIONS and written is not None:
+        return _side(known.tenant, written)
+    return ResourceSide(
+        known.tenant,
+        written,
+        name=name,
+        granted=foreign and _granted(ctx, known, action, key),
+        unlimited_owner=action in POLICY_ACTIONS,
+    )
+
+
+def _side(tenant: str, written: str) -> ResourceSide:
+    """The side of an owner's own call; kept, since its policy is compiled."""
+    side = _sides.get((tenant, written))
+    if side is None:
+        side = _sides[tenant, written] = ResourceSide(tenant, written)
+        if len(_sides) > _MOST_KEPT:
+            _sides.popitem(last=False)
+    return side
+
+
+def _granted(ctx: Context, known: Known, action: str, key: str) -> bool:
+    if ownership(known) == ENFORCED:
+        return False
+    anonymous = ctx.principal.is_anonymous
+    ignore = blocks(ctx, known.documents, known.tenant, "IgnorePublicAcls")
+
+    def lets_in(grants: Grants, permission: str) -> bool:
+        held = [grant for grant in grants if not (ignore and is_public([grant]))]
+        return allows(held, permission, ctx.account, anonymous)
+
+    permission = BY_BUCKET_LIST.get(action)
+    if permission is not None:
+        return lets_in(bucket_grants(known), permission)
+    permission = BY_OBJECT_LIST.get(action)
+    if permission is None or not key:
+        return False
+    head = ctx.objects.head(known.number, key)
+    if head is None:
+        return False
+    owned = object_owner(known, head.owner) == ctx.account and not anonymous
+    return owned or lets_in(orjson.loads(head.grants) if head.grants else [], permission)
+
+
+def is_public_policy(written: str) -> bool:
+    """Whether a policy lets in somebody who is not named: everybody, under no condition that names fixed values."""
+    for statement in parse(written).statements:
+        if not statement.allow:
+            continue
+        anybody = statement.except_principals or any(value == "*" for _, value in statement.principals or ())
+        narrowed = any(
+            clause.key.lower() in NARROWING and not any("*" in value or "$" in value for value in clause.values)
+            for clause in statement.conditions
+        )
+        if anybody and not narrowed:
+            return True
+    return False
+
+
+def check_policy(written: str, bucket: str, partition: str) -> None:
+    """Refuse a policy that is none, or that speaks of something else than the bucket. Raises `MalformedPolicy`."""
+    if len(written.encode()) > LONGEST:
+        raise AWSError("PolicyTooLarge", "The policy document exceeds the maximum allowed size", 400)
+    try:
+        if not isinstance(json.loads(written), dict):
+            raise ValueError
+    except ValueError:
+        raise AWSError("MalformedPolicy", "This policy contains invalid Json", 400) from None
+    try:
+        document = parse(written)
+    except Malformed:
+        raise AWSError("MalformedPolicy", "Policy has invalid resource", 400) from None
+    if not document.statements:
+        raise AWSError("MalformedPolicy", "Missing required field Statement", 400)
+    own = f"arn:{partition}:s3:::{bucket}"
+    for statement in document.statements:
+        if statement.principals is None:
+            raise AWSError("MalformedPolicy", "Missing required field Principal", 400)
+        if statement.resources is None:
+            raise AWSError("MalformedPolicy", "Missing required field Resource", 400)
+        for action in statement.actions:
+            if action != "*" and not action.lower().startswith("s3:"):
+                raise AWSError("MalformedPolicy", "Policy has invalid action", 400)
+        for resource in statement.resources:
+            if (
+                resource != "*"
+                and resource != own
+                and not resource.startswith((own + "/", own + "*"))
+                and "*" not in resource.partition("/")[0]
+            ):
+                raise AWSError("MalformedPolicy", "Policy has invalid resource", 400)
+
+
+@operation("s3:PutBucketPolicy", on="{Bucket}")
+def put_bucket_policy(ctx: Context, p: Params) -> None:
+    bucket, written = bucket_of(ctx, p), p.get("Policy") or ""
+    check_policy(written, bucket.name, ctx.partition)
+    if is_public_policy(written) and blocks(ctx, bucket.documents, bucket.tenant, "BlockPublicPolicy"):
+        raise AWSError(
+            "AccessDenied",
+            f"User: {ctx.principal.arn} is not authorized to perform: s3:PutBucketPolicy on resource: "
+            f'"arn:{ctx.partition}:s3:::{bucket.name}" because public policies are prevented by the BlockPublicPolicy '
+            "setting in S3 Block Public Access.",
+            403,
+        )
+    ctx.containers.put_document(bucket.name, "policy", {"text": written})
+
+
+@operation("s3:GetBucketPolicy", on="{Bucket}", streams=True)
+def get_bucket_policy(ctx: Context, p: Params) -> Result:
+    bucket = bucket_of(ctx, p)
+    document = bucket.documents.get("policy")
+    if document is None:
+        raise faults.not_configured("policy", bucket.name)
+    return {"Policy": document["text"]}
+
+
+@operation("s3:DeleteBucketPolicy", on="{Bucket}")
+def delete_bucket_policy(ctx: Context, p: Params) -> None:
+    ctx.containers.drop_document(bucket_of(ctx, p).name, "policy")
+
+
+@operation("s3:GetBucketPolicyStatus", on="{Bucket}", streams=True)
+def get_bucket_policy_status(ctx: Context, p: Params) -> Result:
+    bucket = bucket_of(ctx, p)
+    document = bucket.documents.get("policy")
+    if document is None:
+        raise faults.not_configured("policy", bucket.name)
+    return {"PolicyStatus": {"IsPublic": is_public_policy(document["text"])}}
+
+
+# --- what is asked of policies ----------------------------------------------------------------------------------------
+
+_VERSIONED = {
+    "GetObject": "s3:GetObjectVersion",
+    "HeadObject": "s3:GetObjectVersion",
+    "GetObjectAttributes": "s3:GetObjectVersionAttributes",
+    "DeleteObject": "s3:DeleteObjectVersion",
+    "GetObjectTagging": "s3:GetObjectVersionTagging",
+    "PutObjectTagging": "s3:PutObjectVersionTagging",
+    "DeleteObjectTagging": "s3:DeleteObjectVersionTagging",
+    "GetObjectAcl": "s3:GetObjectVersionAcl",
+    "PutObjectAcl": "s3:PutObjectVersionAcl",
+}
+
+
+@acts_as(*(f"s3:{name}" for name in _VERSIONED))
+def _of_version(ctx: Context, p: Params) -> str | None:
+    """A version asked for by its name has actions of its own."""
+    return _VERSIONED[ctx.operation.name] if p.get("VersionId") else None
+
+
+@demands_also("s3:PutObject", "s3:CopyObject", "s3:CreateMultipartUpload")
+def _with_tags_and_lists(ctx: Context, p: Params) -> Iterable[Demand]:
+    """Tags and lists that come with an upload need their own permission."""
+    resource = (f"arn:{ctx.partition}:s3:::{p['Bucket']}/{p['Key']}",)
+    if p.get("Tagging"):
+        yield Demand("s3:PutObjectTagging", resource)
+    if (
+        p.get("ACL")
+        or p.get("GrantRead")
+        or p.get("GrantFullControl")
+        or p.get("GrantReadACP")
+        or p.get("GrantWriteACP")
+    ):
+        yield Demand("s3:PutObjectAcl", resource)
+
+
+_PARAMETERS = {
+    "prefix": "Prefix",
+    "delimiter": "Delimiter",
+    "max-keys": "MaxKeys",
+    "versionid": "VersionId",
+    "locationconstraint": None,
+    "x-amz-acl": "ACL",
+    "x-amz-copy-source": "CopySource",
+    "x-amz-metadata-directive": "MetadataDirective",
+    "x-amz-server-side-encryption": "ServerSideEncryption",
+    "x-amz-server-side-encryption-aws-kms-key-id": "SSEKMSKeyId",
+    "x-amz-server-side-encryption-customer-algorithm": "SSECustomerAlgorithm",
+    "x-amz-storage-class": "StorageClass",
+    "x-amz-website-redirect-location": "WebsiteRedirectLocation",
+    "x-amz-object-ownership": "ObjectOwnership",
+    "x-amz-grant-full-control": "GrantFullControl",
+    "x-amz-grant-read": "GrantRead",
+    "x-amz-grant-read-acp": "GrantReadACP",
+    "x-amz-grant-write": "GrantWrite",
+    "x-amz-grant-write-acp": "GrantWriteACP",
+    "if-match": "IfMatch",
+    "if-none-match": "IfNoneMatch",
+}
+_AUTH_TYPES = {"header": "REST-HEADER", "query": "REST-QUERY-STRING", "post": "POST"}
+
+
+@service_keys("s3")
+def _keys(keys: Keys, name: str) -> ContextValue:
+    ctx, call = keys.ctx, keys.ctx.call
+    parameter = _PARAMETERS.get(name)
+    if parameter is not None:
+        return text(keys.p.get(parameter))
+    if name == "locationconstraint":
+        return text((keys.p.get("CreateBucketConfiguration") or {}).get("LocationConstraint"))
+    if name == "authtype":
+        return _AUTH_TYPES.get(call.auth_type)
+    if name == "signatureversion":
+        return call.signature_version
+    if name == "signatureage":
+        return str(call.signature_age * 1000) if call.auth_type == "query" else None
+    if name == "x-amz-content-sha256":
+        return (call.headers or {}).get("x-amz-content-sha256")
+    if name == "resourceaccount":
+        return str(keys.extra.get("owner") or ctx.account)
+    if name.startswith("existingobjecttag/"):
+        return _existing_tag(keys, name.partition("/")[2])
+    if name == "requestobjecttagkeys":
+        return tuple(_requested_tags(keys)) or None
+    if name.startswith("requestobjecttag/"):
+        wanted = name.partition("/")[2]
+        return next((value for key, value in _requested_tags(keys).items() if key.lower() == wanted), None)
+    return None
+
+
+def _existing_tag(keys: Keys, wanted: str) -> ContextValue:
+    name, _, key = keys.resource.rpartition(":::")[2].partition("/")
+    known = keys.ctx.cloud.hosts["containers"].find(name)
+    head = keys.ctx.objects.head(known.number, key) if known is not None and key else None
+    tags = shown_tags(head.tags) if head is not None else []
+    return next((tag["Value"] for tag in tags if tag["Key"].lower() == wanted), None)
+
+
+def _requested_tags(keys: Keys) -> dict[str, str]:
+    given: Any = keys.p.get("Tagging")
+    if isinstance(given, str):
+        return dict(parse_qsl(given, keep_blank_values=True))
+    return {tag.get("Key", ""): tag.get("Value", "") for tag in (given or {}).get("TagSet") or ()}

@@ -1,0 +1,184 @@
+"""What a caller says of an object beside its bytes: system headers, metadata, storage class, encryption, tags.
+
+Headers and metadata are kept as one JSON text whose members are those of GetObject's answer, so that an answer begins
+as the parsed text.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+import orjson
+
+from backends.db import EPOCH, MICROSECOND
+from backends.object.containers import Known
+from compat.errors import AWSError
+from compat.operation import Params
+from compat.s3 import faults
+
+if TYPE_CHECKING:
+    from compat.context import Context
+
+HEADERS = ("CacheControl", "ContentDisposition", "ContentLanguage", "WebsiteRedirectLocation")
+DEFAULT_TYPE = "binary/octet-stream"
+MOST_METADATA = 2048
+CLASSES = frozenset(
+    "STANDARD REDUCED_REDUNDANCY STANDARD_IA ONEZONE_IA INTELLIGENT_TIERING GLACIER DEEP_ARCHIVE GLACIER_IR".split()
+)
+ARCHIVED = frozenset({"GLACIER", "DEEP_ARCHIVE"})
+MOST_TAGS = 10
+AES256 = "AES256"
+
+
+def facts_of(p: Params) -> str:
+    """The headers and metadata that a call gives to an object."""
+    facts: dict[str, Any] = {"ContentType": p.get("ContentType") or DEFAULT_TYPE}
+    for name in HEADERS:
+        if (value := p.get(name)) is not None:
+            facts[name] = value
+    if encoding := _without_chunks(p.get("ContentEncoding")):
+        facts["ContentEncoding"] = encoding
+    if (expires := p.get("Expires")) is not None:
+        facts["Expires"] = (expires - EPOCH) // MICROSECOND
+    if metadata := p.get("Metadata"):
+        facts["Metadata"] = checked_metadata(metadata)
+    if (redirect := facts.get("WebsiteRedirectLocation")) and not redirect.startswith(("/", "http://", "https://")):
+        raise AWSError(
+            "InvalidRedirectLocation",
+            "The website redirect location must have a prefix of 'http://' or 'https://' or '/'.",
+            400,
+        )
+    return orjson.dumps(facts).decode()
+
+
+def shown(facts: str) -> dict[str, Any]:
+    """Kept facts as members of an answer."""
+    found: dict[str, Any] = orjson.loads(facts) if facts else {}
+    if "Expires" in found:
+        found["Expires"] = EPOCH + found["Expires"] * MICROSECOND
+    if "Metadata" in found:
+        found["Metadata"] = {name: _header(value) for name, value in found["Metadata"].items()}
+    return found
+
+
+def checked_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
+    """User metadata with names in lower case; refused when it is too large."""
+    size = sum(len(name.encode()) + len(value.encode()) for name, value in metadata.items())
+    if size > MOST_METADATA:
+        raise AWSError(
+            "MetadataTooLarge",
+            "Your metadata headers exceed the maximum allowed metadata size",
+            400,
+            Size=size,
+            MaxSizeAllowed=MOST_METADATA,
+        )
+    return {name.lower(): value for name, value in metadata.items()}
+
+
+def _header(value: str) -> str:
+    """A header's value: what is not ASCII goes as an encoded word (RFC 2047)."""
+    return value if value.isascii() else f"=?UTF-8?B?{base64.b64encode(value.encode()).decode()}?="
+
+
+def _without_chunks(encoding: str | None) -> str:
+    """The content encoding without the one that only concerned the upload."""
+    if not encoding or "aws-chunked" not in encoding:
+        return encoding or ""
+    return ",".join(part.strip() for part in encoding.split(",") if part.strip() not in ("aws-chunked", ""))
+
+
+def storage_of(p: Params) -> str:
+    """The storage class as it is kept: empty for STANDARD."""
+    given: str | None = p.get("StorageClass")
+    if given is None or given == "STANDARD":
+        return ""
+    if given not in CLASSES:
+        raise AWSError(
+            "InvalidStorageClass", "The storage class you specified is not valid", 400, StorageClassRequested=given
+        )
+    return given
+
+
+def check_encryption(p: Params, known: Known) -> None:
+    """Refuse encryption that is not offered; AES256 is on everything."""
+    wanted = p.get("ServerSideEncryption")
+    if wanted is None and (document := known.documents.get("encryption")) is not None:
+        rule = (document.get("Rules") or [{}])[0].get("ApplyServerSideEncryptionByDefault") or {}
+        wanted = rule.get("SSEAlgorithm")
+    if p.get("SSECustomerAlgorithm") is not None or p.get("SSECustomerKey") is not None:
+        raise faults.not_offered("Encryption with customer-provided keys")
+    if wanted in (None, AES256):
+        return
+    if wanted in ("aws:kms", "aws:kms:dsse"):
+        raise faults.not_offered(f"Encryption by {wanted}")
+    raise faults.invalid_argument(
+        "The encryption method specified is not supported", "x-amz-server-side-encryption", wanted
+    )
+
+
+def check_lock(p: Params) -> None:
+    """Refuse what would promise a lock that is not kept yet."""
+    if p.get("ObjectLockMode") or p.get("ObjectLockLegalHoldStatus") or p.get("ObjectLockRetainUntilDate"):
+        raise faults.not_offered("Object Lock on objects")
+
+
+def tags_of(p: Params) -> str:
+    """The tags in an `x-amz-tagging` header, as they are kept."""
+    given = p.get("Tagging")
+    if not given:
+        return ""
+    pairs = parse_qsl(given, keep_blank_values=True, strict_parsing=False)
+    return kept_tags([{"Key": key, "Value": value} for key, value in pairs])
+
+
+def kept_tags(tags: list[dict[str, Any]], most: int = MOST_TAGS) -> str:
+    """A tag set as it is kept: JSON, in the order given; empty where there are none."""
+    check_tags(tags, most)
+    return orjson.dumps([[tag["Key"], tag["Value"]] for tag in tags]).decode() if tags else ""
+
+
+def check_tags(tags: list[dict[str, Any]], most: int) -> None:
+    """Refuse tag sets as S3 does."""
+    if len(tags) > most:
+        message = (
+            "Object tags cannot be greater than 10"
+            if most == MOST_TAGS
+            else "Bucket tag count cannot be greater than 50"
+        )
+        raise AWSError("BadRequest", message, 400)
+    seen = set()
+    for tag in tags:
+        key, value = tag.get("Key"), tag.get("Value")
+        if not key or len(key) > 128:
+            raise AWSError("InvalidTag", "The TagKey you have provided is invalid", 400, TagKey=key)
+        if value is None or len(value) > 256:
+            raise AWSError("InvalidTag", "The TagValue you have provided is invalid", 400, TagKey=key, TagValue=value)
+        if key in seen:
+            raise AWSError("InvalidTag", "Cannot provide multiple Tags with the same key", 400, TagKey=key)
+        if key.lower().startswith("aws:"):
+            raise AWSError("InvalidTag", "System tags cannot be added/updated by requester", 400, TagKey=key)
+        seen.add(key)
+
+
+def shown_tags(kept: str) -> list[dict[str, str]]:
+    """A kept tag set as members of an answer."""
+    return [{"Key": key, "Value": value} for key, value in orjson.loads(kept)] if kept else []
+
+
+def now(ctx: Context) -> int:
+    """The moment of the call in the store's microseconds."""
+    moment: datetime = ctx.now
+    return (moment - EPOCH) // MICROSECOND
+
+
+def with_redirect(facts: str, location: str | None) -> str:
+    """Kept facts with another website redirect, or without one."""
+    found: dict[str, Any] = orjson.loads(facts)
+    found.pop("WebsiteRedirectLocation", None)
+    if location:
+        found["WebsiteRedirectLocation"] = location
+    return orjson.dumps(found).decode()
