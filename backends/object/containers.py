@@ -126,7 +126,7 @@ class ContainerService:
     """Changes containers, inside a unit of work."""
 
     def __init__(self, unit: Unit, store: ObjectStore) -> None:
-        self._unit, self._session, self._store = unit, unit.session, store
+        self.unit, self._session, self._store = unit, unit.session, store
 
     def get(self, name: str) -> Container:
         """The row. Raises `Missing`."""
@@ -140,7 +140,7 @@ class ContainerService:
         taken = self._session.scalar(select(Container.tenant).where(Container.name == name))
         if taken is not None:
             raise Exists("the name is taken", name=name, tenant=taken)
-        row = Container(name=name, region=region, tenant=tenant, created=self._unit.now, keeping="")
+        row = Container(name=name, region=region, tenant=tenant, created=self.unit.now, keeping="")
         self._session.add(row)
         self._session.flush()
         return row
@@ -203,7 +203,7 @@ class ContainerService:
         self._session.execute(delete(ContainerDocument).where(ContainerDocument.container == row.number))
         self._session.delete(row)
         self._session.flush()
-        self._unit.after_commit(lambda: self._store.contents.remove(garbage))
+        self.unit.after_commit(lambda: self._store.contents.remove(garbage))
 
     def _leave_uploads(self, number: int) -> Iterator[str]:
         """Drop the open uploads of a container; the blobs that nothing uses any more."""

@@ -17,6 +17,7 @@ log = logging.getLogger("nephele.object")
 
 BLOCK = 1 << 20
 INLINE = 16384
+MOST_FILES = 8
 
 
 @dataclass(slots=True)
@@ -164,6 +165,7 @@ class Reading:
         self._start, self._length = start, length
         self._names = [extent.blob for extent in extents]
         self._blob: Blob | None = None
+        self._more: list[Blob] = []
         contents.lease(self._names)
         try:
             self._blob = contents.driver.open(self._names[0])
@@ -191,10 +193,26 @@ class Reading:
         finally:
             self.close()
 
+    def files(self) -> list[tuple[int, int, int]]:
+        """The same bytes as (descriptor, offset, length) of files that are open until `close`; empty where the content
+        does not lie in files, or in many."""
+        if len(self._extents) > MOST_FILES or self._blob is None or self._blob.descriptor is None:
+            return []
+        self._more = [self._contents.driver.open(extent.blob) for extent in self._extents[1:]]
+        found = []
+        for extent, blob in zip(self._extents, (self._blob, *self._more), strict=True):
+            assert blob.descriptor is not None
+            offset = max(self._start - extent.start, 0)
+            stop = min(self._start + self._length - extent.start, extent.size)
+            found.append((blob.descriptor, offset, stop - offset))
+        return found
+
     def close(self) -> None:
         """Free what is held. May be repeated."""
         if self._blob is not None:
             self._blob.close()
             self._blob = None
+        while self._more:
+            self._more.pop().close()
         names, self._names = self._names, []
         self._contents.release(names)

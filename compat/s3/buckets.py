@@ -107,8 +107,8 @@ def create_bucket(ctx: Context, p: Params) -> Result:
         if taken.tenant != ctx.account:
             raise AWSError(
                 "BucketAlreadyExists",
-                "The requested bucket name is not available. The bucket namespace is shared by all users of the system. "
-                "Please select a different name and try again.",
+                "The requested bucket name is not available. The bucket namespace is shared by all users of the "
+                "system. Please select a different name and try again.",
                 409,
                 BucketName=name,
             ) from None
@@ -177,7 +177,7 @@ def list_buckets(ctx: Context, p: Params) -> Result:
     paged = most is not None or bool(token) or prefix is not None or p.get("BucketRegion") is not None
     buckets = []
     for row in found[:limit]:
-        about: dict[str, Any] = {"Name": row.name, "CreationDate": row.created}
+        about: dict[str, Any] = {"Name": row.name, "CreationDate": row.created.replace(microsecond=0)}
         if paged:
             about["BucketRegion"] = row.region
             about["BucketArn"] = f"arn:{ctx.partition}:s3:::{row.name}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from backends.db import EPOCH, MICROSECOND
 from backends.object.store import Span
@@ -11,13 +11,15 @@ from backends.object.versions import Expect, Head
 from compat.errors import AWSError
 from compat.operation import Params
 from compat.s3 import faults
+from compat.s3.properties import http_date
 
+SECOND = timedelta(seconds=1)
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
 def moment(microseconds: int) -> datetime:
-    """A time of the store as a datetime."""
-    return EPOCH + microseconds * MICROSECOND
+    """A time of the store as S3 shows it: in whole seconds."""
+    return EPOCH + microseconds // 1_000_000 * SECOND
 
 
 def is_same(etag: str, wanted: str) -> bool:
@@ -53,7 +55,7 @@ def check_read(head: Head, p: Params, prefix: str = "") -> None:
 
 def unmodified(head: Head) -> AWSError:
     """304, with what a cache wants to know."""
-    modified = moment(head.modified).strftime("%a, %d %b %Y %H:%M:%S GMT")
+    modified = http_date(moment(head.modified))
     return AWSError("NotModified", "Not Modified", 304, headers={"ETag": f'"{head.etag}"', "Last-Modified": modified})
 
 

@@ -16,7 +16,7 @@ from compat.s3 import checksums, faults, properties
 from compat.s3.acl import grants_of_upload
 from compat.s3.conditions import check_read, expectation, moment, span_of
 from compat.s3.places import NULL, bucket_of, key_of, version_of
-from compat.streams import Stream
+from compat.streams import FileRange, Stream
 
 if TYPE_CHECKING:
     from compat.context import Context
@@ -83,7 +83,8 @@ def get_object(ctx: Context, p: Params) -> Result:
         raise view.absent(bucket) from None
     result = view.result(bucket, head)
     if isinstance(content, Reading):
-        result["Body"] = Stream(result["ContentLength"], iter(content), content.close)
+        files = [FileRange(*one) for one in content.files()]
+        result["Body"] = Stream(result["ContentLength"], iter(content), content.close, files)
     else:
         result["Body"] = content
     return result
@@ -212,7 +213,7 @@ class View:
                 raise faults.no_such_key(self.key, headers)
             headers |= {
                 "Allow": "DELETE",
-                "Last-Modified": moment(head.modified).strftime("%a, %d %b %Y %H:%M:%S GMT"),
+                "Last-Modified": properties.http_date(moment(head.modified)),
             }
             raise faults.method_not_allowed(self.ctx.operation.name[:4].rstrip("O").upper(), "DeleteMarker", headers)
 

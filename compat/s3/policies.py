@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
+from typing import TYPE_CHECKING
 
 import orjson
 
 from backends.object.containers import Known
 from compat.errors import AWSError
-from compat.iam.demands import Demand, acts_as, demands_also
 from compat.iam.guards import guard
-from compat.iam.keys import Keys, service_keys, text
 from compat.iam.policy.document import Malformed, parse
 from compat.iam.policy.evaluate import ResourceSide
-from compat.iam.policy.request import ContextValue
 from compat.operation import Params, Result, operation
 from compat.s3 import faults
 from compat.s3.acl import ENFORCED, Grants, allows, blocks, bucket_grants, is_public, object_owner
 from compat.s3.places import bucket_of, ownership
-from compat.s3.properties import shown_tags
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from compat.context import Context
 
 LONGEST = 20 * 1024
@@ -207,109 +200,3 @@ def get_bucket_policy_status(ctx: Context, p: Params) -> Result:
     if document is None:
         raise faults.not_configured("policy", bucket.name)
     return {"PolicyStatus": {"IsPublic": is_public_policy(document["text"])}}
-
-
-# --- what is asked of policies ----------------------------------------------------------------------------------------
-
-_VERSIONED = {
-    "GetObject": "s3:GetObjectVersion",
-    "HeadObject": "s3:GetObjectVersion",
-    "GetObjectAttributes": "s3:GetObjectVersionAttributes",
-    "DeleteObject": "s3:DeleteObjectVersion",
-    "GetObjectTagging": "s3:GetObjectVersionTagging",
-    "PutObjectTagging": "s3:PutObjectVersionTagging",
-    "DeleteObjectTagging": "s3:DeleteObjectVersionTagging",
-    "GetObjectAcl": "s3:GetObjectVersionAcl",
-    "PutObjectAcl": "s3:PutObjectVersionAcl",
-}
-
-
-@acts_as(*(f"s3:{name}" for name in _VERSIONED))
-def _of_version(ctx: Context, p: Params) -> str | None:
-    """A version asked for by its name has actions of its own."""
-    return _VERSIONED[ctx.operation.name] if p.get("VersionId") else None
-
-
-@demands_also("s3:PutObject", "s3:CopyObject", "s3:CreateMultipartUpload")
-def _with_tags_and_lists(ctx: Context, p: Params) -> Iterable[Demand]:
-    """Tags and lists that come with an upload need their own permission."""
-    resource = (f"arn:{ctx.partition}:s3:::{p['Bucket']}/{p['Key']}",)
-    if p.get("Tagging"):
-        yield Demand("s3:PutObjectTagging", resource)
-    if (
-        p.get("ACL")
-        or p.get("GrantRead")
-        or p.get("GrantFullControl")
-        or p.get("GrantReadACP")
-        or p.get("GrantWriteACP")
-    ):
-        yield Demand("s3:PutObjectAcl", resource)
-
-
-_PARAMETERS = {
-    "prefix": "Prefix",
-    "delimiter": "Delimiter",
-    "max-keys": "MaxKeys",
-    "versionid": "VersionId",
-    "locationconstraint": None,
-    "x-amz-acl": "ACL",
-    "x-amz-copy-source": "CopySource",
-    "x-amz-metadata-directive": "MetadataDirective",
-    "x-amz-server-side-encryption": "ServerSideEncryption",
-    "x-amz-server-side-encryption-aws-kms-key-id": "SSEKMSKeyId",
-    "x-amz-server-side-encryption-customer-algorithm": "SSECustomerAlgorithm",
-    "x-amz-storage-class": "StorageClass",
-    "x-amz-website-redirect-location": "WebsiteRedirectLocation",
-    "x-amz-object-ownership": "ObjectOwnership",
-    "x-amz-grant-full-control": "GrantFullControl",
-    "x-amz-grant-read": "GrantRead",
-    "x-amz-grant-read-acp": "GrantReadACP",
-    "x-amz-grant-write": "GrantWrite",
-    "x-amz-grant-write-acp": "GrantWriteACP",
-    "if-match": "IfMatch",
-    "if-none-match": "IfNoneMatch",
-}
-_AUTH_TYPES = {"header": "REST-HEADER", "query": "REST-QUERY-STRING", "post": "POST"}
-
-
-@service_keys("s3")
-def _keys(keys: Keys, name: str) -> ContextValue:
-    ctx, call = keys.ctx, keys.ctx.call
-    parameter = _PARAMETERS.get(name)
-    if parameter is not None:
-        return text(keys.p.get(parameter))
-    if name == "locationconstraint":
-        return text((keys.p.get("CreateBucketConfiguration") or {}).get("LocationConstraint"))
-    if name == "authtype":
-        return _AUTH_TYPES.get(call.auth_type)
-    if name == "signatureversion":
-        return call.signature_version
-    if name == "signatureage":
-        return str(call.signature_age * 1000) if call.auth_type == "query" else None
-    if name == "x-amz-content-sha256":
-        return (call.headers or {}).get("x-amz-content-sha256")
-    if name == "resourceaccount":
-        return str(keys.extra.get("owner") or ctx.account)
-    if name.startswith("existingobjecttag/"):
-        return _existing_tag(keys, name.partition("/")[2])
-    if name == "requestobjecttagkeys":
-        return tuple(_requested_tags(keys)) or None
-    if name.startswith("requestobjecttag/"):
-        wanted = name.partition("/")[2]
-        return next((value for key, value in _requested_tags(keys).items() if key.lower() == wanted), None)
-    return None
-
-
-def _existing_tag(keys: Keys, wanted: str) -> ContextValue:
-    name, _, key = keys.resource.rpartition(":::")[2].partition("/")
-    known = keys.ctx.cloud.hosts["containers"].find(name)
-    head = keys.ctx.objects.head(known.number, key) if known is not None and key else None
-    tags = shown_tags(head.tags) if head is not None else []
-    return next((tag["Value"] for tag in tags if tag["Key"].lower() == wanted), None)
-
-
-def _requested_tags(keys: Keys) -> dict[str, str]:
-    given: Any = keys.p.get("Tagging")
-    if isinstance(given, str):
-        return dict(parse_qsl(given, keep_blank_values=True))
-    return {tag.get("Key", ""): tag.get("Value", "") for tag in (given or {}).get("TagSet") or ()}

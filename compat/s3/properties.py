@@ -43,7 +43,7 @@ def facts_of(p: Params) -> str:
     if encoding := _without_chunks(p.get("ContentEncoding")):
         facts["ContentEncoding"] = encoding
     if (expires := p.get("Expires")) is not None:
-        facts["Expires"] = (expires - EPOCH) // MICROSECOND
+        facts["Expires"] = expires if isinstance(expires, str) else http_date(expires)
     if metadata := p.get("Metadata"):
         facts["Metadata"] = checked_metadata(metadata)
     if (redirect := facts.get("WebsiteRedirectLocation")) and not redirect.startswith(("/", "http://", "https://")):
@@ -58,8 +58,6 @@ def facts_of(p: Params) -> str:
 def shown(facts: str) -> dict[str, Any]:
     """Kept facts as members of an answer."""
     found: dict[str, Any] = orjson.loads(facts) if facts else {}
-    if "Expires" in found:
-        found["Expires"] = EPOCH + found["Expires"] * MICROSECOND
     if "Metadata" in found:
         found["Metadata"] = {name: _header(value) for name, value in found["Metadata"].items()}
     return found
@@ -167,6 +165,11 @@ def check_tags(tags: list[dict[str, Any]], most: int) -> None:
 def shown_tags(kept: str) -> list[dict[str, str]]:
     """A kept tag set as members of an answer."""
     return [{"Key": key, "Value": value} for key, value in orjson.loads(kept)] if kept else []
+
+
+def http_date(moment: datetime) -> str:
+    """A time as HTTP writes it."""
+    return moment.strftime("%a, %d %b %Y %H:%M:%S GMT")
 
 
 def now(ctx: Context) -> int:

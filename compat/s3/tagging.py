@@ -72,10 +72,13 @@ def delete_bucket_tagging(ctx: Context, p: Params) -> None:
 
 
 @resource_tags("s3")
-def _tags_of_bucket(ctx: Context, arn: str) -> Mapping[str, str] | None:
-    """For `aws:ResourceTag`: the tags of the bucket; objects have theirs under another key."""
-    name = arn.rpartition(":")[2]
-    known = None if "/" in name else ctx.cloud.hosts["containers"].find(name)
+def _tags_of(ctx: Context, arn: str) -> Mapping[str, str] | None:
+    """What conditions see: the tags of a bucket, or of an object's newest version."""
+    name, slash, key = arn.rpartition(":::")[2].partition("/")
+    known = ctx.cloud.hosts["containers"].find(name)
     if known is None:
         return None
+    if slash:
+        head = ctx.objects.head(known.number, key, ctx.params.get("VersionId") and version_of(ctx.params))
+        return None if head is None else {tag["Key"]: tag["Value"] for tag in shown_tags(head.tags)}
     return {tag["Key"]: tag["Value"] for tag in (known.documents.get("tagging") or {}).get("TagSet", ())}

@@ -56,6 +56,8 @@ class MemoryWriter:
 
 
 class MemoryBlob:
+    descriptor = None
+
     def __init__(self, data: bytes) -> None:
         self.data, self.size = data, len(data)
 

@@ -27,6 +27,8 @@ class Blob(Protocol):
     """A kept blob that is open for reading: it stays readable until closed, even when it is removed meanwhile."""
 
     size: int
+    descriptor: int | None
+    """An open file in which the bytes lie as they are, or None where there is none."""
 
     def read(self, offset: int, length: int) -> bytes:
         """`length` bytes from `offset`; fewer only at the end."""

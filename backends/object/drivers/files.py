@@ -169,6 +169,7 @@ class FileBlob:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self.descriptor: int | None = fd
         self.size = os.fstat(fd).st_size
 
     def read(self, offset: int, length: int) -> bytes:
