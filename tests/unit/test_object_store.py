@@ -1,40 +1,21 @@
-"""The store over files: drivers' contract, faults at every step, uploads in parts, long listings, kill -9."""
+"""The store over both databases: objects, containers, uploads in parts, long listings, readers and writers at once."""
 
 from __future__ import annotations
 
-import hashlib
-import os
 import random
-import signal
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from backends.errors import Changed, DriverError, Exists, InUse, Missing
+from backends.errors import Changed, Exists, InUse, Missing
 from backends.object.containers import ContainerService
 from backends.object.contents import Reading
-from backends.object.drivers.base import BlobDriver
 from backends.object.drivers.files import FileBlobs
 from backends.object.store import Doomed, Span
-from backends.object.uploads import Piece, Upload
 from backends.object.versions import Description, Head
-from tests.unit.object_worlds import SCOPE, FailingBlobs, MemoryBlobs, World
-
-NAME = "0123456789abcdef" * 2
-
-
-@pytest.fixture(params=["files", "memory"])
-def driver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BlobDriver]:
-    if request.param == "memory":
-        yield MemoryBlobs()
-    else:
-        files = FileBlobs(tmp_path / "blobs")
-        yield files
-        files.close()
+from tests.unit.object_worlds import SCOPE, World, send, whole
 
 
 @pytest.fixture
@@ -42,87 +23,6 @@ def world(database_url: str, tmp_path: Path) -> Iterator[World]:
     world = World(database_url, FileBlobs(tmp_path / "blobs"), inline=64)
     yield world
     world.close()
-
-
-# --- drivers ----------------------------------------------------------------------------------------------------------
-
-
-def test_what_is_kept_is_read_back_in_any_range(driver: BlobDriver) -> None:
-    data = random.Random(1).randbytes(3_000_000)
-    writer = driver.create()
-    for start in range(0, len(data), 700_000):
-        writer.write(data[start : start + 700_000])
-    writer.keep(NAME)
-    writer.discard()
-    blob = driver.open(NAME)
-    assert blob.size == len(data)
-    assert blob.read(0, len(data)) == data
-    assert blob.read(2_999_990, 100) == data[-10:]
-    assert blob.read(5_000_000, 10) == b""
-    blob.close()
-    blob.close()
-    assert [name for name, _ in driver.names()] == [NAME]
-
-
-def test_what_is_not_kept_leaves_nothing(driver: BlobDriver) -> None:
-    writer = driver.create()
-    writer.write(b"x" * 5_000_000)
-    writer.discard()
-    writer.discard()
-    assert list(driver.names()) == []
-    with pytest.raises(Missing):
-        driver.open(NAME)
-
-
-def test_a_name_is_given_once(driver: BlobDriver) -> None:
-    for expected in (None, Exists):
-        writer = driver.create()
-        writer.write(str(expected).encode())
-        if expected is None:
-            writer.keep(NAME)
-        else:
-            with pytest.raises(expected):
-                writer.keep(NAME)
-        writer.discard()
-    assert driver.open(NAME).read(0, 10) == b"None"
-
-
-def test_an_open_blob_outlives_its_removal(driver: BlobDriver) -> None:
-    writer = driver.create()
-    writer.write(b"still here")
-    writer.keep(NAME)
-    writer.discard()
-    blob = driver.open(NAME)
-    driver.remove(NAME)
-    driver.remove(NAME)
-    assert blob.read(0, 100) == b"still here"
-    blob.close()
-    with pytest.raises(Missing):
-        driver.open(NAME)
-
-
-def test_files_with_names_serve_where_there_are_none_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backends.object.drivers.files._has_unnamed_files", lambda root: False)
-    files = FileBlobs(tmp_path)
-    kept, lost = files.create(), files.create()
-    kept.write(b"kept")
-    lost.write(b"lost")
-    kept.keep(NAME)
-    kept.discard()
-    assert files.open(NAME).read(0, 9) == b"kept"
-    assert len(list((tmp_path / "incoming").iterdir())) == 1
-    files.tidy()
-    assert not list((tmp_path / "incoming").iterdir())
-    files.close()
-
-
-def test_a_symbolic_link_in_the_store_is_not_followed(tmp_path: Path) -> None:
-    files = FileBlobs(tmp_path / "blobs")
-    (tmp_path / "secret").write_bytes(b"secret")
-    (tmp_path / "blobs" / NAME[:2] / NAME).symlink_to(tmp_path / "secret")
-    with pytest.raises(DriverError):
-        files.open(NAME)
-    files.close()
 
 
 # --- objects ----------------------------------------------------------------------------------------------------------
@@ -324,22 +224,6 @@ def test_a_container_is_known_afresh_after_each_change(world: World) -> None:
 # --- uploads in parts -------------------------------------------------------------------------------------------------
 
 
-def whole(numbers: Sequence[int]) -> Callable[[Upload, Sequence[Piece]], tuple[Description, Sequence[int]]]:
-    def judge(upload: Upload, pieces: Sequence[Piece]) -> tuple[Description, Sequence[int]]:
-        size = sum(piece.size for piece in pieces if piece.number in numbers)
-        return Description(7, "whole", size, parts=len(numbers)), numbers
-
-    return judge
-
-
-def send(world: World, upload: Upload, number: int, data: bytes) -> None:
-    received = world.store.receive([data] if data else [], inline=False)
-    try:
-        world.store.publish_part(upload, number, received, etag=received.etag, checksum="", now=number)
-    finally:
-        received.close()
-
-
 def test_parts_in_any_order_make_one_object_without_copying(world: World) -> None:
     box = world.add()
     id = world.store.open_upload(box, "k", 1, owner="o", storage="s", facts="{}")
@@ -413,137 +297,3 @@ def test_uploads_are_listed_by_key_then_age_in_pages(world: World) -> None:
     assert seen == expected
     page = world.store.list_uploads(box, delimiter="/")
     assert (page.prefixes, len(page.entries)) == ([b"a/"], 4)
-
-
-# --- faults -----------------------------------------------------------------------------------------------------------
-
-
-class Trial:
-    """A run of steps over a driver that fails at its n-th call."""
-
-    def __init__(self, url: str, files: FileBlobs, n: int, after: bool) -> None:
-        self.world = World(url, files, inline=64)
-        self.failing = self.world.store.contents.driver = FailingBlobs(files, n, after=after)
-        self.box = self.world.add()
-        self.state: dict[str, bytes] = {}
-
-    def look(self, key: str) -> bytes | None:
-        try:
-            return self.world.get(self.box, key)
-        except DriverError:
-            return self.world.get(self.box, key)
-
-    def step(self, act: Callable[[], object], key: str, done: bytes | None) -> None:
-        before = self.state.pop(key, None)
-        try:
-            act()
-        except DriverError:
-            assert self.look(key) in (before, done)
-        else:
-            assert self.look(key) == done
-        if (now := self.look(key)) is not None:
-            self.state[key] = now
-
-    def run(self) -> bool:
-        """All steps, then tidying up; whether a fault happened."""
-        world, box = self.world, self.box
-        self.step(lambda: world.put(box, "a", b"1" * 200), "a", b"1" * 200)
-        self.step(lambda: world.put(box, "a", b"2" * 300), "a", b"2" * 300)
-        self.step(lambda: multipart(world, box), "m", b"p" * 100 + b"q" * 100)
-        self.step(lambda: world.delete(box, "a"), "a", None)
-        self.step(lambda: world.put(box, "b", b"3" * 200), "b", b"3" * 200)
-        self.failing.left = -1
-        for upload in world.store.list_uploads(box).entries:
-            world.store.abort(box, upload.key.decode(), upload.id)
-        world.sweep()
-        assert world.used() == world.stored()
-        assert {entry.key.decode() for entry in world.store.list_keys(box).entries} == set(self.state)
-        for key in self.state:
-            world.delete(box, key)
-        assert world.stored() == set()
-        world.store.close()
-        world.database.close()
-        return self.failing.failed
-
-
-@pytest.mark.parametrize("after", [False, True])
-def test_a_fault_at_any_driver_call_changes_nothing_half(tmp_path: Path, after: bool) -> None:
-    """Each step either took effect as a whole or not at all; once the sweeper was there, nothing is left over."""
-    files = FileBlobs(tmp_path / "blobs")
-    n = 1
-    while Trial(f"sqlite:///{tmp_path}/{n}", files, n, after).run():
-        n += 1
-    files.close()
-    assert n > 15
-
-
-def multipart(world: World, box: int) -> None:
-    id = world.store.open_upload(box, "m", 1, owner="", storage="", facts="")
-    upload = world.store.upload(box, "m", id)
-    send(world, upload, 1, b"p" * 100)
-    send(world, upload, 2, b"q" * 100)
-    world.store.complete(box, "m", id, whole([1, 2]))
-
-
-VICTIM = """
-import random, sys
-from pathlib import Path
-from backends.object.drivers.files import FileBlobs
-from tests.unit.object_worlds import World
-
-seed, folder = int(sys.argv[1]), Path(sys.argv[2])
-world = World(f"sqlite:///{folder}/db", FileBlobs(folder / "blobs"), inline=64)
-known = world.containers.find("box")
-box = known.number if known else world.add()
-rng = random.Random(seed)
-print("ready", flush=True)
-for count in range(100000):
-    key = f"k{rng.randrange(20)}"
-    if rng.random() < 0.2:
-        print("begin", key, "-", flush=True)
-        world.delete(box, key)
-        print("done", key, "-", flush=True)
-    else:
-        data = rng.randbytes(rng.choice((10, 60, 100, 5000, 1500000)))
-        print("begin", key, data[:8].hex(), flush=True)
-        world.put(box, key, data + b"." * 8 + data[:8])
-        print("done", key, data[:8].hex(), flush=True)
-"""
-
-
-def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
-    state: dict[str, str] = {}
-    for round in range(6):
-        command = [sys.executable, "-c", VICTIM, str(round), str(tmp_path)]
-        victim = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
-        assert victim.stdout is not None
-        wanted = random.Random(round).randrange(5, 60)
-        unsure: tuple[str, str] | None = None
-        for count, line in enumerate(victim.stdout):
-            word, *rest = line.split()
-            if word == "begin":
-                unsure = (rest[0], rest[1])
-            elif word == "done":
-                unsure = None
-                state[rest[0]] = rest[1]
-            if count == wanted:
-                os.kill(victim.pid, signal.SIGKILL)
-        victim.stdout.close()
-        victim.wait()
-        world = World(f"sqlite:///{tmp_path}/db", FileBlobs(tmp_path / "blobs"), inline=64)
-        known = world.containers.find("box")
-        assert known is not None
-        world.sweep()
-        assert world.used() == world.stored()
-        for key in {*state, *([unsure[0]] if unsure else [])}:
-            content = world.get(known.number, key)
-            found = "-" if content is None else content[:8].hex()
-            assert content is None or content.endswith(b"." * 8 + content[:8])
-            head = world.store.head(known.number, key)
-            assert content is None or (head is not None and hashlib.md5(content).hexdigest() == head.etag)
-            if unsure is not None and key == unsure[0]:
-                assert found in (state.get(key, "-"), unsure[1])
-                state[key] = found
-            else:
-                assert found == state[key]
-        world.close()
