@@ -5,7 +5,6 @@ Signatures are checked on these bytes, and routing reads the same object, so not
 
 from __future__ import annotations
 
-import re
 from collections.abc import MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,8 +12,6 @@ from urllib.parse import unquote_to_bytes
 
 ZERO_COPY = "http.response.zerocopysend"
 """ASGI's name for sending from an open file."""
-
-_ENCODED = re.compile(rb"[%+]").search
 
 
 @dataclass(slots=True)
@@ -100,11 +97,16 @@ def head_of(scope: MutableMapping[str, Any]) -> Head:
 def split_pairs(encoded: bytes) -> list[tuple[bytes, bytes]]:
     """The decoded (name, value) pairs of a query string or form body; empty pieces between `&` are dropped."""
     pairs = []
-    plain = _ENCODED(encoded) is None
     for piece in encoded.split(b"&"):
         if piece:
             name, _, value = piece.partition(b"=")
-            if not plain:
-                name, value = unquote_to_bytes(name.replace(b"+", b" ")), unquote_to_bytes(value.replace(b"+", b" "))
+            if b"%" in piece or b"+" in piece:
+                name, value = _decoded(name), _decoded(value)
             pairs.append((name, value))
     return pairs
+
+
+def _decoded(text: bytes) -> bytes:
+    if b"+" in text:
+        text = text.replace(b"+", b" ")
+    return unquote_to_bytes(text) if b"%" in text else text

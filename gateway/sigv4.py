@@ -37,6 +37,9 @@ _COMPONENTS = ("Credential", "SignedHeaders", "Signature")
 _USUAL = re.compile(
     rb"AWS4-HMAC-SHA256 +Credential=([^,\s]+), *SignedHeaders=([^,\s]+), *Signature=([0-9a-f]{64})"
 ).fullmatch
+# A query in which every byte is encoded exactly where it must be, and no value has an `=` of its own.
+_TEXT = rb"(?:[\w\-.~]++|%(?!2D|2E|5F|7E|3\d|[46][1-9A-F]|[57][0-9A])[0-9A-F]{2})*+"
+_CANONICAL = re.compile(rb"(?:(?:^|&)%b(?:=%b)?+)*+" % (_TEXT, _TEXT), re.ASCII).fullmatch
 _HASH = re.compile(r"[0-9a-f]{64}").fullmatch
 _PLAIN_PATH = re.compile(rb"[A-Za-z0-9\-._~/]*").fullmatch
 _PLAIN_QUERY = re.compile(rb"[A-Za-z0-9\-._~]*").fullmatch
@@ -358,11 +361,13 @@ def _trimmed(value: bytes) -> bytes:
 
 def canonical_query(head: Head, presigned: bool) -> bytes:
     """The query with names and values encoded again, sorted; a presigned one without its signature."""
-    pairs = [
-        (_encoded(name), _encoded(value))
-        for name, value in head.query_bytes
-        if not (presigned and name == b"X-Amz-Signature")
-    ]
+    if _CANONICAL(head.raw_query):  # most clients send what they signed: no need to decode and encode
+        pieces = [piece.partition(b"=") for piece in head.raw_query.split(b"&") if piece]
+        pairs = [(name, value) for name, _, value in pieces]
+    else:
+        pairs = [(_encoded(name), _encoded(value)) for name, value in head.query_bytes]
+    if presigned:
+        pairs = [pair for pair in pairs if pair[0] != b"X-Amz-Signature"]
     pairs.sort()
     return b"&".join([name + b"=" + value for name, value in pairs])
 

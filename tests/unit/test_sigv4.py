@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from gateway.authenticated import Authenticated, Lookup
 from gateway.head import Head, split_pairs
 from gateway.signature_faults import Family, Fault, SignatureFault, as_error
-from gateway.sigv4 import UNSIGNED, authenticate, normal_path, s3_path
+from gateway.sigv4 import UNSIGNED, authenticate, canonical_query, normal_path, s3_path
 from tests.unit.signing import KEY, NOW, TEMPORARY, head_of, known, sign, temporary
 
 HOST = "http://localhost:4566"
@@ -189,6 +189,18 @@ def test_an_operation_with_unsigned_payload_takes_both() -> None:
     head = head_of(request)
     assert check(head, payload=b"any", unsigned_payload=True).payload_hash == UNSIGNED
     assert fault(head, payload=b"any").kind is Fault.MISMATCH
+
+
+@given(
+    st.lists(
+        st.sampled_from(["a", "-", "%2D", "%2F", "%2f", "%", "=", "&", "+", "%20", "~", "_", "é", "%61"]), max_size=14
+    )
+)
+def test_a_query_is_decoded_and_encoded_again(parts: list[str]) -> None:
+    raw = "".join(parts).encode()
+    encoded = sorted((quote(name, safe="-_.~"), quote(value, safe="-_.~")) for name, value in split_pairs(raw))
+    expected = "&".join(f"{name}={value}" for name, value in encoded).encode()
+    assert canonical_query(Head("GET", b"/", raw, []), False) == expected
 
 
 # --- paths ------------------------------------------------------------------------------------------------------------
