@@ -263,21 +263,18 @@ class IdentityService:
 
     def uses_of(self, references: Sequence[str]) -> dict[str, tuple[int, int]]:
         """For each reference, by how many it is held and how many it bounds."""
-        held = dict(
-            self.session.execute(
-                select(Attachment.policy, func.count())
-                .where(Attachment.policy.in_(references))
-                .group_by(Attachment.policy)
-            )
-            .tuples()
-            .all()
-        )
+        number = func.count()
+        wanted = Attachment.policy.in_(references)
+        held: dict[str, int] = {}
+        for policy, many in self.session.execute(
+            select(Attachment.policy, number).where(wanted).group_by(Attachment.policy)
+        ):
+            held[policy] = many
         bounds: dict[str, int] = {}
         for row in (User, Role):
-            counted = select(row.limit, func.count()).where(row.limit.in_(references)).group_by(row.limit)
-            for reference, number in self.session.execute(counted):
-                if reference is not None:
-                    bounds[reference] = bounds.get(reference, 0) + number
+            limits = select(row.limit, number).where(row.limit.in_(references)).group_by(row.limit)
+            for limit, many in self.session.execute(limits):
+                bounds[limit or ""] = bounds.get(limit or "", 0) + many
         return {reference: (held.get(reference, 0), bounds.get(reference, 0)) for reference in references}
 
     def policies_by_id(self, ids: Sequence[str]) -> dict[str, Policy]:

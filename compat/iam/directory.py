@@ -168,6 +168,11 @@ class Directory:
                 found = kept.holdings[key] = self._load(unit.session, principal)
         return found
 
+    def group(self, account: str, group_id: str) -> PolicySet:
+        """The policies of a group alone; for simulations."""
+        with self.database.unit(Scope(account, ""), write=False) as unit:
+            return self._set(unit.session, [group_id])
+
     def _load(self, session: Session, principal: Principal) -> Holdings:
         over = self._session_set(session, principal)
         if principal.role_name is not None:

@@ -48,7 +48,7 @@ def _after(p: Params) -> str | None:
     if marker is None:
         return None
     try:
-        return base64.urlsafe_b64decode(marker.encode()).decode()
+        return base64.b64decode(marker.encode(), altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError):
         raise AWSError("ValidationError", "Invalid Marker.") from None
 

@@ -9,11 +9,12 @@ from backends.db import Database
 from backends.identity.seal import Seal
 from backends.identity.service import IdentityService
 from compat.cloud import Cloud, Rules
-from compat.context import Call
+from compat.context import Call, Context
 from compat.dispatch import Dispatcher, invoke
+from compat.iam.authorize import ask
 from compat.iam.directory import Directory, directory
 from compat.iam.principal import Principal
-from compat.operation import load
+from compat.operation import Operation, load
 
 load()  # before the first table is made: every model must be known
 ACCOUNT = "111111111111"
@@ -70,6 +71,13 @@ class Nimbus:
         principal = self.principal(by) if isinstance(by, str) else by
         call = Call(service, name, params, principal, region, f"request-{self.number}", raw=repr(params).encode())
         return invoke(self.dispatcher, call).result
+
+    def may(self, by: str, action: str, resource: str = "*") -> bool:
+        """Whether the policies of a key let it do `action`; nothing is done."""
+        service, _, name = action.partition(":")
+        operation = Operation(service, name, lambda ctx, p: None, resource, action)
+        call = Call(service, name, {}, self.principal(by), "us-east-1", "request")
+        return ask(Context(self.cloud, operation, call), action, resource).allowed
 
     def user(self, name: str, *policies: str, by: str = ACCOUNT) -> str:
         """A new user with inline policies; gives its access key."""
