@@ -20,7 +20,7 @@ from typing import Any
 from compat.cloud import Cloud
 from compat.context import Call
 from compat.dispatch import Admitted, Answer, Dispatcher
-from compat.errors import AWSError, not_implemented
+from compat.errors import AWSError
 from compat.iam.credentials import lookup
 from compat.iam.principal import ANONYMOUS, Principal, root
 from compat.model import SERVICES, operation_model
@@ -31,6 +31,7 @@ from gateway.authenticated import Authenticated
 from gateway.batching import Batcher
 from gateway.body import BytesSource, Source, open_body
 from gateway.head import Head, head_of
+from gateway.postobject import Upload
 from gateway.route import Route, Router, scope_of, wants_form
 from gateway.signature_faults import Family, Fault, SignatureFault, as_error
 from gateway.sigv4 import authenticate
@@ -165,7 +166,7 @@ class Endpoint:
             form = parse_form(raw)
         route = exchange.route = self._router.resolve(head, form)
         if route.operation == "Preflight":
-            return await self._send(exchange, cors.preflight(self._cloud, head, route), None)
+            return await self._send(exchange, cors.preflight(self._cloud, head, route))
         if route.operation == "PostObject":
             return await self._post_object(exchange, route)
         facts = facts_of(route.service, route.operation)
@@ -198,7 +199,7 @@ class Endpoint:
             answer = dispatcher.perform(admitted)
         else:
             answer = await self._batcher.perform(admitted)
-        return await self._send(exchange, self._write(exchange, route, admitted, answer), answer)
+        return await self._send(exchange, self._write(exchange, route, admitted, answer))
 
     async def _on_thread(self, work: Callable[[Any], Any], argument: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, argument)
@@ -315,7 +316,7 @@ class Endpoint:
         response: WireResponse = encoded.render(exchange.request_id, exchange.request_id)
         return response
 
-    async def _send(self, exchange: Exchange, response: WireResponse, answer: Answer | None) -> int:
+    async def _send(self, exchange: Exchange, response: WireResponse) -> int:
         headers = response.headers
         headers.append(SERVER)
         if b"origin" in exchange.head.view and exchange.route is not None:
@@ -384,7 +385,30 @@ class Endpoint:
         return response.status
 
     async def _post_object(self, exchange: Exchange, route: Route) -> int:
-        raise not_implemented("s3", "PostObject")
+        head = exchange.head
+        source = exchange.source = await open_source(head, exchange.receive)
+        upload = Upload(self._dispatcher, self._lookup, head, route.path["Bucket"], source)
+
+        def call_with(**changed: Any) -> Call:
+            return Call(
+                service="s3",
+                request_id=exchange.request_id,
+                source_ip=head.client or "127.0.0.1",
+                secure=head.scheme == "https",
+                user_agent=head.text(b"user-agent"),
+                headers=Headers(head.view),
+                **changed,
+            )
+
+        try:
+            response = await self._on_thread(upload.answer, call_with)
+        finally:
+            exchange.principal = upload.principal
+        response.headers += [
+            (b"x-amz-request-id", exchange.request_id.encode()),
+            (b"x-amz-id-2", exchange.request_id.encode()),
+        ]
+        return await self._send(exchange, response)
 
 
 def _has_body(head: Head) -> bool:

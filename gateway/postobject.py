@@ -1,0 +1,145 @@
+"""A browser's form upload: its fields say what headers say elsewhere, its file is the body of a PutObject."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from urllib.parse import quote, urlencode, urlsplit
+from xml.sax.saxutils import escape
+
+from backends import checksum
+from compat.context import Call
+from compat.dispatch import Dispatcher
+from compat.errors import AWSError
+from compat.iam.principal import ANONYMOUS, Credential, Principal, root
+from gateway.authenticated import Authenticated
+from gateway.body import Source
+from gateway.formdata import FileBody, Form, read_form
+from gateway.head import Head
+from gateway.postpolicy import Policy, authenticate_form, check_policy, missing_field, parse_policy
+from gateway.wire import WireRequest, WireResponse, codec
+
+# Fields that become headers of the same name; `x-amz-meta-…` and the other `x-amz-…` do, too.
+PLAIN = ("cache-control", "content-disposition", "content-encoding", "content-language", "content-type", "expires")
+OF_POLICY = ("x-amz-algorithm", "x-amz-credential", "x-amz-date", "x-amz-signature", "x-amz-security-token")
+TAG = re.compile(r"<Tag>\s*<Key>([^<]*)</Key>\s*<Value>([^<]*)</Value>\s*</Tag>")
+STATUSES = ("200", "201", "204")
+
+
+class Upload:
+    """One form upload, from its first byte to its answer. Blocks: for a worker thread."""
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        lookup: Callable[[str], Credential | None],
+        head: Head,
+        bucket: str,
+        source: Source,
+    ) -> None:
+        self._dispatcher, self._lookup, self._head, self._bucket = dispatcher, lookup, head, bucket
+        self._source = source
+        self.principal: Principal = ANONYMOUS
+
+    def answer(self, call_with: Callable[..., Call]) -> WireResponse:
+        """Take the form in and store its file. `call_with` makes the call of a request out of what a form changes.
+
+        Raises `AWSError` and `SignatureFault`; then nothing is stored.
+        """
+        cloud = self._dispatcher.cloud
+        form = read_form(self._head.text(b"content-type"), self._source)
+        key = form.fields.get("key", "")
+        if not key:
+            raise missing_field("key")
+        if form.file is None:
+            raise AWSError(
+                "InvalidArgument",
+                "POST requires exactly one file upload per request.",
+                400,
+                ArgumentName="file",
+                ArgumentValue="0",
+            )
+        key = form.fields["key"] = key.replace("${filename}", form.filename)
+        form.fields["bucket"] = self._bucket
+        proof, policy = self._prove(form, cloud.database.clock())
+        stored = self._headers(form.fields)
+        request = WireRequest(Head("PUT", b"/", b"", stored), {"Bucket": self._bucket, "Key": key})
+        body = FileBody(form.file, policy)
+        _expect(body, form.fields)
+        call = call_with(
+            name="PutObject",
+            params=codec("s3", "PutObject").read(request),
+            principal=self.principal,
+            region=(proof.region if proof is not None else "") or cloud.rules.default_region,
+            auth_type="anonymous" if proof is None else "post",
+            body=body,
+        )
+        result = self._dispatcher.perform(self._dispatcher.admit(call)).result
+        return self._respond(form.fields, key, str(result.get("ETag", "")))
+
+    def _prove(self, form: Form, now: datetime) -> tuple[Authenticated | None, Policy | None]:
+        """Who signed the form, and the policy that it keeps to."""
+        rules = self._dispatcher.cloud.rules
+        fields = form.fields
+        if rules.auth == "off":
+            claim = fields.get("x-amz-credential", "").split("/", 1)[0] or fields.get("awsaccesskeyid", "")
+            credential = self._lookup(claim) if claim else None
+            self.principal = credential.principal if credential is not None else root(rules.default_account)
+            return None, None
+        proof = authenticate_form(fields, self._lookup, now)
+        if proof is None:
+            return None, None
+        self.principal = proof.credential.principal
+        policy = parse_policy(fields["policy"])
+        check_policy(policy, fields, now)
+        return proof, policy
+
+    def _headers(self, fields: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+        """The form as the headers of a PUT."""
+        given = {name: fields[name] for name in PLAIN if name in fields}
+        given |= {n: v for n, v in fields.items() if n.startswith("x-amz-") and n not in OF_POLICY}
+        if "acl" in fields:
+            given["x-amz-acl"] = fields["acl"]
+        if "tagging" in fields:
+            tags = TAG.findall(fields["tagging"])
+            if not tags:
+                raise AWSError("MalformedXML", "The tagging field is not a Tagging document with tags.", 400)
+            given["x-amz-tagging"] = urlencode(tags)
+        return [(name.encode("latin-1", "replace"), value.encode("utf-8")) for name, value in given.items()]
+
+    def _respond(self, fields: Mapping[str, str], key: str, etag: str) -> WireResponse:
+        """What the form asks to be answered: a redirection, or one of three statuses."""
+        where = f"{self._head.scheme}://{self._head.host}/{quote(self._bucket)}/{quote(key)}"
+        headers = [(b"etag", etag.encode("latin-1")), (b"location", where.encode("latin-1"))]
+        target = fields.get("success_action_redirect") or fields.get("redirect") or ""
+        if urlsplit(target).scheme in ("http", "https"):
+            told = urlencode({"bucket": self._bucket, "key": key, "etag": etag})
+            safe = quote(target, safe="%:/?#[]@!$&'()*+,;=~")  # nothing that could end the header
+            headers[1] = (b"location", f"{safe}{'&' if '?' in safe else '?'}{told}".encode("ascii"))
+            return WireResponse(303, [*headers, (b"content-length", b"0")])
+        status = fields.get("success_action_status", "204")
+        if status not in STATUSES:
+            status = "204"
+        body = b""
+        if status == "201":
+            text = (
+                f'<?xml version="1.0" encoding="UTF-8"?>\n<PostResponse><Location>{escape(where)}</Location>'
+                f"<Bucket>{escape(self._bucket)}</Bucket><Key>{escape(key)}</Key><ETag>{escape(etag)}</ETag></PostResponse>"
+            )
+            body = text.encode()
+            headers.append((b"content-type", b"application/xml"))
+        if status != "204":
+            headers.append((b"content-length", b"%d" % len(body)))
+        return WireResponse(int(status), headers, body)
+
+
+def _expect(body: FileBody, fields: Mapping[str, str]) -> None:
+    """Checksums that the form declares are checked like those of headers."""
+    for algorithm in checksum.SIZES:
+        value = fields.get(f"x-amz-checksum-{algorithm.lower()}")
+        if value is not None:
+            if checksum.decode(algorithm, value) is None:
+                raise AWSError("InvalidRequest", f"Value for x-amz-checksum-{algorithm.lower()} is invalid.", 400)
+            body.checksums[algorithm] = value
+    body.want(*body.checksums)
