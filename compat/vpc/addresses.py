@@ -55,9 +55,8 @@ def render_address(ctx: Context, address: Address) -> dict[str, Any]:
         shown["NetworkInterfaceId"] = port.id
         shown["NetworkInterfaceOwnerId"] = port.tenant
         shown["PrivateIpAddress"] = address.private_ip
-        shown["InstanceId"] = port.guest_id or ""
-    else:
-        shown["InstanceId"] = ""
+        if port.guest_id is not None:
+            shown["InstanceId"] = port.guest_id
     return shown
 
 
