@@ -61,6 +61,8 @@ def ask(
     service = action.partition(":")[0]
     guard = GUARDS.get(service)
     side = guard(ctx, action, resource) if guard is not None else None
+    if side is None and ctx.principal.kind is PrincipalKind.ROOT and not ctx.principal.temporary:
+        return ALLOWED
     principal = ctx.principal if ctx.partition == "aws" else ctx.principal.within(ctx.partition)
     if side is not None and side.owner != principal.account:
         extra = {**extra, "owner": side.owner}

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from compat.iam.policy.request import ContextValue
 from compat.iam.resources import expander, qualify
@@ -14,20 +13,21 @@ if TYPE_CHECKING:
     from compat.operation import Operation, Params
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
+_NOTHING: Mapping[str, ContextValue] = {}
+
+
+class Demand(NamedTuple):
     """One action on some resources, with condition keys of its own (in lower case)."""
 
     action: str
     resources: tuple[str, ...]
-    extra: Mapping[str, ContextValue] = field(default_factory=dict)
+    extra: Mapping[str, ContextValue] = _NOTHING
 
 
 Further = Callable[["Context", "Params"], Iterable[Demand]]
 Renamed = Callable[["Context", "Params"], "str | None"]
 FURTHER: dict[str, list[Further]] = {}
 RENAMED: dict[str, Renamed] = {}
-_NOTHING: Mapping[str, ContextValue] = {}
 
 
 def demands_also(*operations: str) -> Callable[[Further], Further]:
@@ -59,7 +59,7 @@ def demands(ctx: Context, operation: Operation, p: Params) -> list[Demand]:
     renamed = RENAMED.get(key)
     if renamed is not None:
         action = renamed(ctx, p) or action
-    found = [Demand(action, expander(operation)(ctx, p), _NOTHING)]
+    found = [Demand(action, expander(operation)(ctx, p))]
     if operation.service == "ec2" and ("TagSpecifications" in p or "TagSpecification" in p):
         found += _tag_on_create(ctx, operation, p)
     for further in FURTHER.get(key, ()):
