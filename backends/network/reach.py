@@ -1,0 +1,165 @@
+"""May this packet pass, and what decided? Answered from the plan alone, in the order in which packets meet the rules.
+
+Out of the sender's port: its own address, its firewall groups, its segment's packet filter, its route table. Into the
+receiver's: its segment's packet filter, its firewall groups. Groups are stateful, so an answer passes them; packet
+filters are not, so `answer` asks them again, the other way round. Between ports of one segment no packet filter is met.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from backends.network.cidr import Range
+from backends.network.plan import EntryPlan, NetworkPlan, PortPlan, RoutePlan, RulePlan, SegmentPlan
+
+NUMBERS = {"icmp": "1", "tcp": "6", "udp": "17", "icmpv6": "58"}
+WITH_TYPES = ("1", "58")
+
+
+@dataclass(frozen=True)
+class Packet:
+    """A packet that a port sends. `protocol` is a number; for ICMP `port` is the type and `source_port` the code."""
+
+    port_id: str
+    source: str
+    destination: str
+    protocol: str = "6"
+    port: int = 0
+    source_port: int = 49152
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a packet passes, where that was decided, and by which rule; `by` is empty where nothing allowed it."""
+
+    passes: bool
+    at: str
+    by: str = ""
+
+
+def judge(plan: NetworkPlan, packet: Packet) -> Verdict:
+    """What becomes of the first packet of a connection: delivered to a port ("port"), handed out of the network at the
+    target of a route (its kind), or stopped."""
+    ports = {port.id: port for port in plan.ports}
+    sender = ports[packet.port_id]
+    if sender.checked and packet.source not in sender.addresses:
+        return Verdict(False, "source", sender.id)
+    rule = _allowing(plan, sender, True, packet)
+    if rule is None:
+        return Verdict(False, "firewall-out")
+    receiver = _owner(plan, packet.destination)
+    segments = {segment.id: segment for segment in plan.segments}
+    here = segments[sender.segment]
+    if receiver is not None and receiver.segment == sender.segment:
+        return _into(plan, receiver, packet, None)
+    out = _filtered(plan, here, True, packet.destination, packet.protocol, packet.port, packet.source_port)
+    if not out.passes:
+        return out
+    way = route(plan, here, packet.destination)
+    if way is None or way.kind == "blackhole":
+        return Verdict(False, "route", "" if way is None else way.target)
+    if way.kind != "local":
+        return Verdict(True, way.kind, way.target)
+    if receiver is None:
+        return Verdict(False, "address")
+    return _into(plan, receiver, packet, segments[receiver.segment])
+
+
+def answer(plan: NetworkPlan, packet: Packet) -> Verdict:
+    """What becomes of the answer to a packet that was delivered to a port of the same network: firewalls know the
+    connection, packet filters do not."""
+    ports = {port.id: port for port in plan.ports}
+    sender, receiver = ports[packet.port_id], _owner(plan, packet.destination)
+    if receiver is None:
+        return Verdict(False, "address")
+    if receiver.segment != sender.segment:
+        segments = {segment.id: segment for segment in plan.segments}
+        kind, code = (0, 0) if packet.protocol == "1" else (packet.source_port, packet.port)
+        for segment, egress, peer in (
+            (segments[receiver.segment], True, packet.source),
+            (segments[sender.segment], False, packet.destination),
+        ):
+            found = _filtered(plan, segment, egress, peer, packet.protocol, kind, code)
+            if not found.passes:
+                return found
+    return Verdict(True, "port", sender.id)
+
+
+def route(plan: NetworkPlan, segment: SegmentPlan, destination: str) -> RoutePlan | None:
+    """The route that a packet from a segment to `destination` takes: the longest match of its table."""
+    wanted = ipaddress.ip_address(destination)
+    best: tuple[int, RoutePlan] | None = None
+    for way in plan.tables[segment.table]:
+        for text in way.destinations:
+            block = ipaddress.ip_network(text)
+            if wanted.version == block.version and wanted in block and (best is None or block.prefixlen > best[0]):
+                best = (block.prefixlen, way)
+    return None if best is None else best[1]
+
+
+def _owner(plan: NetworkPlan, ip: str) -> PortPlan | None:
+    return next((port for port in plan.ports if ip in port.addresses), None)
+
+
+def _into(plan: NetworkPlan, receiver: PortPlan, packet: Packet, segment: SegmentPlan | None) -> Verdict:
+    if segment is not None:
+        found = _filtered(plan, segment, False, packet.source, packet.protocol, packet.port, packet.source_port)
+        if not found.passes:
+            return found
+    rule = _allowing(plan, receiver, False, packet)
+    if rule is None:
+        return Verdict(False, "firewall-in")
+    return Verdict(True, "port", rule.id)
+
+
+def _allowing(plan: NetworkPlan, port: PortPlan, egress: bool, packet: Packet) -> RulePlan | None:
+    """The first rule of a port's groups that allows a packet. A translator's port has no groups, and lets all pass."""
+    if not port.groups:
+        return RulePlan("", egress, "-1", -1, -1, ())
+    peer = packet.destination if egress else packet.source
+    for group in port.groups:
+        for rule in plan.groups[group]:
+            if rule.egress == egress and _rule_matches(rule, packet) and _among(peer, rule.peers):
+                return rule
+    return None
+
+
+def _rule_matches(rule: RulePlan, packet: Packet) -> bool:
+    if rule.protocol == "-1":
+        return True
+    number = NUMBERS.get(rule.protocol, rule.protocol)
+    if number != packet.protocol:
+        return False
+    if number in WITH_TYPES:
+        return rule.from_port in (-1, packet.port) and rule.to_port in (-1, packet.source_port)
+    return rule.from_port == -1 or rule.from_port <= packet.port <= rule.to_port
+
+
+def _among(ip: str, peers: Iterable[str]) -> bool:
+    wanted = ipaddress.ip_address(ip)
+    blocks: Iterable[Range] = (ipaddress.ip_network(peer) for peer in peers)
+    return any(wanted.version == block.version and wanted in block for block in blocks)
+
+
+def _filtered(
+    plan: NetworkPlan, segment: SegmentPlan, egress: bool, peer: str, protocol: str, port: int, code: int
+) -> Verdict:
+    """What the packet filter of a segment says: the entry with the lowest number that matches decides."""
+    for entry in plan.filters[segment.packet_filter]:
+        if entry.egress == egress and _entry_matches(entry, peer, protocol, port, code):
+            return Verdict(
+                entry.allow, "filter-out" if egress else "filter-in", f"{segment.packet_filter}#{entry.number}"
+            )
+    return Verdict(False, "filter-out" if egress else "filter-in")
+
+
+def _entry_matches(entry: EntryPlan, peer: str, protocol: str, port: int, code: int) -> bool:
+    if entry.protocol not in ("-1", protocol) or not _among(peer, (entry.cidr,)):
+        return False
+    if entry.from_port is not None and entry.to_port is not None:
+        return entry.from_port <= port <= entry.to_port
+    if entry.icmp_type is not None:
+        return entry.icmp_type in (-1, port) and entry.icmp_code in (-1, None, code)
+    return True
