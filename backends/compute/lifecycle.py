@@ -7,10 +7,12 @@ condition that the wish is still the one it read. All may be repeated from any p
 from __future__ import annotations
 
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy import delete, or_, select, update
@@ -30,6 +32,9 @@ TOPICS = ("compute", "volume")
 """`converge` is due when any of these changed."""
 
 BATCH = 64
+PROMPTLY = 0.1
+"""Seconds after which what is known of a guest is written down, though more of its batch are under way."""
+
 PATIENCE = 8
 """So many failed attempts are made before a start is given up; a machine that is full or unable is not asked again."""
 
@@ -59,6 +64,30 @@ class _Devices:
     ports: list[PortBinding] = field(default_factory=list)
     waiting: bool = False
     broken: bool = False
+
+
+class _Findings:
+    """What came of driver calls, written for many guests at once, and yet soon after each."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._held: dict[Scope, list[Callable[[Unit], None]]] = defaultdict(list)
+        self._since = time.monotonic()
+
+    def add(self, guest: Guest, record: Callable[[Unit], None]) -> None:
+        """Have `record` called with a unit in the guest's scope."""
+        self._held[Scope(guest.tenant, guest.region)].append(record)
+        if time.monotonic() - self._since > PROMPTLY:
+            self.write()
+
+    def write(self) -> None:
+        """Write what has not been written."""
+        for scope, records in self._held.items():
+            with self._database.unit(scope, write=True) as unit:
+                for record in records:
+                    record(unit)
+        self._held.clear()
+        self._since = time.monotonic()
 
 
 def register(database: Database, host: ComputeHost) -> None:
@@ -115,7 +144,7 @@ def _start_guests(database: Database, host: ComputeHost) -> bool:
     with database.unit(None, write=False) as unit:
         guests = _open(unit, host, GuestWish.RUNNING)
         devices = _devices(unit, host, guests)
-    again = len(guests) == BATCH
+    again, findings = len(guests) == BATCH, _Findings(database)
     for guest in guests:
         mine = devices[guest.id]
         if mine.broken:
@@ -137,17 +166,19 @@ def _start_guests(database: Database, host: ComputeHost) -> bool:
         except (DriverError, Exhausted, Missing, Unsupported) as error:
             again |= _start_failed(database, guest, error)
             continue
-        with database.unit(Scope(guest.tenant, guest.region), write=True) as unit:
-            values = {"applied": guest.generation, "state": GuestState.RUNNING, "host": host.id, "failures": 0}
-            if not _settle(unit, guest, values):
-                continue
-            held = [binding.disk for binding in spec.disks]
-            unit.session.execute(
-                update(Attachment)
-                .where(Attachment.guest == guest.id, Attachment.disk.in_(held), Attachment.wanted == Wish.PRESENT)
-                .values(state=AttachmentState.ATTACHED, applied=Attachment.generation)
-            )
+        findings.add(guest, partial(_record_start, guest, host.id, [binding.disk for binding in spec.disks]))
+    findings.write()
     return again
+
+
+def _record_start(guest: Guest, host: str, disks: list[str], unit: Unit) -> None:
+    values = {"applied": guest.generation, "state": GuestState.RUNNING, "host": host, "failures": 0}
+    if _settle(unit, guest, values):
+        unit.session.execute(
+            update(Attachment)
+            .where(Attachment.guest == guest.id, Attachment.disk.in_(disks), Attachment.wanted == Wish.PRESENT)
+            .values(state=AttachmentState.ATTACHED, applied=Attachment.generation)
+        )
 
 
 def _start_failed(database: Database, guest: Guest, error: NativeError) -> bool:
@@ -180,7 +211,7 @@ def _stop_guests(database: Database, host: ComputeHost) -> bool:
     """Stop every guest that is to be stopped."""
     with database.unit(None, write=False) as unit:
         guests = _open(unit, host, GuestWish.STOPPED)
-    again = len(guests) == BATCH
+    again, findings = len(guests) == BATCH, _Findings(database)
     for guest in guests:
         try:
             host.driver.ensure_stopped(guest.id, force=bool(guest.notes.get("force")))
@@ -188,19 +219,23 @@ def _stop_guests(database: Database, host: ComputeHost) -> bool:
             _log.warning("stopping %s: %s", guest.id, error)
             again = True
             continue
-        with database.unit(Scope(guest.tenant, guest.region), write=True) as unit:
-            if _settle(unit, guest, {"applied": guest.generation, "state": GuestState.STOPPED}):
-                network = NetworkService(unit, host.network)
-                for port in network.ports_of(guest.id):
-                    network.return_public(port)
+        findings.add(guest, partial(_record_stop, guest, host.network))
+    findings.write()
     return again
+
+
+def _record_stop(guest: Guest, network_host: NetworkHost, unit: Unit) -> None:
+    if _settle(unit, guest, {"applied": guest.generation, "state": GuestState.STOPPED}):
+        network = NetworkService(unit, network_host)
+        for port in network.ports_of(guest.id):
+            network.return_public(port)
 
 
 def _end_guests(database: Database, host: ComputeHost) -> bool:
     """End every guest that is to be gone: free its disks and ports, and drop those that die with it."""
     with database.unit(None, write=False) as unit:
         guests = _open(unit, host, GuestWish.TERMINATED)
-    again = len(guests) == BATCH
+    again, findings = len(guests) == BATCH, _Findings(database)
     for guest in guests:
         try:
             host.driver.drop(guest.id)
@@ -208,11 +243,15 @@ def _end_guests(database: Database, host: ComputeHost) -> bool:
             _log.warning("ending %s: %s", guest.id, error)
             again = True
             continue
-        with database.unit(Scope(guest.tenant, guest.region), write=True) as unit:
-            if _settle(unit, guest, {"applied": guest.generation, "state": GuestState.TERMINATED}):
-                _free_disks(unit, guest.id)
-                host.forgotten(unit, _free_ports(NetworkService(unit, host.network), guest.id))
+        findings.add(guest, partial(_record_end, guest, host))
+    findings.write()
     return again
+
+
+def _record_end(guest: Guest, host: ComputeHost, unit: Unit) -> None:
+    if _settle(unit, guest, {"applied": guest.generation, "state": GuestState.TERMINATED}):
+        _free_disks(unit, guest.id)
+        host.forgotten(unit, _free_ports(NetworkService(unit, host.network), guest.id))
 
 
 def _free_ports(network: NetworkService, guest: str) -> list[str]:
