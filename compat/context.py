@@ -230,7 +230,9 @@ class Context:
 
     def preload_tags(self, ids: Iterable[str]) -> None:
         """Fetch the tags of many resources in one query, for the renderers."""
-        self._tags.update(tagging.tags_of(self, ids))
+        unknown = [id for id in ids if id not in self._tags]
+        if unknown:
+            self._tags.update(tagging.tags_of(self, unknown))
 
     def forget_tags(self, id: str) -> None:
         """The resource's tags changed."""

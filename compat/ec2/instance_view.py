@@ -33,6 +33,58 @@ REASONS: dict[str, tuple[str, str]] = {
 }
 
 
+FEW = 32
+"""Up to so many instances are named one by one in the queries below; more of them are nearly all there are."""
+
+_DISKS = select(
+    Attachment.guest, Attachment.device, Attachment.disk, Attachment.state, Attachment.created, Attachment.keep
+).order_by(Attachment.guest, Attachment.device)
+_PORTS = (
+    select(
+        Port.id,
+        Port.guest_id,
+        Port.network_id,
+        Port.segment_id,
+        Port.mac,
+        Port.description,
+        Port.state,
+        Port.checked,
+        Port.attachment_id,
+        Port.device_index,
+        Port.card_index,
+        Port.attached_at,
+        Port.ends_with_guest,
+        Port.notes,
+    )
+    .where(Port.guest_id.is_not(None))
+    .order_by(Port.guest_id, Port.device_index, Port.card_index)
+)
+_ADDRESSES = (
+    select(
+        PortAddress.port_id,
+        PortAddress.ip,
+        PortAddress.family,
+        PortAddress.primary,
+        PortAddress.public_ip,
+        PortAddress.elastic_id,
+        PortAddress.association_id,
+    )
+    .join(Port, Port.id == PortAddress.port_id)
+    .where(Port.guest_id.is_not(None))
+    .order_by(PortAddress.port_id, PortAddress.primary.desc(), PortAddress.position)
+)
+_GROUPS = (
+    select(PortGroup.port_id, PortGroup.group_id, PortGroup.name)
+    .join(Port, Port.id == PortGroup.port_id)
+    .where(Port.guest_id.is_not(None))
+    .order_by(PortGroup.port_id, PortGroup.position)
+)
+
+
+def _of(statement: Any, guest: Any, few: list[str] | None) -> Any:
+    return statement if few is None else statement.where(guest.in_(few))
+
+
 def state(name: str) -> dict[str, Any]:
     """A state with its code."""
     return {"Code": CODES[GuestState(name)], "Name": name}
@@ -50,56 +102,24 @@ class Belongings:
         self.zone_ids = {zone.name: zone.id for zone in zones(ctx.region)}
         if not ids:
             return
-        columns = (
-            Attachment.guest,
-            Attachment.device,
-            Attachment.disk,
-            Attachment.state,
-            Attachment.created,
-            Attachment.keep,
-        )
-        disks = select(*columns).where(Attachment.guest.in_(ids)).order_by(Attachment.guest, Attachment.device)
-        for guest, device, disk, status, created, keep in session.execute(disks):
+        few = ids if len(ids) <= FEW else None
+        for guest, device, disk, status, created, keep in session.execute(_of(_DISKS, Attachment.guest, few)):
             ebs = {"VolumeId": disk, "Status": status, "AttachTime": created, "DeleteOnTermination": not keep}
             self.disks[guest].append({"DeviceName": device, "Ebs": ebs})
-        self._load_ports(ctx, ids)
+        self._load_ports(ctx, few)
 
-    def _load_ports(self, ctx: Context, ids: list[str]) -> None:
+    def _load_ports(self, ctx: Context, few: list[str] | None) -> None:
         session = ctx.session
-        columns = (
-            Port.id, Port.guest_id, Port.network_id, Port.segment_id, Port.mac, Port.description, Port.state,
-            Port.checked, Port.attachment_id, Port.device_index, Port.card_index, Port.attached_at,
-            Port.ends_with_guest, Port.notes,
-        )  # fmt: skip
-        ports = session.execute(
-            select(*columns).where(Port.guest_id.in_(ids)).order_by(Port.guest_id, Port.device_index, Port.card_index)
-        ).all()
+        ports = session.execute(_of(_PORTS, Port.guest_id, few)).all()
         if not ports:
             return
-        port_ids = [port.id for port in ports]
         addresses: dict[str, list[Any]] = defaultdict(list)
-        for row in session.execute(
-            select(
-                PortAddress.port_id,
-                PortAddress.ip,
-                PortAddress.family,
-                PortAddress.primary,
-                PortAddress.public_ip,
-                PortAddress.elastic_id,
-                PortAddress.association_id,
-            )
-            .where(PortAddress.port_id.in_(port_ids))
-            .order_by(PortAddress.port_id, PortAddress.primary.desc(), PortAddress.position)
-        ):
+        for row in session.execute(_of(_ADDRESSES, Port.guest_id, few)):
             addresses[row.port_id].append(row)
             if row.elastic_id is not None:
                 self.elastic[row.port_id].append((row.elastic_id, row.association_id))
         groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for port_id, group_id, name in session.execute(
-            select(PortGroup.port_id, PortGroup.group_id, PortGroup.name)
-            .where(PortGroup.port_id.in_(port_ids))
-            .order_by(PortGroup.port_id, PortGroup.position)
-        ):
+        for port_id, group_id, name in session.execute(_of(_GROUPS, Port.guest_id, few)):
             groups[port_id].append({"GroupId": group_id, "GroupName": name})
         named = {port.network_id for port in ports}
         self._with_names = set(session.scalars(select(Network.id).where(Network.id.in_(named), Network.hostnames)))
