@@ -73,7 +73,7 @@ def settle(database: Database, driver: Any, rounds: int = 30) -> None:
 
 def get(database: Database, row: type[Any], id: str) -> Any:
     with database.unit(None, write=False) as unit:
-        return unit.session.get(row, id)
+        return unit.session.scalar(select(row).where(row.id == id))
 
 
 def play(database: Database, driver: Any) -> None:
@@ -103,7 +103,7 @@ def play(database: Database, driver: Any) -> None:
         volumes.copy_snapshot(id="snap-2", parent=parent, description="", encrypted=False, key=None)
         volumes.add_disk(id="vol-2", zone="a", size=3, kind="gp3", source=parent)
         volumes.remove_disk(unit.session.get_one(Disk, "vol-1"))
-        ImageService(unit).remove(unit.session.get_one(Image, "ami-1"))
+        ImageService(unit).remove(unit.session.scalars(select(Image)).one())
         volumes.remove_snapshot(parent)
     settle(database, driver)
 
