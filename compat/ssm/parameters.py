@@ -27,7 +27,7 @@ from compat.ssm.store import (
     select_version,
     value_of,
 )
-from compat.tags import drop_tags, put_tags
+from compat.tags import check_tags
 
 MOST_VERSIONS = 100
 LIMITS = {"Standard": 4096, "Advanced": 8192}
@@ -103,8 +103,9 @@ def put_parameter(ctx: Context, p: Params) -> Result:
         if (kept := p.get(member) or before.get(member)) is not None:
             version[member] = kept
     if row is None:
-        ctx.session.add(Parameter(name=name, versions=[version]))
-        put_tags(ctx, "parameter", f"parameter/{name}", p.get("Tags") or ())
+        tags = p.get("Tags") or ()
+        check_tags(tags)
+        ctx.session.add(Parameter(name=name, versions=[version], tags={tag["Key"]: tag["Value"] for tag in tags}))
     else:
         row.versions = [*row.versions, version][-MOST_VERSIONS:]
     return {"Version": version["Version"], "Tier": tier}
@@ -257,18 +258,13 @@ def label_parameter_version(ctx: Context, p: Params) -> Result:
     return {"InvalidLabels": [label for label in p["Labels"] if label not in labels], "ParameterVersion": number}
 
 
-def _drop(ctx: Context, row: Parameter) -> None:
-    drop_tags(ctx, f"parameter/{row.name}")
-    ctx.session.delete(row)
-
-
 @operation("ssm:DeleteParameter", on=_named)
 def delete_parameter(ctx: Context, p: Params) -> Result:
     """Forget a parameter."""
     row = find(ctx, plain_name(p["Name"])[0])
     if row is None:
         raise missing(p["Name"])
-    _drop(ctx, row)
+    ctx.session.delete(row)
     return {}
 
 
@@ -281,7 +277,7 @@ def delete_parameters(ctx: Context, p: Params) -> Result:
         if row is None:
             invalid.append(name)
         else:
-            _drop(ctx, row)
+            ctx.session.delete(row)
             gone.append(name)
     return {"DeletedParameters": gone, "InvalidParameters": invalid}
 
@@ -290,30 +286,34 @@ def _tagged(ctx: Context, p: Params) -> list[str]:
     return [parameter_arn(ctx, p["ResourceId"])]
 
 
-def _resource(ctx: Context, p: Params) -> str:
+def _resource(ctx: Context, p: Params) -> Parameter:
     if p["ResourceType"] != "Parameter":
         raise AWSError("InvalidResourceType", "The resource type is not valid. Nephele keeps parameters only.")
     row = find(ctx, p["ResourceId"])
     if row is None:
         raise AWSError("InvalidResourceId", f"The resource ID is not valid: {p['ResourceId']}.")
-    return f"parameter/{row.name}"
+    return row
 
 
 @operation("ssm:AddTagsToResource", on=_tagged)
 def add_tags_to_resource(ctx: Context, p: Params) -> Result:
     """Tag a parameter."""
-    put_tags(ctx, "parameter", _resource(ctx, p), p["Tags"])
+    row = _resource(ctx, p)
+    tags = row.tags | {tag["Key"]: tag["Value"] for tag in p["Tags"]}
+    check_tags([{"Key": key, "Value": value} for key, value in tags.items()])
+    row.tags = tags
     return {}
 
 
 @operation("ssm:RemoveTagsFromResource", on=_tagged)
 def remove_tags_from_resource(ctx: Context, p: Params) -> Result:
     """Take tags from a parameter."""
-    drop_tags(ctx, _resource(ctx, p), [{"Key": key} for key in p["TagKeys"]])
+    row = _resource(ctx, p)
+    row.tags = {key: value for key, value in row.tags.items() if key not in p["TagKeys"]}
     return {}
 
 
 @operation("ssm:ListTagsForResource", on=_tagged)
 def list_tags_for_resource(ctx: Context, p: Params) -> Result:
     """The tags of a parameter."""
-    return {"TagList": ctx.tags(_resource(ctx, p))}
+    return {"TagList": [{"Key": key, "Value": value} for key, value in sorted(_resource(ctx, p).tags.items())]}
