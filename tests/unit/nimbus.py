@@ -44,6 +44,13 @@ def trust(*principals: str, action: str | list[str] = "sts:AssumeRole", **condit
     return policy(statement | ({"Condition": condition} if condition else {}))
 
 
+class NoContainers:
+    """What the guard of S3 asks: here there are no buckets."""
+
+    def find(self, name: str) -> None:
+        return None
+
+
 class Nimbus:
     """A small cloud for tests of identity. `call` is by the root of `ACCOUNT` unless told otherwise."""
 
@@ -51,7 +58,8 @@ class Nimbus:
         self.database = database
         self.seal = seal or Seal.fresh()
         services = {"identity": lambda unit: IdentityService(unit, self.seal)}
-        self.cloud = Cloud(self.database, Rules(), services, {"identity": self.seal})
+        hosts = {"identity": self.seal, "containers": NoContainers()}
+        self.cloud = Cloud(self.database, Rules(), services, hosts)
         self.dispatcher = Dispatcher(self.cloud)
         self.number = 0
 
