@@ -6,8 +6,8 @@ import string
 from typing import TYPE_CHECKING, Any
 
 from backends.errors import Missing
+from backends.identity.keys import password_fits
 from backends.identity.models import Password, User
-from backends.identity.service import password_fits
 from compat.errors import AWSError
 from compat.iam.faults import FAULTS, no_such
 from compat.iam.names import subject, the_user
