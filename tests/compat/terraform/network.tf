@@ -123,14 +123,34 @@ resource "aws_security_group" "web" {
 resource "aws_security_group" "data" {
   name_prefix = "data-"
   vpc_id      = aws_vpc.main.id
-  tags        = local.tags
+  ingress {
+    from_port       = 5432
+    to_port         = 5432
+    protocol        = "tcp"
+    security_groups = [aws_security_group.web.id]
+  }
+  tags = local.tags
 }
 
-resource "aws_vpc_security_group_ingress_rule" "data" {
-  security_group_id            = aws_security_group.data.id
-  referenced_security_group_id = aws_security_group.web.id
-  from_port                    = 5432
-  to_port                      = 5432
-  ip_protocol                  = "tcp"
-  tags                         = local.tags
+resource "aws_security_group" "admin" {
+  name   = "admin"
+  vpc_id = aws_vpc.main.id
+  tags   = local.tags
+}
+
+# By address, not by group: with skip_requesting_account_id the provider does not know its own account, and then sees a
+# group of another account in every reference (on AWS, too).
+resource "aws_vpc_security_group_ingress_rule" "admin" {
+  security_group_id = aws_security_group.admin.id
+  cidr_ipv4         = "192.0.2.0/24"
+  from_port         = 22
+  to_port           = 22
+  ip_protocol       = "tcp"
+  tags              = local.tags
+}
+
+resource "aws_vpc_security_group_egress_rule" "admin" {
+  security_group_id = aws_security_group.admin.id
+  cidr_ipv4         = "0.0.0.0/0"
+  ip_protocol       = "-1"
 }
