@@ -16,6 +16,7 @@ from compat.filters import Filters
 from compat.kinds import kind
 from compat.operation import Params, Result, operation
 from compat.tags import drop_tags
+from compat.vpc import named
 from compat.vpc.facts import GATEWAY_FACTS, fresh, missing
 
 kind(
@@ -120,7 +121,7 @@ def _named(ctx: Context, p: Params) -> Address:
 
 @operation(
     "ec2:ReleaseAddress",
-    on="elastic-ip/{AllocationId}",
+    on=named.address,
     raises={InUse: lambda fact: AWSError("InvalidIPAddress.InUse", f"The address '{fact.ip}' is in use.")},
 )
 def release_address(ctx: Context, p: Params) -> Result:
@@ -156,7 +157,7 @@ def _target(ctx: Context, p: Params) -> Port:
 
 @operation(
     "ec2:AssociateAddress",
-    on=("elastic-ip/{AllocationId}", "instance/{InstanceId}", "network-interface/{NetworkInterfaceId}"),
+    on=named.address_and_target,
     raises={
         **GATEWAY_FACTS,
         AlreadyBound: lambda fact: AWSError(
@@ -184,7 +185,7 @@ def associate_address(ctx: Context, p: Params) -> Result:
 
 @operation(
     "ec2:DisassociateAddress",
-    on="elastic-ip/*",
+    on=named.address,
     raises={
         NotAttached: lambda fact: AWSError("InvalidAssociationID.NotFound", f"The address {fact.id} is not associated")
     },

@@ -15,6 +15,7 @@ from compat.filters import Filters
 from compat.kinds import kind
 from compat.operation import Params, Result, operation
 from compat.tags import drop_tags
+from compat.vpc import named
 from compat.vpc.facts import dependency, fresh, mismatch, missing
 
 kind(
@@ -200,7 +201,7 @@ def delete_network_acl_entry(ctx: Context, p: Params) -> Result:
     return {}
 
 
-@operation("ec2:ReplaceNetworkAclAssociation", on="network-acl/{NetworkAclId}", raises={WrongNetwork: mismatch})
+@operation("ec2:ReplaceNetworkAclAssociation", on=named.guarded, raises={WrongNetwork: mismatch})
 def replace_network_acl_association(ctx: Context, p: Params) -> Result:
     """Let another network ACL guard a subnet."""
     acl = ctx.find("network-acl", p["NetworkAclId"])

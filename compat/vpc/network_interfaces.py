@@ -14,6 +14,7 @@ from compat.filters import Filters
 from compat.kinds import kind
 from compat.operation import Params, Result, operation
 from compat.tags import drop_tags
+from compat.vpc import named
 from compat.vpc.addresses import public_ip_owner
 from compat.vpc.facts import ADDRESS_FACTS, Raises, fresh
 from compat.vpc.names import private_name, public_name
@@ -275,7 +276,9 @@ def attach_network_interface(ctx: Context, p: Params) -> Result:
     return {"AttachmentId": attached.attachment_id, "NetworkCardIndex": card}
 
 
-@operation("ec2:DetachNetworkInterface", on="network-interface/*", raises={NotAttached: "InvalidAttachmentID.NotFound"})
+@operation(
+    "ec2:DetachNetworkInterface", on=named.attached_interface, raises={NotAttached: "InvalidAttachmentID.NotFound"}
+)
 def detach_network_interface(ctx: Context, p: Params) -> Result:
     """Unplug an interface; an instance keeps its first one."""
     port = attached_port(ctx, p["AttachmentId"])

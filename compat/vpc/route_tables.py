@@ -14,6 +14,7 @@ from compat.filters import Filters
 from compat.kinds import kind
 from compat.operation import Params, Result, operation
 from compat.tags import drop_tags
+from compat.vpc import named
 from compat.vpc.facts import dependency, fresh, mismatch, missing
 
 kind(
@@ -194,7 +195,7 @@ def associate_route_table(ctx: Context, p: Params) -> Result:
 
 @operation(
     "ec2:DisassociateRouteTable",
-    on="route-table/*",
+    on=named.served,
     raises={
         DefaultThing: lambda fact: AWSError(
             "InvalidParameterValue", f"cannot disassociate the main route table association {fact.id}"
@@ -207,7 +208,7 @@ def disassociate_route_table(ctx: Context, p: Params) -> Result:
     return {}
 
 
-@operation("ec2:ReplaceRouteTableAssociation", on="route-table/{RouteTableId}", raises={WrongNetwork: mismatch})
+@operation("ec2:ReplaceRouteTableAssociation", on=named.served, raises={WrongNetwork: mismatch})
 def replace_route_table_association(ctx: Context, p: Params) -> Result:
     """Let another route table serve; of a main association: make it the main one."""
     table = ctx.find("route-table", p["RouteTableId"])

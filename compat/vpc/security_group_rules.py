@@ -16,6 +16,7 @@ from compat.filters import Filters
 from compat.kinds import kind
 from compat.operation import Params, Result, operation
 from compat.tags import drop_tags
+from compat.vpc import named
 from compat.vpc.facts import Raises, missing
 from compat.vpc.security_groups import PEER_MEMBERS, group_named, named_group
 
@@ -102,11 +103,11 @@ def _of_permission(ctx: Context, permission: Params, group: FirewallGroup) -> It
     protocol = permission.get("IpProtocol")
     if protocol is None:
         raise missing("ipProtocol")
-    for peer_kind, (listed, named) in PEER_MEMBERS.items():
+    for peer_kind, (listed, member) in PEER_MEMBERS.items():
         for peer in permission.get(listed) or ():
-            value = peer.get(named) if peer_kind != "group" else _group_id(ctx, peer, group)
+            value = peer.get(member) if peer_kind != "group" else _group_id(ctx, peer, group)
             if not value:
-                raise missing(named)
+                raise missing(member)
             yield spell(
                 protocol,
                 permission.get("FromPort"),
@@ -204,13 +205,13 @@ def _authorize(ctx: Context, p: Params, egress: bool) -> Result:
     return {"Return": True, "SecurityGroupRules": [render_rule(ctx, rule) for rule in added]}
 
 
-@operation("ec2:AuthorizeSecurityGroupIngress", on="security-group/{GroupId}", raises=RAISES)
+@operation("ec2:AuthorizeSecurityGroupIngress", on=named.group, raises=RAISES)
 def authorize_security_group_ingress(ctx: Context, p: Params) -> Result:
     """Let traffic in."""
     return _authorize(ctx, p, egress=False)
 
 
-@operation("ec2:AuthorizeSecurityGroupEgress", on="security-group/{GroupId}", raises=RAISES)
+@operation("ec2:AuthorizeSecurityGroupEgress", on=named.group, raises=RAISES)
 def authorize_security_group_egress(ctx: Context, p: Params) -> Result:
     """Let traffic out."""
     return _authorize(ctx, p, egress=True)
@@ -231,13 +232,13 @@ def _revoke(ctx: Context, p: Params, egress: bool) -> Result:
     return {"Return": True, "RevokedSecurityGroupRules": shown}
 
 
-@operation("ec2:RevokeSecurityGroupIngress", on="security-group/{GroupId}", raises=RAISES)
+@operation("ec2:RevokeSecurityGroupIngress", on=named.group, raises=RAISES)
 def revoke_security_group_ingress(ctx: Context, p: Params) -> Result:
     """Let traffic in no more."""
     return _revoke(ctx, p, egress=False)
 
 
-@operation("ec2:RevokeSecurityGroupEgress", on="security-group/{GroupId}", raises=RAISES)
+@operation("ec2:RevokeSecurityGroupEgress", on=named.group, raises=RAISES)
 def revoke_security_group_egress(ctx: Context, p: Params) -> Result:
     """Let traffic out no more."""
     return _revoke(ctx, p, egress=True)
@@ -295,13 +296,13 @@ def _describe_rules(ctx: Context, p: Params, egress: bool) -> Result:
     return {"Return": True}
 
 
-@operation("ec2:UpdateSecurityGroupRuleDescriptionsIngress", on="security-group/{GroupId}", raises=RAISES)
+@operation("ec2:UpdateSecurityGroupRuleDescriptionsIngress", on=named.group, raises=RAISES)
 def update_security_group_rule_descriptions_ingress(ctx: Context, p: Params) -> Result:
     """Describe rules that let traffic in."""
     return _describe_rules(ctx, p, egress=False)
 
 
-@operation("ec2:UpdateSecurityGroupRuleDescriptionsEgress", on="security-group/{GroupId}", raises=RAISES)
+@operation("ec2:UpdateSecurityGroupRuleDescriptionsEgress", on=named.group, raises=RAISES)
 def update_security_group_rule_descriptions_egress(ctx: Context, p: Params) -> Result:
     """Describe rules that let traffic out."""
     return _describe_rules(ctx, p, egress=True)

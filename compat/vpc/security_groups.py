@@ -17,6 +17,7 @@ from compat.filters import Filters
 from compat.kinds import kind
 from compat.operation import Params, Result, operation
 from compat.tags import drop_tags
+from compat.vpc import named
 from compat.vpc.facts import fresh, missing
 
 kind(
@@ -194,7 +195,7 @@ def named_group(ctx: Context, p: Params) -> FirewallGroup:
 
 @operation(
     "ec2:DeleteSecurityGroup",
-    on="security-group/{GroupId}",
+    on=named.group,
     raises={
         DefaultThing: lambda fact: AWSError(
             "CannotDelete", f'the specified group: "{fact.id}" name: "{fact.name}" cannot be deleted by a user'

@@ -15,6 +15,7 @@ from compat.kinds import kind
 from compat.operation import Params, Result, operation
 from compat.regions import Zone, zones
 from compat.tags import drop_tags
+from compat.vpc import named
 from compat.vpc.facts import bad_range, bad_value, dependency, fresh, missing
 
 kind(
@@ -244,7 +245,7 @@ def associate_subnet_cidr_block(ctx: Context, p: Params) -> Result:
 
 @operation(
     "ec2:DisassociateSubnetCidrBlock",
-    on="subnet/*",
+    on=named.subnet_of_block,
     raises={
         InUse: lambda fact: AWSError("InvalidCidr.InUse", f"An address of association {fact.id} is used by {fact.by}")
     },
