@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from botocore.model import ListShape
 from sqlalchemy import select
 
 from compat.errors import AWSError
@@ -27,10 +28,11 @@ Render = Callable[["Context", Any], dict[str, Any]]
 def members(service: str, name: str, kind: Kind) -> tuple[str, str, str | None]:
     """Of a Describe operation: the output member that lists, the input member of filters, that of ids."""
     model = service_model(service).operation_model(name)
+    assert model.output_shape is not None
     output = next(
         member
         for member, shape in model.output_shape.members.items()
-        if shape.type_name == "list" and shape.member.type_name == "structure"
+        if isinstance(shape, ListShape) and shape.member.type_name == "structure"
     )
     given = model.input_shape.members if model.input_shape is not None else {}
     filters = next((member for member in ("Filters", "Filter") if member in given), "Filters")

@@ -1,4 +1,4 @@
-"""`kill -9` at any moment: what was acknowledged is there, nothing half-made is seen, and what was wanted comes true."""
+"""`kill -9` at any moment: what was acknowledged is there, nothing half-made is seen, what was wanted comes true."""
 
 from __future__ import annotations
 
