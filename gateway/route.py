@@ -86,7 +86,7 @@ def wants_form(head: Head) -> bool:
     if scope:
         known = _SCOPES.get(scope)
         return typed or (known is not None and _form_protocol(known) != "")
-    return typed and head.raw_path in (b"/", b"")
+    return typed and head.raw_path in (b"/", b"") and not parse_host(view.get(b"host", b"")).bucket
 
 
 class Router:

@@ -12,7 +12,7 @@ A result of a REST operation may set its status as `$status`; a `ContentRange` m
 
 from __future__ import annotations
 
-from gateway.wire.codec import Codec, codec
+from gateway.wire.codecs import Codec, codec
 from gateway.wire.errors import encode_error
 from gateway.wire.faults import WireFault
 from gateway.wire.forms import parse_form

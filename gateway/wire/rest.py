@@ -28,8 +28,7 @@ _CONVERT: dict[str, Callable[[str], Any]] = {
 }
 
 
-# HTTP says that an invalid date is no condition, and S3 keeps any text as `Expires`.
-_LENIENT_DATES = frozenset({"if-modified-since", "if-unmodified-since", "expires"})
+_CONDITIONS = frozenset({"if-modified-since", "if-unmodified-since"})
 STATUS = "$status"
 """A result may set the status of its answer under this name, where AWS has several for one operation."""
 
@@ -147,8 +146,11 @@ class Locations:
 
 
 def _header_converter(shape: Shape) -> Callable[[str], Any] | None:
-    if str(shape.serialization.get("name")).lower() in _LENIENT_DATES:
+    name = str(shape.serialization.get("name")).lower()
+    if name in _CONDITIONS:
         return _date_or_nothing
+    if name == "expires":
+        return _date_or_text
     if shape.serialization.get("jsonvalue"):
         return _json_value
     if not isinstance(shape, ListShape):
@@ -161,10 +163,20 @@ def _header_converter(shape: Shape) -> Callable[[str], Any] | None:
 
 
 def _date_or_nothing(text: str) -> Any:
+    """A date; HTTP says that an invalid one is no condition."""
     try:
         return scalars.read_timestamp(text)
     except ValueError:
         return None
+
+
+def _date_or_text(text: str) -> Any:
+    """A date, or the text itself: S3 keeps whatever an uploader says of expiry."""
+    return _date_or_nothing(text) or _utf8(text, "expires", _not_text)
+
+
+def _not_text(wire: str, text: str) -> WireFault:
+    return WireFault("InvalidArgument", f"Invalid argument: {wire}", ArgumentName=wire, ArgumentValue=text)
 
 
 def _json_value(text: str) -> Any:

@@ -108,6 +108,7 @@ def test_the_forms_that_must_be_read_before_routing() -> None:
     assert wants_form(request("POST", "/", form, scope="monitoring"))
     assert not wants_form(request("POST", "/bucket/key?uploads", form))
     assert not wants_form(request("POST", "/", form, scope="s3"))
+    assert not wants_form(request("POST", "/?delete", form, host="b.s3.amazonaws.com"))
     assert not wants_form(request("PUT", "/bucket/key", form, scope="s3"))
     assert not wants_form(request("POST", "/", (b"x-amz-target", b"TrentService.ListKeys"), scope="kms"))
 

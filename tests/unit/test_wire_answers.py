@@ -116,8 +116,9 @@ def test_statuses_that_the_model_does_not_have() -> None:
 
 def test_dates_that_are_none_are_passed_over_where_http_says_so() -> None:
     head = Head("PUT", b"/b/k", b"", [(b"expires", b"never"), (b"if-modified-since", b"yesterday")])
-    for operation in ("PutObject", "GetObject"):
-        assert codec("s3", operation).read(WireRequest(head, {"Bucket": "b", "Key": "k"})).keys() == {"Bucket", "Key"}
+    request = WireRequest(head, {"Bucket": "b", "Key": "k"})
+    assert codec("s3", "GetObject").read(request) == {"Bucket": "b", "Key": "k"}
+    assert codec("s3", "PutObject").read(request) == {"Bucket": "b", "Key": "k", "Expires": "never"}
     assert dict(answer("s3", "GetObject", {"Expires": "never"}).headers)[b"expires"] == b"never"
 
 

@@ -17,7 +17,7 @@ from gateway.wire.rest import streamed
 Reader = Callable[[WireRequest], dict[str, Any]]
 Writer = Callable[[Mapping[str, Any]], Encoded]
 
-_READERS: dict[str, Callable[[OperationModel], Reader]] = {
+READERS: dict[str, Callable[[OperationModel], Reader]] = {
     "ec2": ec2.reader,
     "query": query.reader,
     "rest-xml": restxml.reader,
@@ -25,7 +25,7 @@ _READERS: dict[str, Callable[[OperationModel], Reader]] = {
     "json": json.reader,
     "smithy-rpc-v2-cbor": json.cbor_reader,
 }
-_WRITERS: dict[str, Callable[[OperationModel], Writer]] = {
+WRITERS: dict[str, Callable[[OperationModel], Writer]] = {
     "ec2": ec2.writer,
     "query": query.writer,
     "rest-xml": restxml.writer,
@@ -58,5 +58,5 @@ def codec(service: str, operation: str, protocol: str = "") -> Codec:
         raise KeyError(operation)
     spoken = protocol or SERVICES[service].protocol
     return Codec(
-        _READERS[spoken](model), _WRITERS[spoken](model), streamed(model.input_shape), streamed(model.output_shape)
+        READERS[spoken](model), WRITERS[spoken](model), streamed(model.input_shape), streamed(model.output_shape)
     )
