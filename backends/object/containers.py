@@ -136,10 +136,10 @@ class ContainerService:
         return row
 
     def add(self, name: str, *, region: str, tenant: str) -> Container:
-        """A new container. Raises `Exists` with its owner as `tenant` when the name is taken."""
-        taken = self._session.scalar(select(Container.tenant).where(Container.name == name))
+        """A new container. Raises `Exists` with the `tenant` and `region` of the one that has the name."""
+        taken = self._session.execute(select(Container.tenant, Container.region).where(Container.name == name)).first()
         if taken is not None:
-            raise Exists("the name is taken", name=name, tenant=taken)
+            raise Exists("the name is taken", name=name, tenant=taken.tenant, region=taken.region)
         row = Container(name=name, region=region, tenant=tenant, created=self.unit.now, keeping="")
         self._session.add(row)
         self._session.flush()
