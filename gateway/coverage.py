@@ -19,8 +19,9 @@ def implemented(service: str | None = None) -> dict[str, list[str]]:
     return found
 
 
-def _known(service: str) -> int:
-    return len(service_model(service).operation_names)
+def known(service: str) -> list[str]:
+    """Every operation that AWS has of a service."""
+    return list(service_model(service).operation_names)
 
 
 def as_text(service: str | None = None) -> str:
@@ -47,7 +48,7 @@ def _coverage(found: dict[str, list[str]]) -> Iterator[str]:
     )
     yield "| service | implemented | of |\n|---|---|---|\n"
     for name, names in found.items():
-        yield f"| [{name}](#{name}) | {len(names)} | {_known(name)} |\n"
+        yield f"| [{name}](#{name}) | {len(names)} | {len(known(name))} |\n"
     for name, names in found.items():
         yield f"\n## {name}\n\n"
         yield from (f"- `{each}`\n" for each in names)

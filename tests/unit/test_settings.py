@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.settings import ALIASES, NAMES, SettingsError, load
+from gateway.compose import DISKS, GUESTS, NETWORKS
+from gateway.settings import ALIASES, NAMES, Settings, SettingsError, load
 
 
 @pytest.fixture(autouse=True)
@@ -146,6 +148,12 @@ def test_root_keys_name_their_accounts(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_open_roots_stay_on_loopback(host: str, open_root: bool) -> None:
     assert load({"host": host}).has_open_root is open_root
     assert load({"host": host, "open_root": not open_root}).has_open_root is not open_root
+
+
+@pytest.mark.parametrize(("setting", "drivers"), [("compute", GUESTS), ("volume", DISKS), ("network", NETWORKS)])
+def test_every_driver_there_is_can_be_named_and_no_other(setting: str, drivers: dict[str, object]) -> None:
+    assert set(get_args(Settings.model_fields[setting].annotation)) == set(drivers)
+    assert [getattr(load({setting: name}), setting) for name in drivers] == list(drivers)
 
 
 def test_a_given_database_is_not_thrown_away() -> None:
