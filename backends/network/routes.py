@@ -154,6 +154,11 @@ class Routes(Segments):
         for route in routes:
             route.state = "active" if self._alive(route.target_kind, route.target_id) else "blackhole"
 
+    def set_routes(self, target_id: str, *, alive: bool) -> None:
+        """Say whether routes to a target that is kept elsewhere lead anywhere."""
+        for route in self.session.execute(select(Route).where(Route.target_id == target_id)).scalars():
+            route.state = "active" if alive else "blackhole"
+
     def _spelling(self, destination: str) -> str:
         return ranges.normal(destination) if "/" in destination else destination
 

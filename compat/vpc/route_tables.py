@@ -43,11 +43,6 @@ TARGETS = {
     "nat": "NatGatewayId",
     "port": "NetworkInterfaceId",
     "peering": "VpcPeeringConnectionId",
-    "transit": "TransitGatewayId",
-    "local-gateway": "LocalGatewayId",
-    "carrier": "CarrierGatewayId",
-    "core": "CoreNetworkArn",
-    "odb": "OdbNetworkArn",
 }
 """The member that shows a route's target, by the kind of target."""
 
@@ -140,7 +135,7 @@ ROUTE_TABLE_FILTERS: Filters = {
     ],
     "route.instance-id": lambda ctx, table: [route.guest_id for route in table.routes],
     "route.nat-gateway-id": _targets("nat"),
-    "route.transit-gateway-id": _targets("transit"),
+    "route.transit-gateway-id": lambda ctx, table: None,
     "route.origin": lambda ctx, table: [
         "CreateRouteTable" if route.origin == "table" else "CreateRoute" for route in table.routes
     ],

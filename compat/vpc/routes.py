@@ -16,13 +16,17 @@ NAMED = {
     "VpcPeeringConnectionId": ("peering", "vpc-peering-connection"),
     "EgressOnlyInternetGatewayId": ("egress", "egress-only-internet-gateway"),
     "VpcEndpointId": ("endpoint", "vpc-endpoint"),
-    "TransitGatewayId": ("transit", "transit-gateway"),
-    "LocalGatewayId": ("local-gateway", None),
-    "CarrierGatewayId": ("carrier", None),
-    "CoreNetworkArn": ("core", None),
-    "OdbNetworkArn": ("odb", None),
 }
 """The native kind of a route's target, and the kind of resource that it names, by parameter."""
+
+ELSEWHERE = {
+    "TransitGatewayId": "InvalidTransitGatewayID.NotFound",
+    "LocalGatewayId": "InvalidLocalGatewayID.NotFound",
+    "CarrierGatewayId": "InvalidCarrierGatewayID.NotFound",
+    "CoreNetworkArn": "InvalidCoreNetworkArn.NotFound",
+    "OdbNetworkArn": "InvalidOdbNetworkArn.NotFound",
+}
+"""Targets of which there are none here, and how AWS says so."""
 
 
 def _destination(p: Params) -> str:
@@ -37,7 +41,7 @@ def _destination(p: Params) -> str:
 
 def _target(ctx: Context, p: Params) -> tuple[str, str, str | None]:
     """The native kind and id of the target that a call names, and the instance if it is named by one."""
-    names = [name for name in ("GatewayId", "InstanceId", *NAMED) if p.get(name)]
+    names = [name for name in ("GatewayId", "InstanceId", *NAMED, *ELSEWHERE) if p.get(name)]
     if p.get("LocalTarget"):
         names.append("LocalTarget")
     if not names:
@@ -54,9 +58,10 @@ def _target(ctx: Context, p: Params) -> tuple[str, str, str | None]:
         return _gateway(ctx, id)
     if name == "InstanceId":
         return _instance(ctx, id)
+    if name in ELSEWHERE:
+        raise AWSError(ELSEWHERE[name], f"The {name[0].lower()}{name[1:]} '{id}' does not exist")
     native, kind = NAMED[name]
-    if kind is not None:
-        ctx.find(kind, id)
+    ctx.find(kind, id)
     return native, id, None
 
 

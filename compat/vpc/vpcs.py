@@ -19,6 +19,7 @@ from compat.kinds import kind
 from compat.operation import Params, Result, operation
 from compat.tags import drop_tags
 from compat.vpc.facts import bad_range, bad_value, dependency, fresh, missing
+from compat.vpc.vpn_gateways import vpn_gateway_of
 
 kind(
     "vpc",
@@ -162,7 +163,10 @@ def describe_vpcs(ctx: Context, p: Params) -> Result:
 @operation("ec2:DeleteVpc", on="vpc/{VpcId}", raises={InUse: dependency("vpc")})
 def delete_vpc(ctx: Context, p: Params) -> Result:
     """Delete a VPC that nothing of the user's is in, with all that it came with."""
-    for gone in ctx.network.remove_network(ctx.find("vpc", p["VpcId"])):
+    vpc = ctx.find("vpc", p["VpcId"])
+    if vpn_gateway_of(ctx, vpc.id) is not None:
+        raise InUse(id=vpc.id)
+    for gone in ctx.network.remove_network(vpc):
         drop_tags(ctx, gone)
     return {}
 
