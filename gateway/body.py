@@ -202,12 +202,17 @@ def open_body(
         if _SHA256(form):
             body._declared_sha256 = form
             body.want("SHA256")
-    _read_md5(head, body)
-    if checksummed:
-        _read_checksums(head, body)
+    read_promises(head, body, checksummed=checksummed)
     if checksum_required and not body.checksums and body._declared_md5 is None:
         raise AWSError("InvalidRequest", "Missing required header for this request: Content-MD5", 400)
     return body
+
+
+def read_promises(head: Head, body: Body, *, checksummed: bool = True) -> None:
+    """Note the digests that the head declares of the body, to be checked at its end. Raises `AWSError`."""
+    _read_md5(head, body)
+    if checksummed:
+        _read_checksums(head, body)
 
 
 def _form(head: Head, authenticated: Authenticated | None) -> str:

@@ -35,7 +35,17 @@ from gateway.postobject import Upload
 from gateway.route import Route, Router, scope_of, wants_form
 from gateway.signature_faults import Family, Fault, SignatureFault, as_error
 from gateway.sigv4 import authenticate
-from gateway.streaming import QueueBody, Receive, Send, open_source, read_all, send_bytes, send_last_bytes, send_stream
+from gateway.streaming import (
+    QueueBody,
+    Receive,
+    Send,
+    expects_continue,
+    open_source,
+    read_all,
+    send_bytes,
+    send_last_bytes,
+    send_stream,
+)
 from gateway.wire import WireFault, WireRequest, WireResponse, codec, encode_error, parse_form
 
 log = logging.getLogger("nephele.endpoint")
@@ -339,12 +349,12 @@ class Endpoint:
     async def _finish(self, exchange: Exchange, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         """Send a whole answer, with care for a body that was not read."""
         source = exchange.source
-        usable = exchange.read or source is None
+        usable = True
         if isinstance(source, QueueBody):
             usable = await source.settle()
         elif source is None and not exchange.read and _has_body(exchange.head):
             # Refused before the body was asked for: whoever waits for `100 Continue` will not send it.
-            usable = await QueueBody(exchange.receive, exchange.head.text(b"expect") != "").settle()
+            usable = await QueueBody(exchange.receive, expects_continue(exchange.head)).settle()
         if usable:
             await send_bytes(exchange.send, status, headers, body)
         else:

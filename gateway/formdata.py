@@ -62,12 +62,9 @@ def read_form(content_type: str, source: Source) -> Form:
     if not parts.begin():
         raise malformed()
     while True:
-        name, filename, content = parts.headers()
+        name, filename = parts.headers()
         if name == "file":
-            form.filename = filename
-            if content and "content-type" not in form.fields:
-                form.fields["content-type"] = content
-            form.file = parts
+            form.filename, form.file = filename, parts
             return form
         value = b""
         while piece := parts.read():
@@ -120,25 +117,23 @@ class _Parts:
                 raise malformed()
         return not self.last
 
-    def headers(self) -> tuple[str, str, str]:
-        """Name in lower case, file name and content type of the part that begins here."""
+    def headers(self) -> tuple[str, str]:
+        """Name in lower case and file name of the part that begins here. S3 passes over the type of a file's part."""
         while (end := self._buffer.find(b"\r\n\r\n")) < 0:
             if len(self._buffer) > _MOST_HEADERS:
                 raise malformed()
             self._fill()
         block, self._buffer = self._buffer[:end], self._buffer[end + 4 :]
         self._within = True
-        name = filename = content = ""
+        name = filename = ""
         for line in block.split(b"\r\n"):
             key, _, value = line.partition(b":")
-            text = value.decode("utf-8", "replace").strip()
             if key.strip().lower() == b"content-disposition":
+                text = value.decode("utf-8", "replace").strip()
                 name, filename = _parameter(text, "name"), _parameter(text, "filename")
-            elif key.strip().lower() == b"content-type":
-                content = text
         if not name:
             raise malformed()
-        return name.lower(), filename, content
+        return name.lower(), filename
 
     def read(self) -> bytes:
         """The next bytes of the present part, at most `BLOCK`; empty at its end."""

@@ -68,17 +68,14 @@ def expects_continue(head: Head) -> bool:
 
 
 async def open_source(head: Head, receive: Receive) -> Source:
-    """Where the raw body can be read from: bytes when it is small and on its way, else a `QueueBody`."""
+    """Where the raw body can be read from: bytes when it is small, else a `QueueBody`.
+
+    A small body is received here, and the client told to send it: so the caller must be authorised by now.
+    """
     length = head.text(b"content-length")
     if not length and b"transfer-encoding" not in head.view:
         return BytesSource(b"")
-    if (
-        length.isascii()
-        and length.isdigit()
-        and len(length) < 6
-        and int(length) <= SMALL
-        and not expects_continue(head)
-    ):
+    if length.isascii() and length.isdigit() and len(length) < 6 and int(length) <= SMALL:
         return BytesSource(await read_all(receive, SMALL))
     return QueueBody(receive, expects_continue(head))
 
