@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 from xml.sax.saxutils import escape
 
-from backends import checksum
 from compat.context import Call
 from compat.dispatch import Dispatcher
 from compat.errors import AWSError
 from compat.iam.principal import ANONYMOUS, Credential, Principal, root
 from gateway.authenticated import Authenticated
-from gateway.body import Source
+from gateway.body import Source, read_promises
 from gateway.formdata import FileBody, Form, read_form
 from gateway.head import Head
 from gateway.postpolicy import Policy, authenticate_form, check_policy, missing_field, parse_policy
 from gateway.wire import WireRequest, WireResponse, codec
 
 # Fields that become headers of the same name; `x-amz-meta-…` and the other `x-amz-…` do, too.
-PLAIN = ("cache-control", "content-disposition", "content-encoding", "content-language", "content-type", "expires")
+PLAIN = (
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-type",
+    "content-md5",
+    "expires",
+)
 OF_POLICY = ("x-amz-algorithm", "x-amz-credential", "x-amz-date", "x-amz-signature", "x-amz-security-token")
-TAG = re.compile(r"<Tag>\s*<Key>([^<]*)</Key>\s*<Value>([^<]*)</Value>\s*</Tag>")
+TOLD = {"VersionId": b"x-amz-version-id", "ServerSideEncryption": b"x-amz-server-side-encryption"}
 STATUSES = ("200", "201", "204")
 
 
@@ -60,13 +67,14 @@ class Upload:
                 ArgumentName="file",
                 ArgumentValue="0",
             )
-        key = form.fields["key"] = key.replace("${filename}", form.filename)
+        name = form.filename.replace("\\", "/").rpartition("/")[2]  # some browsers send the whole path
+        key = form.fields["key"] = key.replace("${filename}", name)
         form.fields["bucket"] = self._bucket
         proof, policy = self._prove(form, cloud.database.clock())
         stored = self._headers(form.fields)
         request = WireRequest(Head("PUT", b"/", b"", stored), {"Bucket": self._bucket, "Key": key})
         body = FileBody(form.file, policy)
-        _expect(body, form.fields)
+        read_promises(request.head, body)
         call = call_with(
             name="PutObject",
             params=codec("s3", "PutObject").read(request),
@@ -76,7 +84,7 @@ class Upload:
             body=body,
         )
         result = self._dispatcher.perform(self._dispatcher.admit(call)).result
-        return self._respond(form.fields, key, str(result.get("ETag", "")))
+        return self._respond(form.fields, key, result)
 
     def _prove(self, form: Form, now: datetime) -> tuple[Authenticated | None, Policy | None]:
         """Who signed the form, and the policy that it keeps to."""
@@ -102,18 +110,19 @@ class Upload:
         if "acl" in fields:
             given["x-amz-acl"] = fields["acl"]
         if "tagging" in fields:
-            tags = TAG.findall(fields["tagging"])
-            if not tags:
-                raise AWSError("MalformedXML", "The tagging field is not a Tagging document with tags.", 400)
-            given["x-amz-tagging"] = urlencode(tags)
+            document = WireRequest(self._head, {}, None, fields["tagging"].encode())
+            tags = codec("s3", "PutObjectTagging").read(document)["Tagging"].get("TagSet") or []
+            given["x-amz-tagging"] = urlencode([(tag.get("Key", ""), tag.get("Value", "")) for tag in tags])
         return [(name.encode("latin-1", "replace"), value.encode("utf-8")) for name, value in given.items()]
 
-    def _respond(self, fields: Mapping[str, str], key: str, etag: str) -> WireResponse:
+    def _respond(self, fields: Mapping[str, str], key: str, result: Mapping[str, Any]) -> WireResponse:
         """What the form asks to be answered: a redirection, or one of three statuses."""
+        etag = str(result["ETag"])
         where = f"{self._head.scheme}://{self._head.host}/{quote(self._bucket)}/{quote(key)}"
         headers = [(b"etag", etag.encode("latin-1")), (b"location", where.encode("latin-1"))]
+        headers += [(header, str(result[name]).encode("latin-1")) for name, header in TOLD.items() if name in result]
         target = fields.get("success_action_redirect") or fields.get("redirect") or ""
-        if urlsplit(target).scheme in ("http", "https"):
+        if _is_address(target):
             told = urlencode({"bucket": self._bucket, "key": key, "etag": etag})
             safe = quote(target, safe="%:/?#[]@!$&'()*+,;=~")  # nothing that could end the header
             headers[1] = (b"location", f"{safe}{'&' if '?' in safe else '?'}{told}".encode("ascii"))
@@ -134,12 +143,10 @@ class Upload:
         return WireResponse(int(status), headers, body)
 
 
-def _expect(body: FileBody, fields: Mapping[str, str]) -> None:
-    """Checksums that the form declares are checked like those of headers."""
-    for algorithm in checksum.SIZES:
-        value = fields.get(f"x-amz-checksum-{algorithm.lower()}")
-        if value is not None:
-            if checksum.decode(algorithm, value) is None:
-                raise AWSError("InvalidRequest", f"Value for x-amz-checksum-{algorithm.lower()} is invalid.", 400)
-            body.checksums[algorithm] = value
-    body.want(*body.checksums)
+def _is_address(target: str) -> bool:
+    """Whether a browser can be sent there."""
+    try:
+        parts = urlsplit(target)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.netloc)
