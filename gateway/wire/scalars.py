@@ -25,8 +25,8 @@ _MONTHS = ("", "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "O
 
 _UNSAFE = re.compile('[&<>"\x00-\x08\x0b-\x1f\ud800-\udfff\ufffe\uffff]')
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
-_MOST_KEPT = 16384
-_LONGEST_KEPT = 200
+_MOST_KEPT = 8192
+_LONGEST_KEPT = 100
 
 kept: dict[str, str] = {}
 """Texts already escaped, so that ids, states and type names are looked up instead of searched again."""
