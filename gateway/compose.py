@@ -29,6 +29,7 @@ from backends.volume.service import VolumeService
 from compat import tags, tokens
 from compat.cloud import Cloud, Rules
 from compat.dispatch import Dispatcher
+from compat.iam.directory import directory
 from gateway.settings import Settings
 
 HOST = "local"
@@ -109,6 +110,7 @@ def compose(settings: Settings) -> Parts:
     for topic in guests.TOPICS:
         reconciler.add(topic, lambda: guests.converge(database, compute))
     reconciler.add("network", lambda: bool(networks.converge(database, network)))
+    reconciler.add("identity", directory(cloud).settle)
     reconciler.add("tokens", lambda: _sweep_tokens(database))
     sweeper = Sweeper(objects, grace=0.0 if settings.workers == 1 else 900.0)
     reconciler.add("objects", sweeper.step)

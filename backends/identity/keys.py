@@ -6,13 +6,14 @@ import base64
 import hashlib
 import hmac
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, select
 
+from backends.db import Unit
 from backends.errors import Missing
 from backends.identity.books import Books
 from backends.identity.models import Key, KeyUse, Password, SessionKey, User
@@ -76,18 +77,8 @@ class KeyBooks(Books):
         user = self.session.get(User, key.user_id) if key.user_id is not None else None
         return key, user, self.session.get(KeyUse, id)
 
-    def note_use(self, id: str, used: datetime, region: str, service: str) -> None:
-        """Remember when and for what a key was used."""
-        changed = self.session.execute(
-            update(KeyUse).where(KeyUse.id == id).values(used=used, region=region, service=service)
-        )
-        if changed.rowcount == 0:  # type: ignore[attr-defined]
-            self.session.add(KeyUse(id=id, used=used, region=region, service=service))
-            self.session.flush()
-
     def issue_session_key(self, id: str, tenant: str, facts: dict[str, Any], seconds: int) -> Issued:
-        """A key in `tenant` (not always the caller's) that ends after `seconds`. It survives a restart; what ended long
-        ago is swept on this occasion."""
+        """A key in `tenant` (not always the caller's) that ends after `seconds`. It survives a restart."""
         secret, token = _random_text(30), _random_text(225)
         now = self.moment
         expires = now + timedelta(seconds=seconds)
@@ -103,7 +94,6 @@ class KeyBooks(Books):
             )
         )
         self.session.flush()
-        self.session.execute(delete(SessionKey).where(SessionKey.expires < now - KEPT_AFTER_END))
         return Issued(id, secret, token, now, expires)
 
     def set_password(self, user: User, plain: str, reset_required: bool) -> Password:
@@ -127,6 +117,26 @@ class KeyBooks(Books):
         """Forget a password."""
         self.session.delete(password)
         self.session.flush()
+
+
+def note_uses(unit: Unit, uses: Mapping[str, tuple[str, float, str, str]]) -> None:
+    """Write down, for keys, whose they are and when (epoch), in which region and for which service they were used."""
+    for id, (tenant, when, region, service) in uses.items():
+        if unit.session.get(Key, id) is not None:
+            used = datetime.fromtimestamp(int(when), UTC)
+            unit.session.merge(KeyUse(id=id, tenant=tenant, used=used, region=region, service=service))
+    unit.session.flush()
+
+
+def has_ended_keys(unit: Unit) -> bool:
+    """Whether there are keys that ended so long ago that they may be forgotten."""
+    ended = SessionKey.expires < unit.now - KEPT_AFTER_END
+    return unit.session.scalar(select(SessionKey.id).where(ended).limit(1)) is not None
+
+
+def sweep_ended_keys(unit: Unit) -> None:
+    """Forget those keys."""
+    unit.session.execute(delete(SessionKey).where(SessionKey.expires < unit.now - KEPT_AFTER_END))
 
 
 def _random_text(size: int) -> str:

@@ -124,6 +124,15 @@ class IdentityService(PolicyBooks, KeyBooks):
         statement = select(Possession).where(Possession.kind == kind).order_by(Possession.id)
         return self.session.scalars(statement if user is None else statement.where(Possession.user_id == user.id)).all()
 
+    def user_of(self, possession: Possession) -> User | None:
+        """Under which user a thing is filed."""
+        return None if possession.user_id is None else self.session.get(User, possession.user_id)
+
+    def drop(self, possession: Possession) -> None:
+        """Forget a filed thing."""
+        self.session.delete(possession)
+        self.session.flush()
+
     # --- the tenant -------------------------------------------------------------------------------------------------
 
     def tenant(self) -> TenantFacts | None:

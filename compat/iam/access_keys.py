@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from backends.identity.models import Key, User
 from compat.errors import AWSError
+from compat.iam.directory import directory
 from compat.iam.faults import FAULTS, limit
 from compat.iam.names import account_in, new_access_key, subject, the_user
 from compat.iam.pages import marked
@@ -69,9 +70,12 @@ def delete_access_key(ctx: Context, p: Params) -> None:
     ctx.identity.remove_key(ctx.identity.key(p["AccessKeyId"], subject(ctx, p.get("UserName"))))
 
 
-@operation("iam:GetAccessKeyLastUsed", on="*", raises=FAULTS)
+@operation("iam:GetAccessKeyLastUsed", on="*", raises=FAULTS, slow=True)
 def get_access_key_last_used(ctx: Context, p: Params) -> Result:
+    """Uses are written down every few seconds; those that this process still has in memory are written down first."""
     id = p["AccessKeyId"]
+    ctx.volatile = True
+    directory(ctx.cloud).settle()
     key, user, use = ctx.identity.key_with_use(id)
     if key is None or account_in(id) != ctx.account:
         raise AWSError(

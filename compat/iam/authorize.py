@@ -40,6 +40,8 @@ def authorize(ctx: Context, operation: Operation, p: Params) -> Decision:
     guard = GUARDS.get(operation.service)
     if guard is None and principal.kind is PrincipalKind.ROOT and not principal.temporary:
         return ALLOWED
+    if principal.kind is PrincipalKind.USER:
+        directory(ctx.cloud).note_use(principal, ctx.region, operation.service)
     if principal.temporary and operation.service in ("iam", "sts") and not _usable(ctx, operation):
         return UNUSABLE
     decision = ALLOWED

@@ -6,6 +6,7 @@ or a newer one. So a changed policy counts from the next call on.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,6 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backends.db import Database, Scope
+from backends.identity.keys import has_ended_keys, note_uses, sweep_ended_keys
 from backends.identity.models import (
     Attachment,
     Group,
@@ -67,6 +69,7 @@ class Directory:
     def __init__(self, database: Database, seal: Seal, rules: Rules) -> None:
         self.database, self.seal, self.rules = database, seal, rules
         self._kept = _Kept(-1)
+        self._uses: dict[str, tuple[str, float, str, str]] = {}
 
     def refresh(self) -> _Kept:
         """Forget what is kept if identity has changed since."""
@@ -153,6 +156,24 @@ class Directory:
         if principal.kind is PrincipalKind.USER:
             return session.scalar(select(User.id).where(User.id == principal.unique_id)) is not None
         return True
+
+    def note_use(self, principal: Principal, region: str, service: str) -> None:
+        """Remember, in memory for now, when and for what a lasting key was used."""
+        if principal.access_key is not None and principal.access_key.startswith("AKIA"):
+            self._uses[principal.access_key] = (principal.account, time.time(), region, service)
+
+    def settle(self) -> bool:
+        """Write down the uses of keys, and forget keys that ended long ago. For the reconciler; always done at once."""
+        uses, self._uses = self._uses, {}
+        if uses:
+            with self.database.unit(None, write=True) as unit:
+                note_uses(unit, uses)
+        with self.database.unit(None, write=False) as unit:
+            stale = has_ended_keys(unit)
+        if stale:
+            with self.database.unit(None, write=True) as unit:
+                sweep_ended_keys(unit)
+        return False
 
     # --- what principals hold ----------------------------------------------------------------------------------------
 

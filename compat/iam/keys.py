@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from compat.iam.directory import directory
 from compat.iam.guards import RESOURCE_TAGS
+from compat.iam.mfa_devices import KIND as MFA_DEVICE
+from compat.iam.mfa_devices import verified_step
 from compat.iam.policy.request import ContextValue
 from compat.iam.principal import PrincipalKind
 from compat.kinds import kind_of
@@ -151,7 +153,14 @@ def _principal_account(keys: Keys) -> ContextValue:
 
 
 def _mfa_present(keys: Keys) -> ContextValue:
+    """Of temporary keys only; but a code that AssumeRole brings counts for that very call."""
     principal = keys.ctx.principal
+    if keys.p.get("TokenCode") and keys.ctx.operation.name == "AssumeRole":
+        device = keys.ctx.identity.possession(MFA_DEVICE, keys.p.get("SerialNumber") or "")
+        if device is None or device.user_id != principal.unique_id:
+            return "false"
+        now = keys.ctx.cloud.database.clock()
+        return truth(verified_step(keys.ctx, device, keys.p["TokenCode"], now) is not None)
     return truth(principal.mfa) if principal.temporary else None
 
 

@@ -13,6 +13,7 @@ from compat.iam.demands import Demand, demands_also
 from compat.iam.directory import RoleFacts, directory, facts_of
 from compat.iam.guards import guard
 from compat.iam.keys import Keys, service_keys
+from compat.iam.mfa_devices import proves
 from compat.iam.names import new_access_key
 from compat.iam.policy.document import Malformed
 from compat.iam.policy.evaluate import ResourceSide
@@ -108,7 +109,7 @@ def assume_role(ctx: Context, p: Params) -> Result:
         session_policies=_policies(p),
         session_policy_arns=_policy_arns(p),
         source_identity=source,
-        mfa=caller.mfa,
+        mfa=_mfa(ctx, p),
     )
     answer: dict[str, Any] = {
         "Credentials": _issue(ctx, session, seconds),
@@ -182,9 +183,18 @@ def get_federation_token(ctx: Context, p: Params) -> Result:
 @operation("sts:GetSessionToken", reads=False, open=True)
 def get_session_token(ctx: Context, p: Params) -> Result:
     caller = _lasting(ctx, "GetSessionToken")
-    if p.get("SerialNumber") or p.get("TokenCode"):
-        raise AWSError("AccessDenied", "MultiFactorAuthentication failed with invalid MFA one time pass code.")
-    return {"Credentials": _issue(ctx, replace(caller, access_key=None), _own_seconds(caller, p))}
+    session = replace(caller, access_key=None, mfa=_mfa(ctx, p))
+    return {"Credentials": _issue(ctx, session, _own_seconds(caller, p))}
+
+
+def _mfa(ctx: Context, p: Params) -> bool:
+    """Whether the call proves a second factor. Raises AccessDenied where it tries and fails."""
+    serial, code = p.get("SerialNumber"), p.get("TokenCode")
+    if serial is None and code is None:
+        return False
+    if ctx.principal.kind is PrincipalKind.USER and proves(ctx, serial or "", code or "", ctx.principal.unique_id):
+        return True
+    raise AWSError("AccessDenied", "MultiFactorAuthentication failed with invalid MFA one time pass code.")
 
 
 def _lasting(ctx: Context, operation: str) -> Principal:
