@@ -3,69 +3,17 @@
 from __future__ import annotations
 
 import random
-import re
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
+from tests.peer import code, peer
 from tests.server import Server
 
 pytestmark = pytest.mark.embedded
 REFUSED_GET = b"GET /bucket/key HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer x\r\n\r\n"
 REFUSED_PUT = b"PUT /bucket/key HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer x\r\nContent-Length: %d\r\n"
 REFUSAL = (400, "InvalidArgument")
-
-
-class Peer:
-    """A client that sends what it likes."""
-
-    def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
-        self.buffer = b""
-
-    def send(self, data: bytes) -> None:
-        self.socket.sendall(data)
-
-    def _more(self) -> bool:
-        try:
-            data = self.socket.recv(65536)
-        except ConnectionResetError:
-            return False
-        self.buffer += data
-        return bool(data)
-
-    def answer(self, *, body: bool = True) -> tuple[int, dict[str, str], bytes]:
-        """The next answer: status, headers, body."""
-        while b"\r\n\r\n" not in self.buffer:
-            assert self._more(), f"the server closed the connection after {self.buffer!r}"
-        head, self.buffer = self.buffer.split(b"\r\n\r\n", 1)
-        first, *lines = head.decode("latin-1").split("\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        length = int(headers.get("content-length", "0")) if body else 0
-        while len(self.buffer) < length:
-            assert self._more(), "the server closed the connection within a body"
-        content, self.buffer = self.buffer[:length], self.buffer[length:]
-        return int(first.split(" ")[1]), headers, content
-
-    def is_closed(self) -> bool:
-        """Whether the server has closed, or closes now, without another byte."""
-        return not self._more() and not self.buffer
-
-
-@contextmanager
-def peer(server: Server) -> Iterator[Peer]:
-    made = Peer(server.port)
-    try:
-        yield made
-    finally:
-        made.socket.close()
-
-
-def code(content: bytes) -> str:
-    found = re.search(rb"<Code>([^<]*)</Code>", content)
-    return found[1].decode() if found else ""
 
 
 def test_a_connection_serves_many_requests(server: Server) -> None:
@@ -192,7 +140,7 @@ def test_malformed_requests_are_refused(server: Server, number: int) -> None:
     with peer(server) as client:
         client.send(MALFORMED[number])
         client.socket.shutdown(socket.SHUT_WR)
-        while client._more():
+        while client.more():
             pass
         if client.buffer:
             status = client.answer(body=False)[0]
@@ -223,7 +171,7 @@ def test_bytes_changed_at_random_never_break_the_server(server: Server) -> None:
         with peer(server) as client:
             client.send(bytes(changed))
             client.socket.shutdown(socket.SHUT_WR)
-            while client._more():
+            while client.more():
                 pass
             if client.buffer:
                 status = client.answer(body=False)[0]
