@@ -311,16 +311,22 @@ class ObjectStore:
 
         Where the database itself failed, the commit may have happened: then the blob is left to the sweeper.
         """
-        used = False
+        if received.writer is None:
+            return self._commit(job)
+        lost = True
         try:
             self.contents.keep(received)
             result, garbage = self.ledger.write(job)
-            used = True
+            lost = False
         except self.ledger.faults:
-            used = True
+            lost = False
             raise
         finally:
-            self.contents.settle(received, used=used)
+            if lost:
+                self.contents.settle(received, used=False)
+            else:
+                # Spared from the sweeper until the index knows it for good.
+                self.ledger.after(lambda: self.contents.settle(received, used=True))
         if garbage:
             self.ledger.after(lambda: self.contents.remove(garbage))
         return result

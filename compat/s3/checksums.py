@@ -6,6 +6,7 @@ parts' checksums, with `-<parts>` behind it).
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from backends import checksum
@@ -105,6 +106,10 @@ def show(text: str, into: dict[str, Any], *, type: bool = True) -> None:
 def show_listed(text: str, into: dict[str, Any]) -> None:
     """Add to an entry of a listing which checksum there is."""
     if text:
-        algorithm, type_, _ = text.split(" ", 2)
-        into["ChecksumAlgorithm"] = [algorithm]
-        into["ChecksumType"] = type_
+        into["ChecksumAlgorithm"], into["ChecksumType"] = _listed(text[: text.rindex(" ")])
+
+
+@lru_cache(64)
+def _listed(kind: str) -> tuple[list[str], str]:
+    algorithm, _, type_ = kind.partition(" ")
+    return [algorithm], type_

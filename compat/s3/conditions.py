@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from backends.db import EPOCH, MICROSECOND
 from backends.object.store import Span
@@ -19,7 +20,12 @@ _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 def moment(microseconds: int) -> datetime:
     """A time of the store as S3 shows it: in whole seconds."""
-    return EPOCH + microseconds // 1_000_000 * SECOND
+    return _second(microseconds // 1_000_000)
+
+
+@lru_cache(8192)
+def _second(number: int) -> datetime:
+    return EPOCH + number * SECOND
 
 
 def is_same(etag: str, wanted: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from compat.context import Context
 
 MOST = 1000
+_SAFE = re.compile(r"[A-Za-z0-9_.~/-]*").fullmatch
 Encode = Callable[[str], str]
 
 
@@ -33,7 +35,11 @@ def encoder(p: Params) -> Encode:
         return str
     if encoding != "url":
         raise faults.invalid_argument("Invalid Encoding Method specified in Request", "encoding-type", encoding)
-    return quote
+    return _percent
+
+
+def _percent(text: str) -> str:
+    return text if _SAFE(text) else quote(text)
 
 
 def limit_of(p: Params, member: str = "MaxKeys", argument: str = "max-keys") -> int:
@@ -70,17 +76,19 @@ def common(bucket: Known, p: Params, encode: Encode, page: Page[Any], limit: int
 def contents(ctx: Context, bucket: Known, page: Page[Entry], encode: Encode, owners: bool) -> list[dict[str, Any]]:
     """Live entries as members of an answer."""
     listed = []
-    for entry in page.entries:
+    plain = encode is str
+    for key, _, _, _, size, modified, etag, storage, checksum, account in page.entries:
+        text = key.decode()
         one: dict[str, Any] = {
-            "Key": encode(entry.key.decode()),
-            "LastModified": moment(entry.modified),
-            "ETag": f'"{entry.etag}"',
-            "Size": entry.size,
-            "StorageClass": entry.storage or "STANDARD",
+            "Key": text if plain else encode(text),
+            "LastModified": moment(modified),
+            "ETag": f'"{etag}"',
+            "Size": size,
+            "StorageClass": storage or "STANDARD",
         }
-        checksums.show_listed(entry.checksum, one)
+        checksums.show_listed(checksum, one)
         if owners:
-            one["Owner"] = owner(ctx, object_owner(bucket, entry.owner))
+            one["Owner"] = owner(ctx, object_owner(bucket, account))
         listed.append(one)
     return listed
 
