@@ -10,14 +10,12 @@ from sqlalchemy import select
 from backends.compute.models import Guest, GuestState
 from backends.errors import Exists, InUse, WrongState
 from backends.image.models import Image, ImageState
-from backends.image.service import grant, granted
 from backends.volume.models import Disk, Snapshot, SnapshotState
 from compat.context import Context
 from compat.describe import page
 from compat.ec2.catalogue import OWNERS_BY_ALIAS, ensure_catalogue, parameters
 from compat.ec2.listing import at
-from compat.ec2.settings import image_block
-from compat.ec2.snapshots import foreign, share, snapshot_arn, usable_by
+from compat.ec2.snapshots import foreign, snapshot_arn, usable_by
 from compat.ec2.volume_types import encryption, merge_mappings, render_mapping
 from compat.errors import AWSError
 from compat.filters import Filters, as_texts
@@ -82,7 +80,32 @@ def _parameter_names(ctx: Context, image: Image) -> list[str]:
     return [name for name, id in parameters(ctx.region).items() if id == image.id]
 
 
+def _nothing(ctx: Context, image: Image) -> None:
+    """A filter on what no image here has."""
+
+
+# Images are neither watermarked, nor scanned, nor bound to instance types here.
+_NO_IMAGE_HAS = (
+    "image-watermark.source-image-creation-time",
+    "image-watermark.source-image-id",
+    "image-watermark.source-image-region",
+    "image-watermark.watermark-creation-time",
+    "image-watermark.watermark-key",
+    "instance-type-specification.supported-instance-type",
+    "instance-type-specification.unsupported-instance-type",
+    "product-code",
+    "product-code.type",
+    "scan-result.critical-fix-available-since",
+    "scan-result.finding-scan-date",
+    "scan-result.high-fix-available-since",
+    "scan-result.highest-finding-severity-label",
+    "scan-result.informational-fix-available-since",
+    "scan-result.low-fix-available-since",
+    "scan-result.medium-fix-available-since",
+)
+
 IMAGE_FILTERS: Filters = {
+    **dict.fromkeys(_NO_IMAGE_HAS, _nothing),
     "architecture": Image.architecture,
     "block-device-mapping.delete-on-termination": at(render_image, "BlockDeviceMappings.Ebs.DeleteOnTermination"),
     "block-device-mapping.device-name": at(render_image, "BlockDeviceMappings.DeviceName"),
@@ -106,8 +129,6 @@ IMAGE_FILTERS: Filters = {
     "owner-alias": at(render_image, "ImageOwnerAlias"),
     "owner-id": Image.tenant,
     "platform": at(render_image, "Platform"),
-    "product-code": lambda ctx, image: None,
-    "product-code.type": lambda ctx, image: None,
     "public-ssm-parameter-name": _parameter_names,
     "ramdisk-id": at(render_image, "RamdiskId"),
     "root-device-name": Image.root_device,
@@ -385,113 +406,3 @@ def _delete_snapshot(ctx: Context, id: str) -> str:
         return "skipped"
     drop_tags(ctx, id)
     return "success"
-
-
-SIMPLE_ATTRIBUTES = {
-    "description": "Description",
-    "kernel": "KernelId",
-    "ramdisk": "RamdiskId",
-    "sriovNetSupport": "SriovNetSupport",
-    "bootMode": "BootMode",
-    "tpmSupport": "TpmSupport",
-    "imdsSupport": "ImdsSupport",
-    "lastLaunchedTime": "LastLaunchedTime",
-    "deregistrationProtection": "DeregistrationProtection",
-}
-
-
-@operation("ec2:DescribeImageAttribute", on=lambda ctx, p: [image_arn(ctx, p["ImageId"])])
-def describe_image_attribute(ctx: Context, p: Params) -> Result:
-    """One attribute of an image."""
-    attribute = p["Attribute"]
-    image: Image = ctx.find("image", p["ImageId"])
-    if attribute == "launchPermission":
-        image = own_image(ctx, p["ImageId"])
-        users = [{"UserId": tenant} for tenant in granted(ctx.unit, image.id)]
-        return {"ImageId": image.id, "LaunchPermissions": [*([{"Group": "all"}] if image.public else []), *users]}
-    if attribute == "blockDeviceMapping":
-        return {"ImageId": image.id, "BlockDeviceMappings": [render_mapping(one) for one in image.mappings]}
-    if attribute == "uefiData":
-        return {"ImageId": image.id, "UefiData": {"Value": image.notes.get("uefi")}}
-    if attribute in SIMPLE_ATTRIBUTES:
-        member = SIMPLE_ATTRIBUTES[attribute]
-        value = image.notes.get(member)
-        return {"ImageId": image.id, member: {} if value is None else {"Value": value}}
-    return {"ImageId": image.id, "ProductCodes": []}
-
-
-@operation("ec2:ModifyImageAttribute", on=lambda ctx, p: [image_arn(ctx, p["ImageId"])])
-def modify_image_attribute(ctx: Context, p: Params) -> Result:
-    """Change an image's description or IMDS support, or who may launch it."""
-    image = own_image(ctx, p["ImageId"])
-    attribute = p.get("Attribute")
-    description = p.get("Description")
-    if description is None and attribute == "description":
-        description = {"Value": p.get("Value") or ""}
-    if description is not None:
-        image.notes = image.notes | {"Description": description.get("Value") or ""}
-        return {}
-    imds = p.get("ImdsSupport") or ({"Value": p.get("Value")} if attribute == "imdsSupport" else None)
-    if imds is not None:
-        image.notes = image.notes | {"ImdsSupport": imds.get("Value")}
-        return {}
-    permission = p.get("LaunchPermission") or {}
-    add, remove = list(permission.get("Add") or ()), list(permission.get("Remove") or ())
-    flat = [{"UserId": user} for user in p.get("UserIds") or ()] + [{"Group": one} for one in p.get("UserGroups") or ()]
-    (remove if p.get("OperationType") == "remove" else add).extend(flat)
-    if not add and not remove:
-        raise AWSError("InvalidParameterCombination", "The request changes no attribute.")
-    share(ctx, image, add, remove, blocked=image_block(ctx) != "unblocked")
-    return {}
-
-
-@operation("ec2:ResetImageAttribute", on=lambda ctx, p: [image_arn(ctx, p["ImageId"])])
-def reset_image_attribute(ctx: Context, p: Params) -> Result:
-    """Share an image with nobody."""
-    image = own_image(ctx, p["ImageId"])
-    image.public = False
-    grant(ctx.unit, image.id, remove=granted(ctx.unit, image.id))
-    return {}
-
-
-@operation("ec2:EnableImageDeregistrationProtection", on=lambda ctx, p: [image_arn(ctx, p["ImageId"])])
-def enable_image_deregistration_protection(ctx: Context, p: Params) -> Result:
-    """Let nobody deregister an image by mistake."""
-    image = own_image(ctx, p["ImageId"])
-    state = "enabled-with-cooldown" if p.get("WithCooldown") else "enabled-without-cooldown"
-    image.notes = image.notes | {"DeregistrationProtection": state}
-    return {"Return": state}
-
-
-@operation("ec2:DisableImageDeregistrationProtection", on=lambda ctx, p: [image_arn(ctx, p["ImageId"])])
-def disable_image_deregistration_protection(ctx: Context, p: Params) -> Result:
-    """Let an image be deregistered."""
-    image = own_image(ctx, p["ImageId"])
-    image.notes = image.notes | {"DeregistrationProtection": "disabled"}
-    return {"Return": "disabled"}
-
-
-@operation("ec2:EnableImageDeprecation", on=lambda ctx, p: [image_arn(ctx, p["ImageId"])])
-def enable_image_deprecation(ctx: Context, p: Params) -> Result:
-    """Say from when on an image is deprecated."""
-    image = own_image(ctx, p["ImageId"])
-    image.notes = image.notes | {"DeprecationTime": as_texts(p["DeprecateAt"])[0]}
-    return {"Return": True}
-
-
-@operation("ec2:DisableImageDeprecation", on=lambda ctx, p: [image_arn(ctx, p["ImageId"])])
-def disable_image_deprecation(ctx: Context, p: Params) -> Result:
-    """Take that back."""
-    image = own_image(ctx, p["ImageId"])
-    image.notes = {member: value for member, value in image.notes.items() if member != "DeprecationTime"}
-    return {"Return": True}
-
-
-@operation("ec2:GetInstanceUefiData", on="instance/{InstanceId}")
-def get_instance_uefi_data(ctx: Context, p: Params) -> Result:
-    """What an instance keeps in its UEFI variables: what its image brought."""
-    guest: Guest = ctx.find("instance", p["InstanceId"])
-    image = ctx.session.scalar(select(Image).where(Image.id == guest.image))
-    if image is None or not str(image.notes.get("BootMode", "")).startswith("uefi"):
-        raise AWSError("UnsupportedOperation", f"The instance {guest.id} does not boot in UEFI mode.")
-    return {"InstanceId": guest.id, "UefiData": image.notes.get("uefi") or ""}

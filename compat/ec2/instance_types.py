@@ -21,6 +21,8 @@ TYPE_FILTERS: Filters = {
     "burstable-performance-supported": _at("BurstablePerformanceSupported"),
     "current-generation": _at("CurrentGeneration"),
     "dedicated-hosts-supported": _at("DedicatedHostsSupported"),
+    "ebs-info.attachment-limit-type": _at("EbsInfo.AttachmentLimitType"),
+    "ebs-info.maximum-ebs-attachments": _at("EbsInfo.MaximumEbsAttachments"),
     "ebs-info.ebs-optimized-info.baseline-bandwidth-in-mbps": _at("EbsInfo.EbsOptimizedInfo.BaselineBandwidthInMbps"),
     "ebs-info.ebs-optimized-info.baseline-iops": _at("EbsInfo.EbsOptimizedInfo.BaselineIops"),
     "ebs-info.ebs-optimized-info.baseline-throughput-in-mbps": _at("EbsInfo.EbsOptimizedInfo.BaselineThroughputInMBps"),
