@@ -209,6 +209,9 @@ _SIZED: dict[str, list[str]] = {
     "c7g": ["medium", *_COMMON[:-1]],
 }
 
+_MEMORY = {"c5n.9xlarge": 98304, "c5n.18xlarge": 196608}
+"""Sizes whose memory does not follow their family's."""
+
 _DISKS: dict[str, tuple[int, int, str]] = {
     "m1.small": (1, 160, "hdd"),
     "m1.medium": (1, 410, "hdd"),
@@ -267,7 +270,7 @@ def flavors() -> dict[str, Flavor]:
         for size in sizes:
             vcpus = _SIZES[size]
             cards, addresses = _CARDS.get(vcpus, (15, 50))
-            memory = vcpus * families[family].memory
+            memory = _MEMORY.get(f"{family}.{size}") or vcpus * families[family].memory
             add(f"{family}.{size}", vcpus, memory, _bandwidth(family, vcpus), cards, addresses)
     return dict(sorted(found.items()))
 
