@@ -123,7 +123,8 @@ def main() -> None:
         print(parts[-1], flush=True)
     if options.write:
         about = f"Python {platform.python_version()}, {os.cpu_count()} cores, "
-        about += f"{options.rounds} rounds of {options.seconds} s, 16 connections, one process, `--auth enforce`, every write fsynced. `make bench` reproduces it."
+        about += f"{options.rounds} rounds of {options.seconds} s, 16 connections, one process, "
+        about += "`--auth enforce`, every write fsynced. `make bench` reproduces it."
         (servers.ROOT / "bench" / "results.md").write_text(
             "# Measured\n\n" + about + "\n\n" + "\n\n".join(parts) + "\n"
         )
