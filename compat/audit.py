@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from sqlalchemy import String
+from sqlalchemy import String, bindparam, insert
 from sqlalchemy.orm import Mapped, mapped_column
 
-from backends.db import Base, Scoped
+from backends.db import EPOCH, MICROSECOND, Base, Scoped
+from backends.statement import Statement
 
 if TYPE_CHECKING:
     from compat.context import Context
@@ -26,16 +27,16 @@ class AuditEntry(Scoped, Base):
     source: Mapped[str] = mapped_column(String(64))
 
 
+_COLUMNS = ("tenant", "region", "at", "principal", "operation", "request", "source")
+_INSERT = Statement(
+    insert(AuditEntry.__table__).values({name: bindparam(f"v_{name}") for name in _COLUMNS}),  # type: ignore[arg-type]
+    *(f"v_{name}" for name in _COLUMNS),
+)
+
+
 def record(ctx: Context) -> None:
     """Write that this call made its change."""
-    ctx.unit.insert(
-        AuditEntry(
-            tenant=ctx.account,
-            region=ctx.region,
-            at=ctx.now,
-            principal=ctx.principal.arn,
-            operation=ctx.operation.key,
-            request=ctx.request_id,
-            source=ctx.source_ip,
-        )
+    at = (ctx.now - EPOCH) // MICROSECOND
+    ctx.unit.run(
+        _INSERT, ctx.account, ctx.region, at, ctx.principal.arn, ctx.operation.key, ctx.request_id, ctx.source_ip
     )

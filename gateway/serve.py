@@ -214,6 +214,7 @@ def _work(settings: Settings, listener: socket.socket, worker: int, ready: Calla
         ws="none",
         lifespan="on",
         access_log=False,
+        proxy_headers=False,
         log_config=None,
         server_header=False,
         backlog=2048,
