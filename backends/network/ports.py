@@ -64,6 +64,16 @@ class Ports(Routes):
         It has the IPv4 `address` (any free one when None), the `secondary` ones and `secondary_count` more, and as many
         IPv6 ones; a port in a segment with IPv6 only has no IPv4 address. Raises `Malformed`, `AddressReserved`,
         `AddressTaken`, `NoAddresses`, `Missing` (a group), `WrongNetwork` (a group of another network)."""
+        members: list[PortGroup] = []
+        if role != "nat":
+            wanted = groups or (self.default_group(segment.network_id),)
+            members = self._members(wanted, segment.network_id)
+        addresses = self._addresses(segment, address, secondary, secondary_count)
+        if not segment.cidr and not addresses6 and not count6:
+            count6 = 1
+        if addresses6 or count6:
+            found = self.take_addresses6(segment, addresses6, count6)
+            addresses += _rows(segment.id, found, 6, len(addresses))
         port = Port(
             id=id,
             network_id=segment.network_id,
@@ -79,69 +89,53 @@ class Ports(Routes):
             ends_with_guest=False,
             created=self.now,
             notes=notes or {},
+            addresses=addresses,
+            groups=members,
         )
         self.add(port)
-        if role != "nat":
-            self.set_groups(port, groups or (self.default_group(segment.network_id).id,))
-        if segment.cidr:
-            wishes = ([address] if address else []) + list(secondary)
-            found = self.take_addresses(segment, wishes, secondary_count + (0 if address else 1))
-            if not address:
-                found = _primary_first(found, len(wishes))
-            self._hold(port, found, 4)
-        if not segment.cidr and not addresses6 and not count6:
-            count6 = 1
-        if addresses6 or count6:
-            self._hold(port, self.take_addresses6(segment, addresses6, count6), 6)
+        self.session.flush()
         return port
 
-    def _hold(self, port: Port, ips: Sequence[str], family: int) -> None:
-        held = [row for row in port.addresses if row.family == family]
-        place = max((row.position for row in port.addresses), default=-1) + 1
-        for number, ip in enumerate(ips):
-            port.addresses.append(
-                PortAddress(
-                    segment_id=port.segment_id,
-                    ip=ip,
-                    family=family,
-                    position=place + number,
-                    primary=family == 4 and not held and number == 0,
-                )
-            )
-        self.session.flush()
+    def _addresses(
+        self, segment: Segment, first: str | None, secondary: Sequence[str], count: int
+    ) -> list[PortAddress]:
+        """Rows for the IPv4 addresses of a new port, the primary one in front."""
+        if not segment.cidr:
+            return []
+        wishes = ([first] if first else []) + list(secondary)
+        found = self.take_addresses(segment, wishes, count + (0 if first else 1))
+        if not first:
+            found = _primary_first(found, len(wishes))
+        rows = _rows(segment.id, found, 4, 0)
+        rows[0].primary = True
+        return rows
 
-    def default_group(self, network_id: str) -> FirewallGroup:
-        """The firewall group that a network came with."""
-        return (
-            self.session.execute(
-                select(FirewallGroup).where(FirewallGroup.network_id == network_id, FirewallGroup.is_default)
-            )
-            .scalars()
-            .one()
-        )
+    def default_group(self, network_id: str) -> str:
+        """The id of the firewall group that a network came with."""
+        return self.session.execute(
+            select(FirewallGroup.id).where(FirewallGroup.network_id == network_id, FirewallGroup.is_default)
+        ).scalar_one()
+
+    def _members(self, groups: Sequence[str], network_id: str) -> list[PortGroup]:
+        """Memberships in groups of a network, for a port to be. Raises `Missing`, `WrongNetwork`."""
+        wanted = list(dict.fromkeys(groups))
+        columns = select(FirewallGroup.id, FirewallGroup.name, FirewallGroup.network_id)
+        known = {row.id: row for row in self.session.execute(columns.where(FirewallGroup.id.in_(wanted)))}
+        for id in wanted:
+            if id not in known:
+                raise Missing(f"there is no firewall group {id}", id=id)
+            if known[id].network_id != network_id:
+                raise WrongNetwork(f"{id} belongs to another network", id=id, network=network_id)
+        return [PortGroup(group_id=id, name=known[id].name, position=place) for place, id in enumerate(wanted)]
 
     def set_groups(self, port: Port, groups: Sequence[str]) -> None:
         """Put a port into exactly these firewall groups. Raises `Missing`, `WrongNetwork` (each with `id`)."""
-        wanted = list(dict.fromkeys(groups))
-        known = {
-            row.id: row
-            for row in self.session.execute(
-                select(FirewallGroup.id, FirewallGroup.name, FirewallGroup.network_id).where(
-                    FirewallGroup.id.in_(wanted)
-                )
-            )
-        }
-        for group_id in wanted:
-            if group_id not in known:
-                raise Missing(f"there is no firewall group {group_id}", id=group_id)
-            if known[group_id].network_id != port.network_id:
-                raise WrongNetwork(f"{group_id} belongs to another network", id=group_id, network=port.network_id)
         held = {link.group_id: link for link in port.groups}
-        port.groups[:] = [
-            held.get(group_id) or PortGroup(group_id=group_id, name=known[group_id].name) for group_id in wanted
-        ]
-        for position, link in enumerate(port.groups):
-            link.position = position
+        wanted = self._members(groups, port.network_id)
+        for link in wanted:
+            if link.group_id in held:
+                held[link.group_id].position = link.position
+        port.groups[:] = [held.get(link.group_id) or link for link in wanted]
 
     def attach_port(
         self,
@@ -208,7 +202,9 @@ class Ports(Routes):
                 self._take_from_holder(segment, ip)
         take = self.take_addresses if family == 4 else self.take_addresses6
         found = take(segment, wishes, count)
-        self._hold(port, found, family)
+        place = max((row.position for row in port.addresses), default=-1) + 1
+        port.addresses.extend(_rows(segment.id, found, family, place))
+        self.session.flush()
         return found
 
     def _take_from_holder(self, segment: Segment, ip: str) -> None:
@@ -251,6 +247,14 @@ class Ports(Routes):
         if private is not None and private.public_ip is not None and private.elastic_id is None:
             self.release_lease(private.public_ip)
             private.public_ip = None
+
+
+def _rows(segment_id: str, ips: Sequence[str], family: int, place: int) -> list[PortAddress]:
+    """Secondary addresses for a port, from position `place` on."""
+    return [
+        PortAddress(segment_id=segment_id, ip=ip, family=family, position=place + number, primary=False)
+        for number, ip in enumerate(ips)
+    ]
 
 
 def _primary_first(found: list[str], wished: int) -> list[str]:

@@ -82,10 +82,16 @@ class Segments(Networks):
 
     def _held(self, network_id: str) -> list[ranges.Range]:
         """The ranges of all segments of a network."""
-        held: list[ranges.Range] = []
-        for segment in self.session.execute(select(Segment).where(Segment.network_id == network_id)).scalars():
-            held += [ranges.parse(text) for text in (segment.cidr, *(part.cidr for part in segment.ranges)) if text]
-        return held
+        own = select(Segment.cidr).where(Segment.network_id == network_id, Segment.cidr != "")
+        six = select(SegmentRange.cidr).join(Segment, Segment.id == SegmentRange.segment_id)
+        texts = [*self.session.execute(own).scalars()]
+        texts += self.session.execute(six.where(Segment.network_id == network_id)).scalars()
+        return [ranges.parse(text) for text in texts]
+
+    def room(self, network: Network, bits: int) -> str | None:
+        """The first part of a network's first range, of prefix length `bits`, that overlaps no segment."""
+        found = ranges.carve(ranges.parse(network.cidr), bits, self._held(network.id))
+        return None if found is None else str(found)
 
     def add_segment_range(self, segment: Segment, *, id: str, cidr: str, network: Network) -> SegmentRange:
         """Give a segment an IPv6 range (a /64, or wider by fours). Raises `Malformed`, `BadSize`, `Overlap`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 
 from sqlalchemy import select
 
@@ -21,7 +20,7 @@ from compat.vpc.names import private_domain
 from compat.vpc.subnets import render_subnet, zone_of
 from compat.vpc.vpcs import default_options_id, new_ids, render_vpc
 
-DEFAULT_CIDR = ipaddress.IPv4Network("172.31.0.0/16")
+DEFAULT_CIDR = "172.31.0.0/16"
 DEFAULT_BITS = 20
 KEEPER = "AWS"
 
@@ -94,7 +93,7 @@ def make_default_vpc(network: NetworkService, region: str) -> Network:
     ids = new_ids()
     vpc = network.add_network(
         id=fresh("vpc"),
-        cidr=str(DEFAULT_CIDR),
+        cidr=DEFAULT_CIDR,
         ids=ids,
         dhcp_options_id=default_options_id(network),
         is_default=True,
@@ -110,20 +109,18 @@ def make_default_vpc(network: NetworkService, region: str) -> Network:
 
 def make_default_subnet(network: NetworkService, vpc: Network, zone: Zone) -> Segment:
     """The default subnet of a zone, in the first free part of the default VPC. Raises `Overlap` when there is none."""
-    for block in DEFAULT_CIDR.subnets(new_prefix=DEFAULT_BITS):
-        try:
-            return network.add_segment(
-                id=fresh("subnet"),
-                network=vpc,
-                cidr=str(block),
-                zone=zone.name,
-                zone_id=zone.id,
-                filter_association=fresh("network-acl-association"),
-                is_default=True,
-            )
-        except Overlap:
-            continue
-    raise Overlap(f"{vpc.id} has no room for another default subnet", cidr=str(DEFAULT_CIDR))
+    block = network.room(vpc, DEFAULT_BITS)
+    if block is None:
+        raise Overlap(f"{vpc.id} has no room for another default subnet", cidr=vpc.cidr)
+    return network.add_segment(
+        id=fresh("subnet"),
+        network=vpc,
+        cidr=block,
+        zone=zone.name,
+        zone_id=zone.id,
+        filter_association=fresh("network-acl-association"),
+        is_default=True,
+    )
 
 
 @operation("ec2:CreateDefaultVpc")

@@ -164,7 +164,7 @@ def _gateway_prefixes(ctx: Context, service: str) -> str:
 
 def _groups(ctx: Context, vpc: Network, p: Params) -> list[str]:
     named = [group.id for group in ctx.find_all("security-group", p.get("SecurityGroupIds") or ())]
-    return named or [ctx.network.default_group(vpc.id).id]
+    return named or [ctx.network.default_group(vpc.id)]
 
 
 def _add_port(ctx: Context, door_id: str, subnet: Segment, groups: list[str]) -> Port:
