@@ -147,7 +147,7 @@ def create_vpc_endpoint(ctx: Context, p: Params) -> Result:
             "zones": sorted({subnet.zone for subnet in subnets}),
             "name": id[-8:],
             "hosted_zone": "Z" + id[-13:].upper(),
-            "group_names": [(link.group_id, link.name) for port in ports[:1] for link in port.groups],
+            "group_names": _group_names(ctx, groups),
         },
     )
     shown = {**render_vpc_endpoint(ctx, door), "State": "available" if native == "gateway" else "pending"}
@@ -165,6 +165,11 @@ def _gateway_prefixes(ctx: Context, service: str) -> str:
 def _groups(ctx: Context, vpc: Network, p: Params) -> list[str]:
     named = [group.id for group in ctx.find_all("security-group", p.get("SecurityGroupIds") or ())]
     return named or [ctx.network.default_group(vpc.id)]
+
+
+def _group_names(ctx: Context, ids: list[str]) -> list[list[str]]:
+    """Pairs of id and name of security groups; names never change."""
+    return [[group.id, group.name] for group in ctx.find_all("security-group", ids)]
 
 
 def _add_port(ctx: Context, door_id: str, subnet: Segment, groups: list[str]) -> Port:
@@ -253,8 +258,8 @@ def _modify_ports(ctx: Context, door: Endpoint, p: Params) -> None:
     for port in ports:
         ctx.network.set_groups(port, door.groups)
     door.ports, door.segments = [port.id for port in ports], [port.segment_id for port in ports]
-    names = [(link.group_id, link.name) for port in ports[:1] for link in port.groups]
-    door.notes = {**door.notes, "zones": sorted({port.zone for port in ports}), "group_names": names}
+    zones = sorted({port.zone for port in ports})
+    door.notes = {**door.notes, "zones": zones, "group_names": _group_names(ctx, door.groups)}
 
 
 @operation("ec2:DeleteVpcEndpoints", on="vpc-endpoint/{VpcEndpointIds}")

@@ -97,6 +97,11 @@ def test_an_interface_endpoint(ec2: Client, vpc: str) -> None:
     assert interface["SubnetId"] == subnets[0]
     with refused("DependencyViolation"):
         ec2.delete_security_group(GroupId=group)
+    second = ec2.create_security_group(GroupName="second", Description="d", VpcId=vpc)["GroupId"]
+    ec2.modify_vpc_endpoint(VpcEndpointId=id, AddSecurityGroupIds=[second])
+    assert {one["GroupName"] for one in until_available(ec2, id)["Groups"]} == {"g", "second"}
+    ec2.modify_vpc_endpoint(VpcEndpointId=id, RemoveSecurityGroupIds=[second])
+    ec2.delete_security_group(GroupId=second)
     ec2.modify_vpc_endpoint(VpcEndpointId=id, AddSubnetIds=subnets[1:])
     assert until_available(ec2, id)["SubnetIds"] == subnets
     ec2.modify_vpc_endpoint(VpcEndpointId=id, RemoveSubnetIds=subnets[:1])
@@ -107,6 +112,12 @@ def test_an_interface_endpoint(ec2: Client, vpc: str) -> None:
         ec2.delete_subnet(SubnetId=subnet)
     ec2.delete_security_group(GroupId=group)
     ec2.delete_vpc(VpcId=vpc)
+
+
+def test_an_endpoint_without_subnets_has_groups_too(ec2: Client, vpc: str) -> None:
+    made = ec2.create_vpc_endpoint(VpcId=vpc, ServiceName=STS, VpcEndpointType="Interface")["VpcEndpoint"]
+    assert [one["GroupName"] for one in made["Groups"]] == ["default"]
+    assert made["NetworkInterfaceIds"] == []
 
 
 def test_faults_and_filters(ec2: Client, vpc: str) -> None:
