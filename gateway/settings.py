@@ -233,6 +233,12 @@ def _guests(name: str, value: str) -> dict[str, Any]:
     return {"compute": "simulated" if value == "mock" else value}
 
 
+def _tls(name: str, value: str) -> dict[str, Any]:
+    if _switch(name, value):
+        raise SettingsError(f"{name}: there is no TLS in this version; put a proxy before it, or unset {name}")
+    return {}
+
+
 ALIASES: dict[str, Callable[[str, str], dict[str, Any]]] = {
     "GATEWAY_LISTEN": _listen,
     "EDGE_PORT": lambda name, value: {"port": value},
@@ -243,6 +249,7 @@ ALIASES: dict[str, Callable[[str, str], dict[str, Any]]] = {
     "LS_LOG": _level,
     "EC2_VM_MANAGER": _guests,
     "S3_BUCKET": lambda name, value: {"buckets": value},
+    "USE_SSL": _tls,
     "AWS_DEFAULT_REGION": lambda name, value: {"default_region": value},
 }
 """What variables that LocalStack, moto and MinIO users have in their scripts mean here. Later ones win."""

@@ -307,6 +307,23 @@ def test_reset_of_one_account_leaves_the_others(endpoint: str, client: Callable[
     assert client("s3", account=other).get_object(Bucket=f"of-{other}", Key="k")["Body"].read() == b"x"
 
 
+def test_named_buckets_are_there_from_the_beginning(tmp_path: Path) -> None:
+    with Server(tmp_path / "data", environment={"S3_BUCKET": "one,two", "AWS_DEFAULT_REGION": "eu-west-1"}) as server:
+        s3 = new_client(server.endpoint, "s3", "test", region="eu-west-1")
+        assert [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]] == ["one", "two"]
+        assert s3.get_bucket_location(Bucket="two")["LocationConstraint"] == "eu-west-1"
+        server.stop()
+        server.start_again()
+        assert len(s3.list_buckets()["Buckets"]) == 2
+
+
+def test_a_bucket_name_that_cannot_be_is_said_at_start(tmp_path: Path) -> None:
+    done = nephele("serve", "--port", "0", "--data-dir", str(tmp_path / "data"), S3_BUCKET="No_Bucket")
+    assert done.returncode == 3
+    assert "buckets: InvalidBucketName" in done.stderr
+    assert "Ready." not in done.stdout
+
+
 def test_localstack_can_end_it(tmp_path: Path) -> None:
     with Server(tmp_path / "data") as server:
         answer = requests.post(server.endpoint + "/_localstack/health", json={"action": "kill"}, timeout=10)
