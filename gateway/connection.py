@@ -21,6 +21,8 @@ EXTENSIONS: dict[str, dict[str, Any]] = {ZERO_COPY: {}}
 MOST_HEAD = 1 << 16
 """Longest request line and headers together, in bytes."""
 MOST_HEADERS = 256
+MOST_HELD = 3 << 18
+"""Bytes of a body that are read before anybody asks for them; with the read that goes beyond, still one block."""
 STEP = 8 << 20
 """Bytes handed to the kernel in one call."""
 PATIENCE = 20
@@ -87,7 +89,27 @@ class _Head:
 
 
 class Cycle(RequestResponseCycle):
-    """One request and its answer."""
+    """One request and its answer. Of its body, pieces are kept as they came: appending them to one buffer costs a copy
+    of every byte, and taking them out of it another."""
+
+    pieces: list[bytes]
+    held: int
+
+    async def receive(self) -> Any:
+        """ASGI's receive."""
+        if self.waiting_for_100_continue and not self.transport.is_closing():
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.waiting_for_100_continue = False
+        if not self.disconnected and not self.response_complete:
+            self.flow.resume_reading()
+            await self.message_event.wait()
+            self.message_event.clear()
+        if self.disconnected or self.response_complete:
+            return {"type": "http.disconnect"}
+        pieces = self.pieces
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        self.pieces, self.held = [], 0
+        return {"type": "http.request", "body": body, "more_body": self.more_body}
 
     async def send(self, message: MutableMapping[str, Any]) -> None:  # type: ignore[override]
         """ASGI's send. A zero-copy message needs `file` (a descriptor), `offset`, `count`, and raises `ClientGone`."""
@@ -208,6 +230,20 @@ class HttpConnection(HttpToolsProtocol):
         """The head is complete."""
         self._in_head = False
         super().on_headers_complete()
+        cycle = self.cycle
+        cycle.__class__ = Cycle
+        cycle.pieces, cycle.held = [], 0  # type: ignore[attr-defined]
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body came."""
+        cycle: Cycle = self.cycle  # type: ignore[assignment]
+        if cycle.response_complete:
+            return
+        cycle.pieces.append(body)
+        cycle.held += len(body)
+        if cycle.held > MOST_HELD:
+            self.flow.pause_reading()
+        cycle.message_event.set()
 
     def data_received(self, data: bytes) -> None:
         """Bytes came. A head that does not end is cut off, even where the parser has nothing to tell of it yet."""
@@ -252,7 +288,3 @@ class HttpConnection(HttpToolsProtocol):
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.loop.call_later(LINGER, self.transport.close)
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        cycle.__class__ = Cycle
-        super()._start_asgi_task(cycle, app)
