@@ -149,12 +149,14 @@ class ContainerService:
         self, tenant: str, *, prefix: str = "", region: str | None = None, after: str = "", limit: int = 10000
     ) -> Sequence[Container]:
         """A tenant's containers in order of their names."""
-        query = select(Container).where(Container.tenant == tenant, Container.name > after)
+        # By bytes, whatever the database's own collation is.
+        named = Container.name if self.unit.database.is_sqlite else Container.name.collate("C")
+        query = select(Container).where(Container.tenant == tenant, named > after)
         if prefix:
-            query = query.where(Container.name >= prefix, Container.name < prefix + "\x7f")
+            query = query.where(named >= prefix, named < prefix + "\x7f")
         if region is not None:
             query = query.where(Container.region == region)
-        return self._session.scalars(query.order_by(Container.name).limit(limit)).all()
+        return self._session.scalars(query.order_by(named).limit(limit)).all()
 
     def keep_versions(self, name: str, keeping: str) -> None:
         """Whether replaced versions are kept from now on. Raises `Missing`."""

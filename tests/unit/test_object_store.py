@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from backends.db import Scope
 from backends.errors import Changed, Exists, InUse, Missing
-from backends.object.containers import ContainerService
+from backends.object.containers import ContainerService, drop_tenant
 from backends.object.contents import Reading
 from backends.object.drivers.files import FileBlobs
 from backends.object.store import Doomed, Span
@@ -219,6 +220,32 @@ def test_a_container_is_known_afresh_after_each_change(world: World) -> None:
     assert known.documents == {"rules": {"a": [1]}}
     with pytest.raises(Exists):
         world.add()
+
+
+def test_a_tenant_goes_with_all_that_it_has(world: World) -> None:
+    boxes = [world.add(name, "Enabled") for name in ("one", "two")]
+    for box in boxes:
+        for key in ("a", "a", "b"):
+            world.put(box, key, b"x" * 100)
+        world.delete(box, "b")
+        world.store.open_upload(box, "u", 1, owner="", storage="", facts="")
+    with world.database.unit(Scope("other", "here"), write=True) as unit:
+        kept = ContainerService(unit, world.store).add("kept", region="here", tenant="other").number
+    world.put(kept, "k", b"y" * 100)
+    drop_tenant(world.database, world.store, "tenant")
+    assert world.containers.find("one") is None
+    assert world.get(kept, "k") == b"y" * 100
+    assert len(world.stored()) == len(world.used()) == 1
+
+
+def test_containers_are_listed_in_byte_order(world: World) -> None:
+    for name in ("b-1", "b.1", "b1", "a", "ba"):
+        world.add(name)
+    with world.database.unit(SCOPE, write=False) as unit:
+        service = ContainerService(unit, world.store)
+        assert [row.name for row in service.of("tenant")] == ["a", "b-1", "b.1", "b1", "ba"]
+        assert [row.name for row in service.of("tenant", prefix="b", after="b-1", limit=2)] == ["b.1", "b1"]
+        assert service.of("other") == []
 
 
 # --- uploads in parts -------------------------------------------------------------------------------------------------
