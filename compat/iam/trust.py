@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _SERVICE = re.compile(r"[a-z0-9.\-]+\.(amazonaws\.com(\.cn)?|amazon\.com|aws\.internal|api\.aws)|[a-z0-9\-]+\.aws")
 _ACCOUNT = re.compile(r"(?:arn:aws[a-z\-]*:iam::)?(\d{12})(?::root)?")
 _ENTITY = re.compile(r"arn:aws[a-z\-]*:(iam|sts)::(\d{12}):(user|role|assumed-role|federated-user)/(.+)")
+_ORIGIN = re.compile(r"arn:aws[a-z\-]*:iam::cloudfront:user/CloudFront Origin Access Identity \w+")
 _FEDERATED = re.compile(r"arn:aws[a-z\-]*:iam::\d{12}:(oidc-provider|saml-provider)/.+|[a-z0-9.\-]+\.[a-z]+")
 
 
@@ -42,6 +43,8 @@ def _known(ctx: Context, kind: str, value: str) -> bool:
     if value == "*" or _ACCOUNT.fullmatch(value):
         return True
     if re.fullmatch(r"(AIDA|AROA)[A-Z0-9]{16,}", value):
+        return True
+    if _ORIGIN.fullmatch(value):
         return True
     named = _ENTITY.fullmatch(value)
     if named is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,8 @@ from compat.errors import AWSError
 from compat.iam.guards import guard
 from compat.iam.policy.document import Malformed, parse
 from compat.iam.policy.evaluate import ResourceSide
+from compat.iam.policy.validate import resource_policy
+from compat.iam.trust import unknown_principal
 from compat.operation import Params, Result, operation
 from compat.s3 import faults
 from compat.s3.acl import ENFORCED, Grants, allows, blocks, bucket_grants, is_public, object_owner
@@ -132,31 +133,24 @@ def is_public_policy(written: str) -> bool:
     return False
 
 
-def check_policy(written: str, bucket: str, partition: str) -> None:
-    """Refuse a policy that is none, or that speaks of something else than the bucket. Raises `MalformedPolicy`."""
+def check_policy(ctx: Context, written: str, bucket: str) -> None:
+    """Refuse a policy that is none, that speaks of something else than the bucket, or that names nobody.
+
+    Raises `MalformedPolicy`."""
     if len(written.encode()) > LONGEST:
         raise AWSError("PolicyTooLarge", "The policy document exceeds the maximum allowed size", 400)
     try:
-        if not isinstance(json.loads(written), dict):
-            raise ValueError
-    except ValueError:
-        raise AWSError("MalformedPolicy", "This policy contains invalid Json", 400) from None
-    try:
-        document = parse(written)
-    except Malformed:
-        raise AWSError("MalformedPolicy", "Policy has invalid resource", 400) from None
-    if not document.statements:
-        raise AWSError("MalformedPolicy", "Missing required field Statement", 400)
-    own = f"arn:{partition}:s3:::{bucket}"
+        document = resource_policy(written)
+    except Malformed as fault:
+        raise AWSError("MalformedPolicy", str(fault), 400) from None
+    if unknown_principal(ctx, document) is not None:
+        raise AWSError("MalformedPolicy", "Invalid principal in policy", 400)
+    own = f"arn:{ctx.partition}:s3:::{bucket}"
     for statement in document.statements:
-        if statement.principals is None:
-            raise AWSError("MalformedPolicy", "Missing required field Principal", 400)
-        if statement.resources is None:
-            raise AWSError("MalformedPolicy", "Missing required field Resource", 400)
         for action in statement.actions:
             if action != "*" and not action.lower().startswith("s3:"):
                 raise AWSError("MalformedPolicy", "Policy has invalid action", 400)
-        for resource in statement.resources:
+        for resource in statement.resources or ():
             if (
                 resource != "*"
                 and resource != own
@@ -169,7 +163,7 @@ def check_policy(written: str, bucket: str, partition: str) -> None:
 @operation("s3:PutBucketPolicy", on="{Bucket}")
 def put_bucket_policy(ctx: Context, p: Params) -> None:
     bucket, written = bucket_of(ctx, p), p.get("Policy") or ""
-    check_policy(written, bucket.name, ctx.partition)
+    check_policy(ctx, written, bucket.name)
     if is_public_policy(written) and blocks(ctx, bucket.documents, bucket.tenant, "BlockPublicPolicy"):
         raise AWSError(
             "AccessDenied",

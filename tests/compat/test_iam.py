@@ -203,6 +203,28 @@ def test_s3_is_refused_and_allowed_as_policies_say(home: Account) -> None:
     assert refused(s3.delete_object, Bucket=bucket, Key="bob/a")[0] == "AccessDenied"
 
 
+def test_a_bucket_policy_must_name_somebody(home: Account) -> None:
+    bucket, s3 = f"named-{home.id}", home.root("s3")
+    s3.create_bucket(Bucket=bucket)
+
+    def names(user: str, operator: str = "StringEquals") -> str:
+        principal = {"AWS": f"arn:aws:iam::{home.id}:user/{user}"}
+        statement = {"Effect": "Allow", "Principal": principal, "Action": "s3:GetObject"}
+        condition = {operator: {"aws:RequestedRegion": "us-east-1"}}
+        return policy(statement | {"Resource": f"arn:aws:s3:::{bucket}/*", "Condition": condition})
+
+    key = home.user("bob")
+    assert refused(s3.put_bucket_policy, Bucket=bucket, Policy=names("nobody")) == (
+        "MalformedPolicy",
+        400,
+        "Invalid principal in policy",
+    )
+    assert refused(s3.put_bucket_policy, Bucket=bucket, Policy=names("bob", "StringSame"))[0] == "MalformedPolicy"
+    s3.put_bucket_policy(Bucket=bucket, Policy=names("bob"))
+    s3.put_object(Bucket=bucket, Key="k", Body=b"1")
+    assert home.client("s3", key).get_object(Bucket=bucket, Key="k")["Body"].read() == b"1"
+
+
 def test_groups_and_managed_policies(home: Account) -> None:
     key = home.user("bob")
     iam = home.client("iam", key)

@@ -177,7 +177,12 @@ def known_operator(operator: str) -> bool:
 
 
 def compile_clause(operator: str, key: str, values: Sequence[str], *, variables: bool) -> Test:
-    """The test that `operator: {key: values}` stands for. `variables` says whether `${…}` is to be resolved."""
+    """The test that `operator: {key: values}` stands for. `variables` says whether `${…}` is to be resolved.
+
+    An operator that the language does not have never holds: documents with such are refused when they are made.
+    """
+    if not known_operator(operator):
+        return lambda request: False
     name, key = operator.lower(), key.lower()
     if name == "null":
         absent = frozenset(value.lower() for value in values)
