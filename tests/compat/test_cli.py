@@ -156,8 +156,8 @@ def test_state_outlives_the_server_unless_ephemeral(tmp_path: Path) -> None:
     assert not (tmp_path / "other").exists()
 
 
-def test_workers_share_port_and_state(tmp_path: Path) -> None:
-    with Server(tmp_path / "data", "--workers", "2") as server:
+def test_workers_share_port_and_state(tmp_path: Path, database_url: str) -> None:
+    with Server(tmp_path / "data", "--workers", "2", "--database-url", database_url) as server:
         ec2 = new_client(server.endpoint, "ec2", "test")
         made = {ec2.create_vpc(CidrBlock="10.8.0.0/16")["Vpc"]["VpcId"] for _ in range(4)}
         for _ in range(8):
