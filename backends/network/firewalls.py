@@ -10,6 +10,7 @@ from backends.errors import Exists, InUse, Missing
 from backends.network.errors import DefaultThing, DuplicateRule, MissingRule, TooManyRules, WrongNetwork
 from backends.network.gateways import Gateways
 from backends.network.models import Endpoint, FirewallGroup, FirewallRule, Network, Peering, PortGroup, PrefixList
+from backends.network.networks import ANYWHERE4, ANYWHERE6
 from backends.network.rules import RuleSpec
 
 ROOM = 60
@@ -19,15 +20,20 @@ ROOM = 60
 class Firewalls(Gateways):
     """Firewall groups and their rules."""
 
-    def add_group(self, *, id: str, network: Network, name: str, description: str, rule_out: str) -> FirewallGroup:
-        """A group that lets everything out and nothing in. Raises `Exists` (with `name`) when the network has that
-        name."""
+    def add_group(
+        self, *, id: str, network: Network, name: str, description: str, rule_out: str, rule_out6: str | None = None
+    ) -> FirewallGroup:
+        """A group that lets everything out and nothing in; `rule_out6` is used where the network has IPv6.
+
+        Raises `Exists` (with `name`) when the network has that name."""
         if self.group_named(network.id, name) is not None:
             raise Exists(f"{network.id} has a group {name}", name=name, network=network.id)
         group = FirewallGroup(
             id=id, network_id=network.id, name=name, description=description, is_default=False, created=self.now
         )
-        group.rules.append(self.everything(rule_out, True, "cidr4", "0.0.0.0/0"))
+        group.rules.append(self.everything(rule_out, True, "cidr4", ANYWHERE4))
+        if rule_out6 is not None and any(block.family == 6 for block in network.ranges):
+            group.rules.append(self.everything(rule_out6, True, "cidr6", ANYWHERE6))
         self.add(group)
         return group
 

@@ -150,9 +150,18 @@ class Networks(Peerings):
         return self.session.execute(select(Network).where(Network.id == segment.network_id)).scalars().one()
 
     def add_range(
-        self, network: Network, *, id: str, cidr: str | None, family: int = 4, notes: dict[str, Any] | None = None
+        self,
+        network: Network,
+        *,
+        id: str,
+        cidr: str | None,
+        family: int = 4,
+        rule_out6: str | None = None,
+        notes: dict[str, Any] | None = None,
     ) -> NetworkRange:
         """Widen a network by `cidr`; by a fresh public /56 when it is None and `family` is 6.
+
+        The first IPv6 range opens the default packet filter and the default firewall group's way out (as `rule_out6`).
 
         Raises `Malformed`, `BadSize`, `Overlap` (with `cidr`, `other`)."""
         if family == 6:
@@ -176,11 +185,17 @@ class Networks(Peerings):
         for table in self.session.execute(select(RouteTable).where(RouteTable.network_id == network.id)).scalars():
             table.routes.append(local_route(row))
         if family == 6 and sum(part.family == 6 for part in network.ranges) == 1:
-            self._filter_family6(network)
+            self._open_family6(network, rule_out6)
         return row
 
-    def _filter_family6(self, network: Network) -> None:
-        """The first IPv6 range of a network brings IPv6 entries to its packet filters."""
+    def _open_family6(self, network: Network, rule_out6: str | None) -> None:
+        """The first IPv6 range of a network brings IPv6 entries to its packet filters, and a rule to its default
+        group."""
+        if rule_out6 is not None:
+            where = (FirewallGroup.network_id == network.id, FirewallGroup.is_default)
+            group = self.session.execute(select(FirewallGroup).where(*where)).scalars().one()
+            if not any(rule.egress and rule.peer == ANYWHERE6 and rule.protocol == "-1" for rule in group.rules):
+                group.rules.append(self.everything(rule_out6, True, "cidr6", ANYWHERE6))
         for guard in self.session.execute(select(PacketFilter).where(PacketFilter.network_id == network.id)).scalars():
             held = {(entry.egress, entry.number) for entry in guard.entries}
             fresh = closing_entries(guard.id, 6) + (opening_entries(guard.id, 6) if guard.is_default else [])

@@ -121,6 +121,7 @@ def create_security_group(ctx: Context, p: Params) -> Result:
         name=name,
         description=description,
         rule_out=fresh("security-group-rule"),
+        rule_out6=fresh("security-group-rule"),
     )
     ctx.session.flush()
     return {"GroupId": group.id, "SecurityGroupArn": group_arn(ctx, group), "Tags": ctx.tags(group.id)}

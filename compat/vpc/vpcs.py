@@ -125,6 +125,7 @@ def _add_ipv6(ctx: Context, vpc: Network, p: Params) -> NetworkRange:
         id=fresh("vpc-cidr-block-association"),
         cidr=p.get("Ipv6CidrBlock"),
         family=6,
+        rule_out6=fresh("security-group-rule"),
         notes={
             "border_group": p.get("Ipv6CidrBlockNetworkBorderGroup") or ctx.region,
             "pool": p.get("Ipv6Pool") or "Amazon",

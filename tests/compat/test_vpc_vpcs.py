@@ -168,6 +168,11 @@ def test_ipv6(ec2: Client) -> None:
     assert {"DestinationIpv6CidrBlock": block["Ipv6CidrBlock"]}.items() <= table["Routes"][1].items()
     (acl,) = ec2.describe_network_acls(Filters=filters(vpc_id=vpc["VpcId"]))["NetworkAcls"]
     assert {entry["RuleNumber"] for entry in acl["Entries"]} == {100, 101, 32767, 32768}
+    made = ec2.create_security_group(GroupName="g", Description="d", VpcId=vpc["VpcId"])["GroupId"]
+    for group in ec2.describe_security_groups(Filters=filters(vpc_id=vpc["VpcId"]))["SecurityGroups"]:
+        (way_out,) = group["IpPermissionsEgress"]
+        assert (way_out["IpRanges"], way_out["Ipv6Ranges"]) == ([{"CidrIp": "0.0.0.0/0"}], [{"CidrIpv6": "::/0"}])
+    ec2.delete_security_group(GroupId=made)
     interface = ec2.create_network_interface(SubnetId=subnet["SubnetId"], Ipv6AddressCount=2)["NetworkInterface"]
     assert len(interface["Ipv6Addresses"]) == 2
 
