@@ -75,9 +75,13 @@ def same(given: str, right: str) -> bool:
     return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), right.encode("utf-8", "surrogateescape"))
 
 
-@lru_cache(1024)
 def moment_of(timestamp: str) -> datetime | None:
     """The moment of a `20260102T030405Z`; None when it is no such thing."""
+    return _moment(timestamp) if len(timestamp) == 16 else None
+
+
+@lru_cache(1024)
+def _moment(timestamp: str) -> datetime | None:
     if _TIMESTAMP(timestamp) is None:
         return None
     try:

@@ -28,6 +28,8 @@ STEP = 8 << 20
 PATIENCE = 20
 """Milliseconds for which a thread waits for a slow client before the event loop does."""
 
+MOST_WAIT = 60.0
+"""Seconds within which the head of a request must come, once it or the connection began."""
 LINGER = 1.0
 """Seconds until a refused connection is closed: closing at once could take the refusal away from the client."""
 
@@ -207,6 +209,21 @@ class HttpConnection(HttpToolsProtocol):
     _raw = 0
     _in_head = False
     _refused = False
+    _deadline = 0.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client came. One that says nothing is not waited for."""
+        super().connection_made(transport)
+        self._deadline = self.loop.time() + MOST_WAIT
+        self._hurry()
+
+    def _hurry(self) -> None:
+        wait = max(0.0, self._deadline - self.loop.time())
+        self.timeout_keep_alive_task = self.loop.call_later(wait, self._give_up)
+
+    def _give_up(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            self.timeout_keep_alive_handler()
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -215,6 +232,7 @@ class HttpConnection(HttpToolsProtocol):
             self.scope["extensions"] = EXTENSIONS  # type: ignore[typeddict-item]
         self._size = self._raw = 0
         self._in_head = True
+        self._deadline = self.loop.time() + MOST_WAIT
 
     def on_url(self, url: bytes) -> None:
         """A part of the request's target came."""
@@ -249,12 +267,15 @@ class HttpConnection(HttpToolsProtocol):
         """Bytes came. A head that does not end is cut off, even where the parser has nothing to tell of it yet."""
         if self._refused:
             return
-        if self._in_head:
-            self._raw += len(data)
-            if self._raw > 2 * MOST_HEAD:
-                self._refuse(*_TOO_LARGE)
-                return
+        begun = self._in_head
         super().data_received(data)
+        if not self._in_head or self._refused:
+            return
+        self._raw += len(data) if begun else 0
+        if self._raw > MOST_HEAD:
+            self._refuse(*_TOO_LARGE)
+        else:
+            self._hurry()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no request."""

@@ -31,6 +31,10 @@ STREAMING = frozenset(
 )
 EMPTY = sha256(b"").hexdigest()
 LONGEST = 604800
+MOST_CREDENTIAL = 512
+"""Longest credential, in characters: keys derived from it are kept."""
+MOST_SIGNED = 256
+"""Most names of signed headers; a request has no more headers either."""
 
 _SIGV4A = "AWS4-ECDSA-P256-SHA256"
 _COMPONENTS = ("Credential", "SignedHeaders", "Signature")
@@ -123,7 +127,7 @@ class _Claim:
 
     def set_credential(self, credential: str, place: str) -> None:
         parts = credential.rsplit("/", 4)
-        if len(parts) != 5 or not all(parts):
+        if len(parts) != 5 or not all(parts) or len(credential) > MOST_CREDENTIAL:
             raise SignatureFault(Fault.CREDENTIAL, place=place, credential=credential)
         self.access_key, self.date, self.region, self.service, self.terminator = parts
         self.scope = credential[len(self.access_key) + 1 :]
@@ -261,7 +265,9 @@ def _check_time(claim: _Claim, now: datetime, s3: bool) -> None:
 
 
 def _check_signed_headers(head: Head, claim: _Claim) -> None:
-    names = claim.names.split(b";")
+    names = claim.names.split(b";", MOST_SIGNED)
+    if len(names) > MOST_SIGNED:
+        raise SignatureFault(Fault.QUERY if claim.how == "query" else Fault.HEADER, reason="too many SignedHeaders")
     if b"host" not in names:
         raise SignatureFault(Fault.UNSIGNED, names=["host"])
     left = [name for name in head.view if name.startswith(b"x-amz-") and name not in names]

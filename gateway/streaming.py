@@ -30,6 +30,8 @@ WAKE = BLOCK // 4
 """A waiting handler is woken when this much has come."""
 DRAIN = 1 << 20
 """How much of an unread body is thrown away so that the connection can be used again."""
+IDLE = 60.0
+"""Seconds for which a handler waits for more of a body; it holds a thread meanwhile."""
 LINGER = 2.0
 """Seconds for which a connection that is to be closed goes on receiving, so that the client can read the answer."""
 
@@ -62,6 +64,15 @@ def _too_large(limit: int) -> AWSError:
     return AWSError("RequestEntityTooLarge", f"The request body is longer than {limit} bytes.", 413)
 
 
+def _too_slow() -> AWSError:
+    return AWSError(
+        "RequestTimeout",
+        "Your socket connection to the server was not read from or written to within the timeout period. Idle "
+        "connections will be closed.",
+        400,
+    )
+
+
 def expects_continue(head: Head) -> bool:
     """Whether the client waits for `100 Continue` before it sends the body."""
     return head.text(b"expect").lower() == "100-continue"
@@ -90,20 +101,23 @@ class QueueBody:
         self._lock = threading.Condition()
         self._pieces: deque[bytes] = deque()
         self._size = 0
-        self._started = self._complete = self._gone = self._left = self._paused = False
+        self._started = self._complete = self._gone = self._left = self._paused = self._arrived = False
         self._room = asyncio.Event()
         self._pump: asyncio.Task[None] | None = None
 
     # --- the handler's thread ---------------------------------------------------------------------------------------
 
     def read(self) -> bytes:
-        """The next bytes, at most `BLOCK`; empty at the end. Raises `ClientGone` when the client left before that."""
+        """The next bytes, at most `BLOCK`; empty at the end. Raises `ClientGone` when the client left before that,
+        and `AWSError` when it sent nothing for `IDLE` seconds."""
         with self._lock:
             if not self._started:
                 self._started = True
                 self._loop.call_soon_threadsafe(self._start)
             while self._size < WAKE and not (self._complete or self._gone):
-                self._lock.wait()
+                if not self._lock.wait(IDLE) and not self._arrived:
+                    raise _too_slow()
+                self._arrived = False
             if self._gone:
                 raise ClientGone
             parts = self._take()
@@ -158,6 +172,7 @@ class QueueBody:
         """Queue a piece; whether the pump must pause."""
         with self._lock:
             if piece:
+                self._arrived = True
                 self._pieces.append(piece)
                 self._size += len(piece)
             if self._size >= WAKE:

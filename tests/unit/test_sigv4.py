@@ -275,6 +275,12 @@ def test_a_header_that_is_not_signed_is_refused(head: Head) -> None:
     assert check(with_header(head, b"x-custom", b"free"), lookup=anyone).access_key == KEY
 
 
+def test_a_claim_without_measure_is_refused() -> None:
+    many = ";".join(["host", *(f"x{number}" for number in range(400))])
+    assert fault(edited("host;", many + ";")).kind is Fault.HEADER
+    assert fault(edited("eu-central-1", "e" * 600)).kind is Fault.CREDENTIAL
+
+
 def test_the_host_must_be_signed() -> None:
     head = s3_get()
     header = head.view[b"authorization"].replace(b"host;", b"")

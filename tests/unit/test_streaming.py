@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from compat.errors import AWSError
 from compat.streams import BLOCK, ClientGone, FileRange, Stream
+from gateway import streaming
 from gateway.body import BytesSource
 from gateway.head import ZERO_COPY, Head
 from gateway.streaming import AHEAD, DRAIN, QueueBody, drain, open_source, read_all, send_last_bytes, send_stream
@@ -297,3 +298,15 @@ def test_the_last_answer_waits_for_the_client() -> None:
     assert server.sent[0]["headers"] == [(b"a", b"b"), (b"connection", b"close")]
     assert [message.get("more_body") for message in server.sent[1:]] == [True, None]
     assert server.received == 3
+
+
+def test_a_client_that_stops_sending_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "IDLE", 0.02)
+
+    async def run() -> None:
+        body = QueueBody(Server(*pieces(b"abc", ended=False)).receive)
+        with pytest.raises(AWSError) as caught:
+            await on_thread(lambda: everything(body))
+        assert (caught.value.code, caught.value.status) == ("RequestTimeout", 400)
+
+    asyncio.run(run())

@@ -1,0 +1,229 @@
+"""The HTTP connection over a socket pair: files by the kernel, clients that are slow, and heads that do not end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from compat.streams import ClientGone
+from gateway import connection
+from gateway.connection import HttpConnection
+from gateway.head import ZERO_COPY, head_of
+
+App = Callable[[Any, Any, Any], Awaitable[None]]
+CONTENT = os.urandom(3_000_000)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Any:
+    path = tmp_path / "file"
+    path.write_bytes(CONTENT)
+    descriptor = os.open(path, os.O_RDONLY)
+    yield descriptor
+    os.close(descriptor)
+
+
+def talk(app: App, client: Callable[[socket.socket], Awaitable[None]]) -> None:
+    """Serve `app` on one end of a socket pair while `client` uses the other (non-blocking)."""
+
+    async def run() -> None:
+        ours, theirs = socket.socketpair()
+        theirs.setblocking(False)
+        config = uvicorn.Config(app, lifespan="off", ws="none", log_config=None)
+        config.load()
+        state = ServerState()
+        loop = asyncio.get_running_loop()
+        await loop.connect_accepted_socket(lambda: HttpConnection(config, state, {}), ours)
+        try:
+            async with asyncio.timeout(20):
+                await client(theirs)
+        finally:
+            theirs.close()
+            for one in list(state.connections):
+                one.transport.abort()  # type: ignore[union-attr]
+            if state.tasks:
+                await asyncio.wait(state.tasks)
+            await asyncio.sleep(0)
+
+    asyncio.run(run())
+
+
+async def read(client: socket.socket, count: int | None = None) -> bytes:
+    """At least so many bytes, or all up to the end."""
+    loop, found = asyncio.get_running_loop(), b""
+    while count is None or len(found) < count:
+        data = await loop.sock_recv(client, 1 << 16)
+        if not data:
+            break
+        found += data
+    return found
+
+
+async def answer_body(client: socket.socket, *, has_body: bool = True) -> bytes:
+    """The body of the next answer, as long as the answer says."""
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        answer += await read(client, 1)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    length = int(head.partition(b"content-length: ")[2].split(b"\r\n")[0]) if has_body else 0
+    return body + await read(client, length - len(body))
+
+
+async def send(client: socket.socket, data: bytes) -> None:
+    await asyncio.get_running_loop().sock_sendall(client, data)
+
+
+def file_app(file: int, log: list[str], *ranges: tuple[int, int]) -> App:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert head_of(scope).zero_copy
+        length = sum(count for _, count in ranges)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % length)]})
+        try:
+            for offset, count in ranges:
+                await send({"type": ZERO_COPY, "file": file, "offset": offset, "count": count, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+            log.append("sent")
+        except ClientGone:
+            log.append("gone")
+
+    return app
+
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def test_files_are_sent_by_the_kernel(file: int) -> None:
+    log: list[str] = []
+
+    async def client(peer: socket.socket) -> None:
+        expected = CONTENT[5:2_500_005] + CONTENT[:7]
+        for request, body in ((GET, expected), (GET.replace(b"GET", b"HEAD"), b""), (GET, expected)):
+            await send(peer, request)
+            assert await answer_body(peer, has_body=request[:1] == b"G") == body
+        assert log == ["sent"] * 3
+
+    talk(file_app(file, log, (5, 2_500_000), (0, 7)), client)
+
+
+def test_a_slow_client_is_waited_for_without_a_thread(file: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    log: list[str] = []
+    steps: list[int] = []
+    push = connection._push
+
+    def counted(out: int, file: int, offset: int, end: int) -> int:
+        steps.append(offset)
+        return push(out, file, offset, end)
+
+    monkeypatch.setattr(connection, "_push", counted)
+    monkeypatch.setattr(connection, "PATIENCE", 1)
+
+    async def client(peer: socket.socket) -> None:
+        await send(peer, GET)
+        while len(steps) < 1:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.05)
+        whole = await read(peer, len(CONTENT))
+        rest = await read(peer, len(CONTENT) + whole.index(b"\r\n\r\n") + 4 - len(whole))
+        assert (whole + rest).partition(b"\r\n\r\n")[2] == CONTENT
+        assert len(steps) > 1
+
+    talk(file_app(file, log, (0, len(CONTENT))), client)
+
+
+def test_a_client_that_leaves_a_file_half_read(file: int) -> None:
+    log: list[str] = []
+
+    async def client(peer: socket.socket) -> None:
+        await send(peer, GET)
+        await read(peer, 1000)
+        peer.close()
+        while not log:
+            await asyncio.sleep(0.001)
+        assert log == ["gone"]
+
+    talk(file_app(file, log, (0, len(CONTENT))), client)
+
+
+def test_a_file_that_is_shorter_than_announced_ends_the_connection(file: int) -> None:
+    async def client(peer: socket.socket) -> None:
+        await send(peer, GET)
+        assert len((await read(peer)).partition(b"\r\n\r\n")[2]) == 1000
+
+    talk(file_app(file, [], (len(CONTENT) - 1000, 2000)), client)
+
+
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    body = b""
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body", False):
+            break
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
+
+
+def test_a_body_arrives_whole_and_in_order() -> None:
+    async def client(peer: socket.socket) -> None:
+        for content in (b"", b"abc", CONTENT):
+            sending = asyncio.ensure_future(
+                send(peer, b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(content) + content)
+            )
+            assert await answer_body(peer) == content
+            await sending
+
+    talk(echo, client)
+
+
+@pytest.mark.parametrize("sent", [b"", b"GE", b"GET / HTTP/1.1\r\nHost: x\r\nX-Lo"])
+def test_a_head_that_does_not_come_is_not_waited_for(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "MOST_WAIT", 0.05)
+
+    async def client(peer: socket.socket) -> None:
+        if sent:
+            await send(peer, sent)
+        assert await read(peer) == b""
+
+    talk(echo, client)
+
+
+def test_a_refusal_can_be_read_by_a_client_that_still_sends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "LINGER", 0.05)
+
+    async def client(peer: socket.socket) -> None:
+        await send(peer, b"GET / HTTP/1.1\r\nX-Long: ")
+        await send(peer, b"a" * 1_000_000)
+        answer = await read(peer)
+        assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+        assert answer.count(b"<Code>RequestHeaderSectionTooLarge</Code>") == 1
+
+    talk(echo, client)
+
+
+def test_a_broken_body_releases_the_handler() -> None:
+    log: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        while (message := await receive())["type"] == "http.request":
+            log.append(message["body"].decode())
+        log.append("gone")
+
+    async def client(peer: socket.socket) -> None:
+        await send(peer, b"PUT / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+        while log != ["abc"]:
+            await asyncio.sleep(0.001)
+        await send(peer, b"zzz\r\n")
+        answer = await read(peer)
+        assert answer.count(b"HTTP/1.1 ") == 1
+        assert b"<Code>BadRequest</Code>" in answer
+        assert log == ["abc", "gone"]
+
+    talk(app, client)
