@@ -240,7 +240,11 @@ def _matcher(pattern: str) -> Callable[[str], object] | None:
 
 
 def _required(shape: StructureShape) -> list[str]:
-    return [name for name in shape.required_members if name in shape.members]
+    """The members that must be there; a payload that streams comes by another way (`Context.body`)."""
+    members = shape.members
+    return [
+        name for name in shape.required_members if name in members and not members[name].serialization.get("streaming")
+    ]
 
 
 def _structure_check(required: list[tuple[str, str, Shape]], checks: dict[str, tuple[str, Check]]) -> Check:

@@ -28,11 +28,15 @@ from backends.volume.models import (
     SnapshotState,
     Wish,
 )
+from backends.volume.service import COPIED
 
 TOPICS = ("volume", "snapshot", "image")
 """`converge` is due when any of these changed."""
 
 BATCH = 64
+UPLOADED = (Snapshot.disk == COPIED) & Snapshot.parent.is_(None)
+"""Snapshots whose bytes come from their owner, block by block."""
+
 PATIENCE = 8
 """So many failed attempts are made before a thing is called broken; a full medium or no source is not retried."""
 
@@ -127,7 +131,7 @@ def _take_snapshots(database: Database, host: VolumeHost) -> bool:
     with database.unit(None, write=False) as unit:
         rows = unit.session.execute(
             select(Snapshot.id, Snapshot.disk, Snapshot.parent, Snapshot.failures)
-            .where(Snapshot.state == SnapshotState.PENDING)
+            .where(Snapshot.state == SnapshotState.PENDING, ~UPLOADED)
             .order_by(Snapshot.started)
             .limit(BATCH)
         ).all()

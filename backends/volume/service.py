@@ -24,7 +24,7 @@ from backends.volume.models import (
 )
 
 COPIED = "vol-ffffffff"
-"""Stands as the disk of a snapshot that is a copy of another."""
+"""Stands as the disk of a snapshot that was taken of none: a copy of another, or brought by its owner."""
 
 
 class VolumeService:
@@ -196,6 +196,18 @@ class VolumeService:
         snapshot.parent = parent.id
         self.unit.nudge("volume")
         return snapshot
+
+    def begin_snapshot(
+        self, *, id: str, size: int, description: str, encrypted: bool, key: str | None, notes: dict[str, Any]
+    ) -> Snapshot:
+        """A snapshot of `size` GiB whose bytes its owner brings; pending until `finish_snapshot`."""
+        return self._snapshot(id, COPIED, size, description, encrypted, key, notes)
+
+    def finish_snapshot(self, snapshot: Snapshot, stored: int) -> None:
+        """The bytes are complete; `stored` of them are no hole. Raises `WrongState` for one that was not begun so."""
+        if snapshot.disk != COPIED or snapshot.parent is not None or snapshot.state != SnapshotState.PENDING:
+            raise WrongState(snapshot=snapshot.id, state=snapshot.state)
+        snapshot.state, snapshot.stored, snapshot.completed = SnapshotState.COMPLETED, stored, self.unit.now
 
     def _snapshot(
         self,

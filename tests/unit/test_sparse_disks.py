@@ -129,3 +129,34 @@ def test_copies_are_equal_whatever_is_written_where(
     for name in ("vol-1", "vol-2"):
         driver.drop_disk(name)
     driver.drop_snapshot("snap-1")
+
+
+def test_an_upload_is_a_snapshot_once_it_is_finished(driver: SparseFiles) -> None:
+    driver.begin_upload("snap-1", 4 * MIB, None)
+    driver.upload("snap-1", MIB, b"data")
+    with pytest.raises(Missing):
+        driver.read("snap-1", 0, 1)
+    assert driver.observe().snapshots == {"snap-1"}
+    stored = driver.finish_upload("snap-1")
+    assert driver.finish_upload("snap-1") == stored >= 4
+    assert driver.read("snap-1", MIB, 4) == b"data"
+    assert driver.read("snap-1", 4 * MIB - 1, 3) == b"\0\0\0"
+    assert all(start <= MIB < end for start, end in driver.extents("snap-1"))
+    with pytest.raises(Missing):
+        driver.upload("snap-1", 0, b"late")
+    with pytest.raises(Missing):
+        driver.finish_upload("snap-2")
+
+
+def test_an_upload_on_top_of_a_parent(driver: SparseFiles) -> None:
+    driver.begin_upload("snap-1", MIB, None)
+    driver.upload("snap-1", 0, b"parent")
+    driver.finish_upload("snap-1")
+    driver.begin_upload("snap-2", 2 * MIB, "snap-1")
+    driver.upload("snap-2", 0, b"C")
+    driver.finish_upload("snap-2")
+    assert driver.read("snap-2", 0, 6) == b"Carent"
+    assert driver.read("snap-1", 0, 6) == b"parent"
+    driver.begin_upload("snap-3", MIB, None)
+    driver.drop_snapshot("snap-3")
+    assert driver.observe().snapshots == {"snap-1", "snap-2"}

@@ -62,6 +62,24 @@ class DiskDriver(Protocol):
     def drop_snapshot(self, snapshot: str) -> None:
         """After success nothing is left of the snapshot; disks made from it are untouched."""
 
+    def extents(self, snapshot: str) -> list[tuple[int, int]]:
+        """Where a snapshot has data: (start, end) in bytes, in order; the rest are zeros. Raises `Missing`."""
+
+    def read(self, snapshot: str, offset: int, length: int) -> bytes:
+        """Bytes of a snapshot; zeros beyond its end. Raises `Missing`."""
+
+    def begin_upload(self, snapshot: str, size: int, parent: str | None) -> None:
+        """After success a snapshot of `size` bytes can be written, holding the bytes of `parent`, or zeros.
+
+        It is no snapshot before `finish_upload`. Beginning again begins anew. Raises as `ensure_disk`.
+        """
+
+    def upload(self, snapshot: str, offset: int, data: bytes) -> None:
+        """Write into a snapshot that was begun; durable with `finish_upload`. Raises `Missing`, `Exhausted`."""
+
+    def finish_upload(self, snapshot: str) -> int:
+        """After success the snapshot is there, durably; the number of bytes that hold data. Raises `Missing`."""
+
     def access(self, disk: str) -> DiskAccess:
         """How to open the disk. Touches nothing."""
 

@@ -56,6 +56,41 @@ class SparseFiles:
         """See `DiskDriver`."""
         self._drop(self._snapshot(snapshot))
 
+    def extents(self, snapshot: str) -> list[tuple[int, int]]:
+        """See `DiskDriver`."""
+        with _faults(snapshot):
+            return extents(self._snapshot(snapshot))
+
+    def read(self, snapshot: str, offset: int, length: int) -> bytes:
+        """See `DiskDriver`."""
+        with _faults(snapshot), self._snapshot(snapshot).open("rb") as file:
+            return os.pread(file.fileno(), length, offset).ljust(length, b"\0")
+
+    def begin_upload(self, snapshot: str, size: int, parent: str | None) -> None:
+        """See `DiskDriver`."""
+        with _faults(snapshot), _draft(self._snapshot(snapshot)).open("wb") as file:
+            if parent is not None:
+                copy_sparse(self._snapshot(parent), file.fileno())
+            if os.fstat(file.fileno()).st_size < size:
+                os.truncate(file.fileno(), size)
+
+    def upload(self, snapshot: str, offset: int, data: bytes) -> None:
+        """See `DiskDriver`."""
+        with _faults(snapshot), _draft(self._snapshot(snapshot)).open("r+b") as file:
+            os.lseek(file.fileno(), offset, os.SEEK_SET)
+            _write(file.fileno(), data)
+
+    def finish_upload(self, snapshot: str) -> int:
+        """See `DiskDriver`."""
+        target = self._snapshot(snapshot)
+        with _faults(snapshot):
+            if not target.exists():
+                with _draft(target).open("r+b") as file:
+                    os.fsync(file.fileno())
+                os.replace(_draft(target), target)
+                _sync_folder(target.parent)
+            return sum(end - start for start, end in extents(target))
+
     def access(self, disk: str) -> DiskAccess:
         """See `DiskDriver`."""
         return DiskAccess(str(self._disk(disk)), "raw")
@@ -78,7 +113,7 @@ class SparseFiles:
 
     def _publish(self, target: Path, source: Path | None, size: int) -> None:
         """Make `target` out of `source` (or nothing) with at least `size` bytes, durably and all at once."""
-        draft = target.with_name("." + target.name)
+        draft = _draft(target)
         try:
             with draft.open("wb") as file:
                 if source is not None:
@@ -94,8 +129,12 @@ class SparseFiles:
 
     def _drop(self, path: Path) -> None:
         with _faults(path.stem):
-            path.with_name("." + path.name).unlink(missing_ok=True)
+            _draft(path).unlink(missing_ok=True)
             path.unlink(missing_ok=True)
+
+
+def _draft(path: Path) -> Path:
+    return path.with_name("." + path.name)
 
 
 def copy_sparse(source: Path, target: int) -> None:

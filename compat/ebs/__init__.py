@@ -1,0 +1,1 @@
+"""EBS direct: the blocks of snapshots."""
