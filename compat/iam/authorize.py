@@ -68,7 +68,7 @@ def ask(
     principal = ctx.principal if ctx.partition == "aws" else ctx.principal.within(ctx.partition)
     if side is not None and side.owner != principal.account:
         extra = {**extra, "owner": side.owner}
-    keys = Keys(ctx, ctx.params if p is None else p, resource, extra)
+    keys = Keys(ctx, ctx.params if p is None else p, action, resource, extra)
     request = AccessRequest(principal, action, resource, keys)
     decision = evaluate(request, directory(ctx.cloud).holdings(principal), side)
     if not decision.allowed and side is not None and side.owner != principal.account:
@@ -166,7 +166,7 @@ def encode_message(ctx: Context, decision: Decision) -> str:
 
 
 def _conditions(ctx: Context, decision: Decision) -> list[dict[str, Any]]:
-    keys = Keys(ctx, ctx.params, decision.resource, _NOTHING)
+    keys = Keys(ctx, ctx.params, decision.action, decision.resource, _NOTHING)
     parts = decision.resource.split(":", 5)
     told: dict[str, ContextValue] = {
         "aws:Region": ctx.region,

@@ -11,6 +11,7 @@ from compat.iam.mfa_devices import KIND as MFA_DEVICE
 from compat.iam.mfa_devices import verified_step
 from compat.iam.policy.request import ContextValue
 from compat.iam.principal import PrincipalKind
+from compat.iam.reference import applies
 from compat.kinds import kind_of
 
 if TYPE_CHECKING:
@@ -28,13 +29,13 @@ PRINCIPAL_TYPES = {
 
 
 class Keys:
-    """The condition keys of one question: a call, one of its resources, and what an action adds of its own (`extra`,
-    keys in lower case)."""
+    """The condition keys of one question: a call, an action, one resource, and what the asker adds of its own
+    (`extra`, keys in lower case). Keys that AWS does not list for the action on such a resource are absent."""
 
-    __slots__ = ("ctx", "extra", "p", "resource")
+    __slots__ = ("action", "ctx", "extra", "p", "resource")
 
-    def __init__(self, ctx: Context, p: Params, resource: str, extra: Mapping[str, ContextValue]) -> None:
-        self.ctx, self.p, self.resource, self.extra = ctx, p, resource, extra
+    def __init__(self, ctx: Context, p: Params, action: str, resource: str, extra: Mapping[str, ContextValue]) -> None:
+        self.ctx, self.p, self.action, self.resource, self.extra = ctx, p, action, resource, extra
 
     def __call__(self, key: str) -> ContextValue:
         if key in self.extra:
@@ -44,10 +45,11 @@ class Keys:
             return exact(self)
         family, slash, name = key.partition("/")
         if slash and (named := FAMILIES.get(family)) is not None:
-            return named(self, name)
+            universal = family == "aws:principaltag"
+            return named(self, name) if universal or applies(self.action, self.type, key) else None
         service, _, name = key.partition(":")
         answers = SERVICE_KEYS.get(service)
-        return answers(self, name) if answers is not None else None
+        return answers(self, name) if answers is not None and applies(self.action, self.type, key) else None
 
     @property
     def type(self) -> str:
@@ -95,6 +97,8 @@ def request_tags(keys: Keys) -> dict[str, str] | None:
 
 
 def _tag_keys(keys: Keys) -> ContextValue:
+    if not applies(keys.action, keys.type, "aws:tagkeys"):
+        return None
     tags = request_tags(keys)
     if tags:
         return tuple(tags)

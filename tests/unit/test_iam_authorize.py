@@ -176,12 +176,17 @@ def test_a_version_makes_another_action(nimbus: Nimbus) -> None:
 
 
 def value(
-    nimbus: Nimbus, key: str, who: str | Principal = ACCOUNT, wire_name: str = "ec2:RunInstances", **p: Any
+    nimbus: Nimbus,
+    key: str,
+    who: str | Principal = ACCOUNT,
+    wire_name: str = "ec2:RunInstances",
+    part: str = "instance/*",
+    **p: Any,
 ) -> Any:
     operation = made_up(wire_name)
     ctx = context(nimbus, who, operation, **p)
     try:
-        return Keys(ctx, p, f"arn:aws:ec2:eu-west-1:{ACCOUNT}:instance/*", {})(key)
+        return Keys(ctx, p, wire_name, f"arn:aws:ec2:eu-west-1:{ACCOUNT}:{part}", {})(key)
     finally:
         ctx.close()
 
@@ -236,11 +241,13 @@ def test_request_keys(nimbus: Nimbus) -> None:
     assert value(nimbus, "aws:requesttag/x", TagSpecifications=tags) is None
     assert value(nimbus, "aws:tagkeys", TagSpecifications=tags) == ("Env",)
     assert value(nimbus, "ec2:instancetype", InstanceType="t3.micro") == "t3.micro"
+    assert value(nimbus, "ec2:instancetype", part="subnet/*", InstanceType="t3.micro") is None
+    assert value(nimbus, "ec2:instancetype", wire_name="ec2:DescribeInstances", InstanceType="t3.micro") is None
     assert value(nimbus, "ec2:region") == "eu-west-1"
     assert value(nimbus, "ec2:tenancy") == "default"
     assert value(nimbus, "ec2:metadatahttptokens", MetadataOptions={"HttpTokens": "required"}) == "required"
-    assert value(nimbus, "s3:prefix", wire_name="s3:ListObjectsV2", Prefix="a/") == "a/"
-    assert value(nimbus, "s3:max-keys", wire_name="s3:ListObjectsV2", MaxKeys=5) == "5"
+    assert value(nimbus, "s3:prefix", wire_name="s3:ListBucket", Prefix="a/") == "a/"
+    assert value(nimbus, "s3:max-keys", wire_name="s3:ListBucket", MaxKeys=5) == "5"
     assert value(nimbus, "s3:x-amz-acl", wire_name="s3:PutObject", ACL="private") == "private"
 
 
