@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import io
+import json
 import os
 import socket
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from botocore import auth
+from botocore import UNSIGNED, auth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
@@ -204,6 +205,20 @@ def test_a_client_that_leaves_half_way_leaves_nothing(server: Server, account: s
             client.send(request.head + b"\r\nContent-Length: %d\r\n\r\n" % length + bytes(length // 2))
     s3.put_object(Bucket=bucket, Key="whole", Body=b"x")
     assert [one["Key"] for one in s3.list_objects_v2(Bucket=bucket)["Contents"]] == ["whole"]
+
+
+def test_nobody_uploads_where_everybody_may(client: Callable[..., Client], s3: Client, bucket: str) -> None:
+    nobody = client("s3", config=Config(signature_version=UNSIGNED))
+    with pytest.raises(ClientError) as caught:
+        nobody.put_object(Bucket=bucket, Key="k", Body=b"abc")
+    assert caught.value.response["Error"]["Code"] == "AccessDenied"
+    s3.delete_public_access_block(Bucket=bucket)
+    resource = f"arn:aws:s3:::{bucket}/*"
+    statement = {"Effect": "Allow", "Principal": "*", "Action": ["s3:PutObject", "s3:GetObject"], "Resource": resource}
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+    for body in (b"abc", CONTENT):
+        nobody.put_object(Bucket=bucket, Key="k", Body=body, ChecksumAlgorithm="SHA256")
+        assert nobody.get_object(Bucket=bucket, Key="k")["Body"].read() == body
 
 
 @pytest.mark.parametrize("length", [100, 3 * MIB])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends import checksum
@@ -27,6 +27,7 @@ def test_known_values(algorithm: str) -> None:
 
 
 @pytest.mark.parametrize("algorithm", sorted(checksum.SIZES))
+@settings(max_examples=25)
 @given(st.lists(st.binary(max_size=70), max_size=5))
 def test_a_running_checksum_is_that_of_the_whole(algorithm: str, parts: list[bytes]) -> None:
     running = checksum.checksum(algorithm)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from botocore import httpchecksum
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends import checksum
@@ -126,6 +126,7 @@ def test_plain(data: bytes, sizes: list[int]) -> None:
     assert body.digest("MD5") == hashlib.md5(data).digest()
 
 
+@settings(max_examples=40)
 @given(CHUNKS, SIZES)
 def test_signed_chunks(chunks: list[bytes], sizes: list[int]) -> None:
     data = b"".join(chunks)
@@ -134,6 +135,7 @@ def test_signed_chunks(chunks: list[bytes], sizes: list[int]) -> None:
     assert body.whole(1 << 20) == data
 
 
+@settings(max_examples=40)
 @given(CHUNKS, SIZES)
 def test_signed_trailer(chunks: list[bytes], sizes: list[int]) -> None:
     data, trailers = b"".join(chunks), crc32_of(chunks)
@@ -147,6 +149,7 @@ def test_signed_trailer(chunks: list[bytes], sizes: list[int]) -> None:
     assert body.checksums == {"CRC32": trailers["x-amz-checksum-crc32"]}
 
 
+@settings(max_examples=40)
 @given(st.binary(max_size=50000), st.sampled_from(["crc32", "crc32c", "crc64nvme", "sha1", "sha256"]), SIZES)
 def test_what_botocore_chunks(data: bytes, algorithm: str, sizes: list[int]) -> None:
     wrapper = httpchecksum.AwsChunkedWrapper(

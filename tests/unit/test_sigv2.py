@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 from botocore import auth
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gateway.authenticated import Lookup
@@ -28,6 +28,7 @@ def fault(head: Head, lookup: Lookup = known, **options: Any) -> SignatureFault:
     return caught.value
 
 
+@settings(max_examples=50)
 @given(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=10),
     st.dictionaries(SUB, st.text("ab /é", max_size=4), max_size=3),

@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote_to_bytes
 import pytest
 from botocore import auth
 from botocore.crt import auth as crt
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gateway.authenticated import Authenticated, Lookup
@@ -64,6 +64,7 @@ def query_url(base: str, query: dict[str, str]) -> str:
 # --- what is signed is accepted ---------------------------------------------------------------------------------------
 
 
+@settings(max_examples=50)
 @given(TEXT, st.dictionaries(NAMES, TEXT, max_size=4), st.lists(st.text("ab ,;=\t", max_size=9), max_size=3))
 def test_s3_headers(path: str, query: dict[str, str], values: list[str]) -> None:
     url = query_url(f"{HOST}/bucket/{quote(path, safe='/~')}", query)
@@ -75,6 +76,7 @@ def test_s3_headers(path: str, query: dict[str, str], values: list[str]) -> None
     assert found.payload_hash == request.headers["X-Amz-Content-SHA256"]
 
 
+@settings(max_examples=50)
 @given(TEXT, st.dictionaries(NAMES, TEXT, max_size=4), st.integers(1, 604800))
 def test_s3_presigned(path: str, query: dict[str, str], expires: int) -> None:
     head = presigned(query_url(f"{HOST}/bucket/{quote(path, safe='/~')}", query), expires=expires)
@@ -84,6 +86,7 @@ def test_s3_presigned(path: str, query: dict[str, str], expires: int) -> None:
     assert fault(head, now=end + timedelta(seconds=1)).kind is Fault.EXPIRED
 
 
+@settings(max_examples=50)
 @given(
     st.sampled_from([crt.CrtS3SigV4Auth, crt.CrtS3SigV4QueryAuth]),
     st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=9),
@@ -95,6 +98,7 @@ def test_what_the_common_runtime_signs(signer: type[auth.BaseSigner], path: str,
     assert check(head_of(request), lookup=temporary, service="s3").access_key == KEY
 
 
+@settings(max_examples=50)
 @given(st.lists(st.sampled_from(["a", ".", "..", "", "b%20c"]), max_size=5), st.binary(max_size=9))
 def test_what_the_common_runtime_signs_for_other_services(path: list[str], body: bytes) -> None:
     request = sign(crt.CrtSigV4Auth, f"{HOST}/{'/'.join(path)}", method="POST", data=body, service="ebs")
@@ -109,6 +113,7 @@ def test_version_4a_is_refused_clearly() -> None:
     assert "AWS4-ECDSA-P256-SHA256" in as_error(refused, Family.QUERY).message
 
 
+@settings(max_examples=50)
 @given(st.lists(st.sampled_from(["a", ".", "..", "", "b c", "%2F", "é"]), max_size=6), st.binary(max_size=40))
 def test_other_services(path: list[str], body: bytes) -> None:
     url = f"{HOST}/" + quote("/".join(path), safe="/%")
@@ -376,8 +381,6 @@ def test_what_s3_tells_beside_the_code() -> None:
         "Expires": "2026-11-22T11:30:45Z",
         "ServerTime": "2026-11-22T12:30:45Z",
     }
-    region = SignatureFault(Fault.REGION, place="header", given="x", expected="eu-west-1")
-    assert as_error(region, Family.S3).fields == {"Region": "eu-west-1"}
 
 
 def other(**options: Any) -> Head:

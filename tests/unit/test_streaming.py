@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compat.errors import AWSError
@@ -65,6 +65,7 @@ def everything(source: Any) -> bytes:
 # --- receiving --------------------------------------------------------------------------------------------------------
 
 
+@settings(max_examples=25)
 @given(st.lists(st.binary(max_size=50), min_size=1, max_size=6))
 def test_read_all(bodies: list[bytes]) -> None:
     whole = b"".join(bodies)
@@ -89,6 +90,7 @@ async def on_thread(work: Callable[[], Any]) -> Any:
     return await asyncio.get_running_loop().run_in_executor(None, work)
 
 
+@settings(max_examples=25)
 @given(st.lists(st.one_of(st.binary(max_size=50), st.integers(1, 3 * BLOCK).map(bytes)), min_size=1, max_size=6))
 def test_a_queue_hands_on_every_byte_in_order(bodies: list[bytes]) -> None:
     async def run() -> None:
