@@ -11,6 +11,7 @@ from backends.network.errors import AlreadyBound, NoPublicAddresses, NotAttached
 from backends.network.models import Address, Port, PortAddress
 from compat.context import Context
 from compat.describe import page
+from compat.ec2.listing import cut
 from compat.errors import AWSError
 from compat.filters import Filters
 from compat.kinds import kind
@@ -222,7 +223,8 @@ def describe_addresses_attribute(ctx: Context, p: Params) -> Result:
     """The addresses that have a reverse name."""
     ids = p.get("AllocationIds")
     rows = ctx.find_all("elastic-ip", ids) if ids else ctx.session.scalars(select(Address).order_by(Address.id))
-    return {"Addresses": [_attribute(row) for row in rows if "ptr" in row.notes]}
+    found, token = cut(ctx, p, [row for row in rows if "ptr" in row.notes], lambda row: row.id)
+    return {"Addresses": [_attribute(row) for row in found]} | ({"NextToken": token} if token else {})
 
 
 @operation("ec2:ModifyAddressAttribute", on="elastic-ip/{AllocationId}")

@@ -6,8 +6,9 @@ import hashlib
 from typing import Any
 
 from compat.context import Context
+from compat.ec2.listing import cut, pick
 from compat.errors import AWSError
-from compat.filters import Filters, split
+from compat.filters import Filters
 from compat.operation import Params, Result, operation
 from compat.regions import partition_of, zones
 
@@ -96,7 +97,6 @@ SERVICE_FILTERS: Filters = {
     "service-region": lambda ctx, one: one["ServiceRegion"],
     "service-type": lambda ctx, one: one["ServiceType"][0]["ServiceType"],
     "supported-ip-address-types": lambda ctx, one: one["SupportedIpAddressTypes"],
-    "tag-key": lambda ctx, one: None,
 }
 
 
@@ -108,12 +108,12 @@ def describe_vpc_endpoint_services(ctx: Context, p: Params) -> Result:
     named = set(p.get("ServiceNames") or ())
     for name in sorted(named - {one["ServiceName"] for one in known}):
         raise AWSError("InvalidServiceName", f"The Vpc Endpoint Service '{name}' does not exist")
-    asked = [one for one in p.get("Filters") or () if not (one.get("Name") or "").startswith("tag:")]
-    _, tests = split([one for one in asked if one.get("Name") != "tag-key"], SERVICE_FILTERS, None)
-    tagged = len(asked) != len(p.get("Filters") or ()) or any(one.get("Name") == "tag-key" for one in asked)
-    found = [
-        one
-        for one in known
-        if not tagged and (not named or one["ServiceName"] in named) and all(test(ctx, one) for test in tests)
-    ]
-    return {"ServiceNames": sorted({one["ServiceName"] for one in found}), "ServiceDetails": found}
+    known = [one for one in known if not named or one["ServiceName"] in named]
+    found, token = cut(
+        ctx,
+        p,
+        pick(ctx, p, known, SERVICE_FILTERS),
+        lambda one: f"{one['ServiceName']}/{one['ServiceType'][0]['ServiceType']}",
+    )
+    answer: Result = {"ServiceNames": sorted({one["ServiceName"] for one in found}), "ServiceDetails": found}
+    return answer | ({"NextToken": token} if token else {})

@@ -12,6 +12,7 @@ from backends.network.errors import DefaultThing
 from backends.network.models import FirewallGroup, FirewallRule
 from compat.context import Context
 from compat.describe import page
+from compat.ec2.listing import cut
 from compat.errors import AWSError
 from compat.filters import Filters
 from compat.kinds import kind
@@ -248,7 +249,8 @@ def describe_stale_security_groups(ctx: Context, p: Params) -> Result:
                     "StaleIpPermissionsEgress": permissions([rule for rule in stale if rule.egress]),
                 }
             )
-    return {"StaleSecurityGroupSet": found}
+    part, token = cut(ctx, p, found, lambda one: str(one["GroupId"]))
+    return {"StaleSecurityGroupSet": part} | ({"NextToken": token} if token else {})
 
 
 def _render_for_vpc(ctx: Context, group: FirewallGroup) -> dict[str, Any]:

@@ -145,5 +145,11 @@ def test_services(ec2: Client) -> None:
     gateways = ec2.describe_vpc_endpoint_services(ServiceNames=[S3], Filters=asked)["ServiceDetails"]
     assert [one["ServiceType"] for one in gateways] == [[{"ServiceType": "Gateway"}]]
     assert len(gateways[0]["AvailabilityZones"]) == 6
+    first = ec2.describe_vpc_endpoint_services(MaxResults=5)
+    second = ec2.describe_vpc_endpoint_services(MaxResults=5, NextToken=first["NextToken"])
+    listed = [one["ServiceId"] for page in (first, second) for one in page["ServiceDetails"]]
+    assert len(set(listed)) == 10
+    tagged = ec2.describe_vpc_endpoint_services(Filters=[{"Name": "tag:a", "Values": ["b"]}])
+    assert tagged["ServiceDetails"] == []
     with refused("InvalidServiceName"):
         ec2.describe_vpc_endpoint_services(ServiceNames=["com.amazonaws.us-east-1.nothing"])
