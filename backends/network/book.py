@@ -47,6 +47,14 @@ class Book:
         for row in rows:
             self.session.delete(row)
 
+    def hold(self, row: Base) -> None:
+        """Keep other writers off a row until the unit ends, and read it anew: what is computed from it then holds.
+
+        On SQLite there is one writer at a time anyway."""
+        if not self.unit.database.is_sqlite:
+            self.session.flush()
+            self.session.refresh(row, with_for_update=True)
+
     def lease(self, wish: str | None = None) -> str:
         """Take a public IPv4 address, `wish` if it is free. Raises `NoPublicAddresses`."""
         pool = self.host.public_pool

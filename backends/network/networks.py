@@ -164,6 +164,7 @@ class Networks(Peerings):
         The first IPv6 range opens the default packet filter and the default firewall group's way out (as `rule_out6`).
 
         Raises `Malformed`, `BadSize`, `Overlap` (with `cidr`, `other`)."""
+        self.hold(network)
         if family == 6:
             block: ranges.Range = ranges.parse6(cidr if cidr is not None else self.lease6())
         else:
@@ -223,6 +224,7 @@ class Networks(Peerings):
     def remove_network(self, network: Network) -> list[str]:
         """Remove a network with all that it came with; the ids of what went. Raises `InUse` (with `by`) while
         anything else is in it."""
+        self.hold(network)
         holder = self._holder(network)
         if holder is not None:
             raise InUse(f"{network.id} holds {holder}", id=network.id, by=holder)

@@ -180,7 +180,9 @@ class Ports(Routes):
         self.return_public(port)
         for address in self.session.execute(select(Address).where(Address.port_id == port.id)).scalars():
             address.port_id = address.private_ip = address.association_id = None
-        self._segment_of(port).free += sum(row.family == 4 for row in port.addresses)
+        segment = self._segment_of(port)
+        self.hold(segment)
+        segment.free += sum(row.family == 4 for row in port.addresses)
         self.session.delete(port)
         self.session.flush()
         self.relight(port_id)
@@ -228,7 +230,9 @@ class Ports(Routes):
             ).scalars():
                 address.port_id = address.private_ip = address.association_id = None
             if row.family == 4:
-                self._segment_of(port).free += 1
+                segment = self._segment_of(port)
+                self.hold(segment)
+                segment.free += 1
             port.addresses.remove(row)
         self.session.flush()
 

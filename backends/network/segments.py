@@ -48,6 +48,7 @@ class Segments(Networks):
 
         `cidr` None makes a segment with IPv6 only. Raises `Malformed`, `BadSize` (outside the network, or a size that
         segments cannot have), `Overlap` with another segment."""
+        self.hold(network)
         block = None if cidr is None else self._fitting(network, ranges.sized(cidr), cidr)
         segment = Segment(
             id=id,
@@ -122,6 +123,7 @@ class Segments(Networks):
 
     def remove_segment(self, segment: Segment) -> None:
         """Remove a segment. Raises `InUse` (with `by`) while a port is in it."""
+        self.hold(segment)
         holder = self.session.execute(select(Port.id).where(Port.segment_id == segment.id).limit(1)).scalar()
         if holder is None:
             holder = next(
@@ -152,6 +154,7 @@ class Segments(Networks):
         """Take the wished IPv4 addresses of a segment, then `count` free ones; the caller puts them on a port.
 
         Raises `Malformed`, `AddressReserved`, `AddressTaken` (each with `ip`), `NoAddresses`."""
+        self.hold(segment)
         wanted = list(wishes)
         block = ranges.parse4(segment.cidr) if segment.cidr else None
         if block is None or len(wanted) + count > segment.free:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.compat.refused import refused
 
@@ -161,3 +164,31 @@ def test_an_ipv6_block_comes_and_goes(ec2: Client) -> None:
     ec2.delete_network_interface(NetworkInterfaceId=interface["NetworkInterfaceId"])
     ec2.disassociate_subnet_cidr_block(AssociationId=added["AssociationId"])
     assert ec2.describe_subnets(SubnetIds=[subnet])["Subnets"][0]["Ipv6CidrBlockAssociationSet"] == []
+
+
+def test_writers_at_once_keep_the_books_right(client: Callable[..., Client], ec2: Client, vpc: str) -> None:
+    clients = [client("ec2") for _ in range(6)]
+
+    def create(one: Client, number: int) -> str:
+        try:
+            made: str = one.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{number}.0/22")["Subnet"]["SubnetId"]
+        except ClientError as fault:
+            assert fault.response["Error"]["Code"] == "InvalidSubnet.Conflict"
+            return ""
+        return made
+
+    with ThreadPoolExecutor(len(clients)) as pool:
+        made = list(pool.map(create, clients, range(6)))
+        # 10.0.0.0/22 was asked for four times, 10.0.4.0/22 twice.
+        assert len([id for id in made if id]) == 2
+        subnet = next(id for id in made if id)
+        (block,) = [s["CidrBlock"] for s in ec2.describe_subnets(SubnetIds=[subnet])["Subnets"]]
+        first = int(ip_network(block).network_address)
+        wishes = [str(ip_address(first + 20 + n)) for n in range(len(clients))]
+        list(
+            pool.map(
+                lambda one, ip: one.create_network_interface(SubnetId=subnet, PrivateIpAddress=ip), clients, wishes
+            )
+        )
+    (shown,) = ec2.describe_subnets(SubnetIds=[subnet])["Subnets"]
+    assert shown["AvailableIpAddressCount"] == 1024 - 5 - len(clients)
