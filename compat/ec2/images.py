@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import select
@@ -158,11 +159,8 @@ def describe_images(ctx: Context, p: Params) -> Result:
     return page(ctx, p, "image", IMAGE_FILTERS, render_image, where=where, prepare=_loaded)
 
 
-def _loaded(ctx: Context, rows: Any) -> None:
-    ctx.preload_tags([row.id for row in rows if row.tenant == ctx.account])
-    for row in rows:
-        if row.tenant != ctx.account:
-            ctx._tags.setdefault(row.id, [])
+def _loaded(ctx: Context, rows: Sequence[Image]) -> None:
+    ctx.preload_tags([row.id for row in rows])
 
 
 NAME = re.compile(r"[a-zA-Z0-9()\[\] ./\-'@_]{3,128}")

@@ -33,6 +33,8 @@ from compat.vpc.facts import ADDRESS_FACTS, fresh
 from compat.vpc.network_interfaces import GROUP_RAISES
 
 DEFAULT_TYPE = "m1.small"
+TAGGED = ("instance", "volume", "network-interface", "spot-instances-request", "elastic-gpu")
+"""What a launch may give tags to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,9 @@ class Launch:
     ) -> None:
         self.ctx, self.spec, self.template_tags = ctx, spec, template_tags
         self.batch = "r-" + secrets.token_hex(9)[:17]
+        for one in spec.get("TagSpecifications") or ():
+            if one.get("ResourceType") not in TAGGED:
+                raise _invalid(f"'{one.get('ResourceType')}' is not a valid taggable resource type for this operation.")
         if spec.get("InstanceMarketOptions"):
             raise AWSError("Unsupported", "Spot Instances are not offered by Nephele.")
         self.image = find_image(ctx, spec.get("ImageId"))

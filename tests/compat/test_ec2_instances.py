@@ -241,6 +241,11 @@ def test_refusals_of_a_launch(ec2: Client, image: str) -> None:
             "smaller",
             {"BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 1}}]},
         ),
+        (
+            "InvalidParameterValue",
+            "subnet",
+            {"TagSpecifications": [{"ResourceType": "subnet", "Tags": [{"Key": "a"}]}]},
+        ),
         ("Unsupported", "Spot", {"InstanceMarketOptions": {"MarketType": "spot"}}),
     ):
         with refused(code, words):
