@@ -1,0 +1,48 @@
+"""Terraform's IAM resources: they come, stay as planned, change and go."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.compat.conftest import new_client
+from tests.compat.test_terraform import AS_ON_AWS, Terraform, leftovers, terraform
+
+__all__ = ["terraform"]
+
+CONFIGURATION = Path(__file__).parent / "terraform_iam"
+
+
+@pytest.mark.embedded
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_iam_comes_stays_changes_and_goes(terraform: Terraform, client: Callable[..., Any]) -> None:
+    for file in terraform.folder.glob("*.tf"):
+        file.unlink()
+    shutil.copytree(CONFIGURATION, terraform.folder, dirs_exist_ok=True)
+    root = {"AWS_ACCESS_KEY_ID": terraform.account, "AWS_SECRET_ACCESS_KEY": "test"}
+    terraform.provider(AS_ON_AWS, AWS_ENDPOINT_URL=terraform.endpoint, **root)
+    terraform.run("init", "-no-color")
+    terraform.run("apply", "-auto-approve", "-no-color", "-input=false")
+    assert "No changes" in terraform.run("plan", "-detailed-exitcode", "-no-color", "-input=false")
+
+    outputs = terraform.outputs()
+    assert outputs["allowed"] is True
+    sts = new_client(terraform.endpoint, "sts", outputs["key"], secret=outputs["secret"])
+    assert sts.get_caller_identity()["Arn"] == f"arn:aws:iam::{terraform.account}:user/people/dev"
+    assert sts.assume_role(RoleArn=outputs["role"], RoleSessionName="dev")["Credentials"]["AccessKeyId"]
+
+    terraform.environment["TF_VAR_stage"] = "two"
+    terraform.run("apply", "-auto-approve", "-no-color", "-input=false")
+    assert "No changes" in terraform.run("plan", "-detailed-exitcode", "-no-color", "-input=false")
+    role = client("iam").get_role(RoleName="web")["Role"]
+    assert (role["Description"], role["MaxSessionDuration"]) == ("stage two", 3600)
+    assert "PermissionsBoundary" not in role
+
+    terraform.run("destroy", "-auto-approve", "-no-color", "-input=false")
+    assert leftovers(client) == {}
+    assert client("iam").list_users()["Users"] == []
