@@ -222,7 +222,9 @@ class RouteTable(Base, Scoped):
     network_id: Mapped[str] = mapped_column(reference("network.id"), index=True)
     created: Mapped[datetime]
     notes: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    routes: Mapped[list[Route]] = relationship(lazy="selectin", cascade=OWNED, order_by="Route.position")
+    routes: Mapped[list[Route]] = relationship(
+        lazy="selectin", cascade=OWNED, order_by="Route.position, Route.destination"
+    )
     associations: Mapped[list[RouteTableAssociation]] = relationship(
         lazy="selectin", cascade=OWNED, order_by="RouteTableAssociation.main.desc(), RouteTableAssociation.id"
     )

@@ -105,7 +105,7 @@ class Networks(Peerings):
 
     def _main_table(self, network: Network, ids: NetworkIds) -> RouteTable:
         table = RouteTable(id=ids.table, network_id=network.id, created=self.now, notes={})
-        table.routes.extend(local_route(block) for block in network.ranges)
+        table.routes.extend(local_routes(network))
         table.associations.append(RouteTableAssociation(id=ids.table_association, network_id=network.id, main=True))
         return table
 
@@ -184,7 +184,8 @@ class Networks(Peerings):
         )
         network.ranges.append(row)
         for table in self.session.execute(select(RouteTable).where(RouteTable.network_id == network.id)).scalars():
-            table.routes.append(local_route(row))
+            place = max((route.position for route in table.routes), default=-1) + 1
+            table.routes.append(_local_route(row, place))
         if family == 6 and sum(part.family == 6 for part in network.ranges) == 1:
             self._open_family6(network, rule_out6)
         return row
@@ -268,13 +269,12 @@ class Networks(Peerings):
         return None
 
 
-def local_route(block: NetworkRange) -> Route:
-    """The route of a network's own range, in every table of it."""
+def local_routes(network: Network) -> list[Route]:
+    """The routes of a network's own ranges, which every table of it begins with."""
+    return [_local_route(block, place) for place, block in enumerate(network.ranges)]
+
+
+def _local_route(block: NetworkRange, place: int) -> Route:
     return Route(
-        destination=block.cidr,
-        target_kind="local",
-        target_id="local",
-        origin="table",
-        state="active",
-        position=0 if block.family == 4 else 1,
+        destination=block.cidr, target_kind="local", target_id="local", origin="table", state="active", position=place
     )

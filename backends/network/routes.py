@@ -20,7 +20,7 @@ from backends.network.models import (
     RouteTableAssociation,
     Segment,
 )
-from backends.network.networks import local_route
+from backends.network.networks import local_routes
 from backends.network.segments import Segments
 
 
@@ -30,7 +30,7 @@ class Routes(Segments):
     def add_table(self, *, id: str, network: Network) -> RouteTable:
         """A route table that holds the network's own ranges."""
         table = RouteTable(id=id, network_id=network.id, created=self.now, notes={})
-        table.routes.extend(local_route(block) for block in network.ranges)
+        table.routes.extend(local_routes(network))
         self.add(table)
         return table
 
