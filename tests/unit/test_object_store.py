@@ -163,7 +163,7 @@ def test_many_deletes_are_one_commit_and_refusals_stand_alone(world: World) -> N
 def test_a_prefix_of_many_keys_costs_a_few_statements(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     box = world.add()
     for folder in range(5):
-        for number in range(300):
+        for number in range(80):
             world.put(box, f"{folder}/{number}", b"")
     reader = world.store.ledger.read()
     rows = 0
@@ -178,7 +178,7 @@ def test_a_prefix_of_many_keys_costs_a_few_statements(world: World, monkeypatch:
     monkeypatch.setattr(type(reader), "all", counted)
     page = world.store.list_keys(box, delimiter="/")
     assert page.prefixes == [f"{folder}/".encode() for folder in range(5)]
-    assert rows < 150  # of 1,500
+    assert rows < 150  # of 400
 
 
 # --- containers -------------------------------------------------------------------------------------------------------

@@ -176,7 +176,7 @@ def rolled(keys: list[bytes], prefix: bytes, delimiter: bytes) -> tuple[list[byt
 
 
 Versions.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=15, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestOnSqlite = Versions.TestCase
 
@@ -188,6 +188,6 @@ def test_on_postgresql(postgresql: Cluster) -> None:
     run_state_machine_as_test(
         OnPostgres,
         settings=settings(
-            max_examples=6, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=3, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
