@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -225,3 +226,21 @@ def test_ended_keys_are_forgotten(nimbus: Nimbus, clock: Clock) -> None:
     nimbus.directory.settle()
     nimbus.call("iam:CreateUser", UserName="bob")
     assert nimbus.directory.credential(id) is None
+
+
+def test_the_credential_report(nimbus: Nimbus, clock: Clock) -> None:
+    assert refused(nimbus, "iam:GetCredentialReport") == "ReportNotPresent"
+    bob = nimbus.user("bob")
+    nimbus.call("iam:CreateLoginProfile", UserName="bob", Password="Correct-horse-1")
+    nimbus.call("iam:UpdateAccessKey", UserName="bob", AccessKeyId=bob, Status="Inactive")
+    assert nimbus.call("iam:GenerateCredentialReport")["State"] == "COMPLETE"
+    report = nimbus.call("iam:GetCredentialReport")
+    rows = {row["user"]: row for row in csv.DictReader(report["Content"].decode().splitlines())}
+    assert rows["<root_account>"]["arn"] == f"arn:aws:iam::{ACCOUNT}:root"
+    assert (rows["bob"]["password_enabled"], rows["bob"]["access_key_1_active"]) == ("true", "false")
+    assert rows["bob"]["access_key_1_last_rotated"] == "2026-11-22T12:00:00+00:00"
+    clock.now += timedelta(hours=5)
+    assert refused(nimbus, "iam:GetCredentialReport") == "ReportExpired"
+    nimbus.call("iam:CreateUser", UserName="eve")
+    nimbus.call("iam:GenerateCredentialReport")
+    assert b"eve" in nimbus.call("iam:GetCredentialReport")["Content"]
