@@ -191,9 +191,10 @@ class Dispatcher:
 
 
 def _met(fault: Exception) -> bool:
-    """Whether a database error says that another transaction came first: unique violation, deadlock, serialisation."""
+    """Whether a database error says that another transaction came first: unique violation, a row that
+    just went, deadlock, serialisation."""
     code = getattr(getattr(fault, "orig", fault), "sqlstate", None)
-    return code in ("23505", "40001", "40P01")
+    return code in ("23503", "23505", "40001", "40P01")
 
 
 def invoke(dispatcher: Dispatcher, call: Call) -> Answer:

@@ -36,6 +36,8 @@ class Gateways(Ports):
 
     def attach_gateway(self, gateway: Gateway, network: Network) -> None:
         """Open a network to the outside. Raises `AlreadyAttached` (with `id`): the gateway, or the network has one."""
+        self.hold(network)
+        self.hold(gateway)
         if gateway.network_id is not None:
             raise AlreadyAttached(
                 f"{gateway.id} is attached to {gateway.network_id}", id=gateway.id, by=gateway.network_id
@@ -107,6 +109,8 @@ class Gateways(Ports):
         What was lent to that private address goes back. Raises `AlreadyBound` (with `id`) when the address is bound
         elsewhere, or the private one has another elastic address, and `move` is false; `NotAttached` when the network
         has no gateway; `WrongState` when the port has no such private address."""
+        self.hold(port)
+        self.hold(address)
         target = next((row for row in port.addresses if row.ip == private_ip), None) if private_ip else port.private()
         if target is None:
             raise WrongState(f"{port.id} has no address {private_ip}", id=port.id, ip=private_ip)

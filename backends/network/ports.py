@@ -149,6 +149,7 @@ class Ports(Routes):
     ) -> Port:
         """Plug a port into a guest. Raises `Missing`, `AlreadyAttached` (the port, or the guest's place is taken)."""
         port = self.port(port_id)
+        self.hold(port)
         if port.guest_id is not None or port.attachment_id is not None:
             raise AlreadyAttached(f"{port_id} is in {port.guest_id}", id=port_id, by=port.guest_id, index=None)
         for other in self.ports_of(guest_id):
@@ -175,6 +176,7 @@ class Ports(Routes):
         """Remove a port and free its addresses; elastic ones stay with their owner. Raises `Missing`, `InUse`
         (attached)."""
         port = self.port(port_id)
+        self.hold(port)
         if port.attachment_id is not None:
             raise InUse(f"{port_id} is attached", id=port_id, by=port.guest_id or port.attachment_id)
         self.return_public(port)
