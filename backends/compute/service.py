@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import func, select
@@ -20,6 +21,7 @@ class ComputeService:
     def __init__(self, unit: Unit) -> None:
         self.unit = unit
         self._session = unit.session
+        self._hosts: Sequence[Any] | None = None
 
     def add_guest(self, *, vcpus: int, memory: int, **columns: Any) -> Guest:
         """A new guest that is to run, placed on a host. `memory` in MiB; the rest are columns of `Guest`.
@@ -103,7 +105,9 @@ class ComputeService:
 
     def _place(self, vcpus: int, memory: int) -> str | None:
         """A host with room; None while no host is known (the first one to come takes the guest)."""
-        hosts = self._session.execute(select(Host.id, Host.vcpus, Host.memory)).all()
+        hosts = self._hosts
+        if hosts is None:
+            hosts = self._hosts = self._session.execute(select(Host.id, Host.vcpus, Host.memory)).all()
         if not hosts:
             return None
         bounded = any(cpus is not None or mib is not None for _, cpus, mib in hosts)

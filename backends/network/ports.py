@@ -155,11 +155,31 @@ class Ports(Routes):
         for other in self.ports_of(guest_id):
             if (other.device_index, other.card_index or 0) == (device_index, card_index):
                 raise AlreadyAttached(f"{guest_id} has a port there", id=guest_id, by=other.id, index=device_index)
+        self.plug_in(
+            port,
+            guest_id,
+            device_index,
+            attachment_id=attachment_id,
+            delete_on_termination=delete_on_termination,
+            card_index=card_index,
+        )
+        self.relight(port.id)
+        return port
+
+    def plug_in(
+        self,
+        port: Port,
+        guest_id: str,
+        device_index: int,
+        *,
+        attachment_id: str,
+        delete_on_termination: bool,
+        card_index: int = 0,
+    ) -> None:
+        """As `attach_port`, for a port that was made in this very unit, into a place of the guest known to be free."""
         port.guest_id, port.device_index, port.card_index = guest_id, device_index, card_index
         port.attachment_id, port.attached_at = attachment_id, self.now
         port.ends_with_guest, port.state = delete_on_termination, "in-use"
-        self.relight(port.id)
-        return port
 
     def detach_port(self, port_id: str) -> Port:
         """Unplug a port; an address that was only lent goes back. Raises `Missing`, `NotAttached`."""

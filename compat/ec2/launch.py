@@ -196,6 +196,9 @@ class Launch:
         cards.sort(key=lambda card: card.index)
         if cards[0].index != 0:
             raise AWSError("InvalidParameterCombination", "You must specify a network interface at device index 0.")
+        places = [(card.index, card.spec.get("NetworkCardIndex") or 0) for card in cards]
+        if len(set(places)) < len(places):
+            raise _invalid("Each network interface requires a unique device index.")
         if any(card.segment.zone != cards[0].segment.zone for card in cards):
             raise AWSError(
                 "InvalidParameterCombination", "All network interfaces must be in the same availability zone."
@@ -413,16 +416,23 @@ class Launch:
                     count6=count6 if count6 is not None else int(card.segment.ipv6_on_launch and not wanted6),
                     description=spec.get("Description") or "" if spec is not self.spec else "",
                 )
+                network.plug_in(
+                    port,
+                    guest.id,
+                    card.index,
+                    attachment_id=fresh("network-interface-attachment"),
+                    delete_on_termination=card.ends,
+                    card_index=spec.get("NetworkCardIndex") or 0 if spec is not self.spec else 0,
+                )
             else:
-                port = network.port(card.port)
-            network.attach_port(
-                port.id,
-                guest.id,
-                card.index,
-                attachment_id=fresh("network-interface-attachment"),
-                delete_on_termination=card.ends,
-                card_index=spec.get("NetworkCardIndex") or 0 if spec is not self.spec else 0,
-            )
+                port = network.attach_port(
+                    card.port,
+                    guest.id,
+                    card.index,
+                    attachment_id=fresh("network-interface-attachment"),
+                    delete_on_termination=card.ends,
+                    card_index=spec.get("NetworkCardIndex") or 0,
+                )
             public = card.public if card.public is not None else card.port is None and card.segment.public_on_launch
             private = port.private()
             if public and private is not None:

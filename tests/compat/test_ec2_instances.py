@@ -401,6 +401,8 @@ def test_network_interfaces_of_a_launch(ec2: Client, run: Run) -> None:
     assert other["NetworkInterfaceId"] == second and other["Attachment"]["DeleteOnTermination"] is False
     with refused("InvalidParameterCombination"):
         run(SubnetId=subnet, NetworkInterfaces=[{"DeviceIndex": 0, "SubnetId": subnet}])
+    with refused("InvalidParameterValue", "unique device index"):
+        run(NetworkInterfaces=[{"DeviceIndex": 0, "SubnetId": subnet}] * 2)
     with refused("InvalidIPAddress.InUse", "10.1.1.10"):
         run(SubnetId=subnet, PrivateIpAddress="10.1.1.10")
     with refused("InvalidNetworkInterface.InUse", second):
