@@ -71,12 +71,12 @@ def _new_device(ctx: Context, p: Params) -> list[str]:
     return [f"mfa{p.get('Path') or '/'}{p['VirtualMFADeviceName']}"]
 
 
-def _of_user(ctx: Context, p: Params) -> tuple[User, Possession]:
-    user = ctx.identity.get(User, p["UserName"])
+def _of_user(ctx: Context, p: Params) -> Possession:
+    user = subject(ctx, p.get("UserName"))
     found = ctx.identity.possession(KIND, p["SerialNumber"])
-    if found is None or found.user_id != user.id:
-        raise no_such(f"MFA Device invalid for user {user.name}.")
-    return user, found
+    if user is None or found is None or found.user_id != user.id:
+        raise no_such(f"MFA Device invalid for user {user.name if user is not None else 'root'}.")
+    return found
 
 
 @operation("iam:CreateVirtualMFADevice", on=_new_device, raises=FAULTS)
@@ -106,7 +106,7 @@ def enable_mfa_device(ctx: Context, p: Params) -> None:
 
 @operation("iam:ResyncMFADevice", on=the_user, raises=FAULTS)
 def resync_mfa_device(ctx: Context, p: Params) -> None:
-    _two_codes(ctx, _of_user(ctx, p)[1], p)
+    _two_codes(ctx, _of_user(ctx, p), p)
 
 
 def _two_codes(ctx: Context, device: Possession, p: Params) -> None:
@@ -122,8 +122,7 @@ def _two_codes(ctx: Context, device: Possession, p: Params) -> None:
 
 @operation("iam:DeactivateMFADevice", on=the_user, raises=FAULTS)
 def deactivate_mfa_device(ctx: Context, p: Params) -> None:
-    _, device = _of_user(ctx, p)
-    device.user_id = None
+    _of_user(ctx, p).user_id = None
 
 
 @operation("iam:DeleteVirtualMFADevice", on="{SerialNumber}", raises=FAULTS)
