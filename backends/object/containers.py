@@ -67,6 +67,8 @@ class Containers:
 
     def find(self, name: str) -> Known | None:
         """The container with that name, as committed."""
+        if "\0" in name:
+            return None  # PostgreSQL refuses such a text
         kept, _ = self._refresh()
         known = kept.get(name)
         if known is None:

@@ -280,7 +280,7 @@ class ObjectStore:
     ) -> Page[Open]:
         """The open uploads, by key, then oldest first."""
         reader, at = self.ledger.read(), None
-        if after_upload:
+        if after_upload and "\0" not in after_upload:
             row = reader.one(uploads.FIND, after_upload)
             at = (0 if row is None else row[3], after_upload)
         return listing.uploads(reader, container, prefix.encode(), delimiter.encode(), after.encode(), at, limit)

@@ -99,7 +99,7 @@ def open_upload(tx: Transaction, container: int, key: bytes, now: int, *, owner:
 
 def find_upload(reader: Reader, container: int, key: bytes, id: str) -> Upload:
     """An upload to that key, open or complete. Raises `Missing`."""
-    row = reader.one(FIND, id)
+    row = None if "\0" in id else reader.one(FIND, id)
     upload = None if row is None else Upload._make(row)
     if upload is None or upload.container != container or bytes(upload.key) != key:
         raise Missing("no such upload", upload=id)

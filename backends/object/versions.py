@@ -174,7 +174,7 @@ def rank_of(version: str) -> int | None:
         raw = base64.b64decode(version, b"._", validate=True)
     except (ValueError, binascii.Error):
         return None
-    return -int.from_bytes(raw[:8], "big", signed=True) if len(raw) == 24 else None
+    return -int.from_bytes(raw[:8], "big") if len(raw) == 24 and raw[0] < 128 else None
 
 
 def find(reader: Reader, container: int, key: bytes, version: str | None) -> tuple[int, Head] | None:

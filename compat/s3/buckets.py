@@ -166,6 +166,8 @@ def list_buckets(ctx: Context, p: Params) -> Result:
         raise faults.invalid_argument(
             "Argument max-buckets must be an integer between 1 and 10000", "max-buckets", most
         )
+    if "\0" in f"{prefix}{p.get('BucketRegion')}":
+        raise faults.invalid_argument("The prefix is not valid", "prefix", prefix)
     limit = MOST_BUCKETS if most is None else most
     found = ctx.containers.of(
         ctx.account,
@@ -192,8 +194,9 @@ def list_buckets(ctx: Context, p: Params) -> Result:
 
 def _decoded(token: str) -> str:
     try:
-        return base64.urlsafe_b64decode(token.encode()).decode()
+        name = base64.urlsafe_b64decode(token.encode()).decode()
+        if "\0" not in name:
+            return name
     except ValueError:
-        raise faults.invalid_argument(
-            "The continuation token provided is incorrect", "continuation-token", token
-        ) from None
+        pass
+    raise faults.invalid_argument("The continuation token provided is incorrect", "continuation-token", token)

@@ -15,7 +15,7 @@ from compat.s3 import faults
 from compat.s3.properties import http_date
 
 SECOND = timedelta(seconds=1)
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
 def moment(microseconds: int) -> datetime:

@@ -18,12 +18,12 @@ from compat.operation import Params, Result, operation
 from compat.s3 import checksums, faults
 from compat.s3.acl import object_owner
 from compat.s3.conditions import moment
+from compat.s3.paging import limit_of
 from compat.s3.places import NULL, bucket_of, owner, version_of
 
 if TYPE_CHECKING:
     from compat.context import Context
 
-MOST = 1000
 _SAFE = re.compile(r"[A-Za-z0-9_.~/-]*").fullmatch
 Encode = Callable[[str], str]
 
@@ -40,21 +40,6 @@ def encoder(p: Params) -> Encode:
 
 def _percent(text: str) -> str:
     return text if _SAFE(text) else quote(text)
-
-
-def limit_of(p: Params, member: str = "MaxKeys", argument: str = "max-keys") -> int:
-    """How many entries a page may have."""
-    most = p.get(member)
-    if most is None:
-        return MOST
-    if not 0 <= most <= 2**31 - 1:
-        raise faults.invalid_argument(
-            f"Argument {argument.replace('max-', 'max').replace('keys', 'Keys')} must be an integer between 0 and "
-            "2147483647",
-            argument,
-            most,
-        )
-    return min(int(most), MOST)
 
 
 def common(bucket: Known, p: Params, encode: Encode, page: Page[Any], limit: int) -> Result:

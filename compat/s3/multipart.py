@@ -20,6 +20,7 @@ from compat.s3 import checksums, faults, properties
 from compat.s3.acl import grants_of_upload, object_owner
 from compat.s3.conditions import expectation, moment
 from compat.s3.objects import check_size, owner_of_upload
+from compat.s3.paging import limit_of, marker_of
 from compat.s3.places import bucket_of, canonical_id, key_of, owner
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 SMALLEST_PART = 5 << 20
 MOST_PARTS = 10000
-MOST_LISTED = 1000
 LARGEST = 5 << 40
 
 Plan = dict[str, Any]
@@ -283,12 +283,7 @@ def abort_multipart_upload(ctx: Context, p: Params) -> Result:
 def list_parts(ctx: Context, p: Params) -> Result:
     bucket, key = bucket_of(ctx, p), key_of(p)
     upload, plan = find_upload(ctx, bucket, key, p["UploadId"])
-    most, after = p.get("MaxParts", MOST_LISTED), p.get("PartNumberMarker") or 0
-    if most < 0:
-        raise faults.invalid_argument(
-            "Argument max-parts must be an integer between 0 and 2147483647", "max-parts", most
-        )
-    most = min(most, MOST_LISTED)
+    most, after = limit_of(p, "MaxParts", "max-parts"), marker_of(p)
     pieces = ctx.objects.parts(upload.id, after=after, limit=most + 1)
     listed = []
     for piece in pieces[:most]:

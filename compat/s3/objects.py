@@ -15,6 +15,7 @@ from compat.operation import Params, Result, operation
 from compat.s3 import checksums, faults, properties
 from compat.s3.acl import grants_of_upload
 from compat.s3.conditions import check_read, expectation, moment, span_of
+from compat.s3.paging import limit_of, marker_of
 from compat.s3.places import NULL, bucket_of, key_of, version_of
 from compat.streams import FileRange, Stream
 
@@ -129,7 +130,7 @@ def get_object_attributes(ctx: Context, p: Params) -> Result:
 
 def _parts(ctx: Context, head: Head, p: Params) -> Result:
     """The parts of an object; AWS lists them one by one only where they have checksums of their own."""
-    most, after = p.get("MaxParts", 1000), int(p.get("PartNumberMarker") or 0)
+    most, after = limit_of(p, "MaxParts", "max-parts"), marker_of(p)
     about: Result = {"TotalPartsCount": head.parts, "PartNumberMarker": after, "MaxParts": most}
     assert head.assembly is not None
     pieces = ctx.objects.parts(head.assembly, after=after, limit=most + 1)

@@ -1,0 +1,30 @@
+"""How much of a listing a call wants, and from where on."""
+
+from __future__ import annotations
+
+from compat.operation import Params
+from compat.s3 import faults
+
+MOST = 1000
+LARGEST = 2**31 - 1
+
+
+def limit_of(p: Params, member: str = "MaxKeys", argument: str = "max-keys") -> int:
+    """How many entries a page may have: at most 1,000, whatever is asked for."""
+    most = p.get(member)
+    if most is None:
+        return MOST
+    if not 0 <= most <= LARGEST:
+        name = member[0].lower() + member[1:]
+        raise faults.invalid_argument(f"Argument {name} must be an integer between 0 and {LARGEST}", argument, most)
+    return min(int(most), MOST)
+
+
+def marker_of(p: Params) -> int:
+    """The part number behind which a listing of parts begins."""
+    marker = int(p.get("PartNumberMarker") or 0)
+    if not 0 <= marker <= LARGEST:
+        raise faults.invalid_argument(
+            f"Argument part-number-marker must be an integer between 0 and {LARGEST}", "part-number-marker", marker
+        )
+    return marker
