@@ -108,7 +108,8 @@ def test_files_are_sent_by_the_kernel(file: int) -> None:
         for request, body in ((GET, expected), (GET.replace(b"GET", b"HEAD"), b""), (GET, expected)):
             await send(peer, request)
             assert await answer_body(peer, has_body=request[:1] == b"G") == body
-        assert log == ["sent"] * 3
+        while log != ["sent"] * 3:  # the last byte can be read before its sender knows that it went
+            await asyncio.sleep(0.001)
 
     talk(file_app(file, log, (5, 2_500_000), (0, 7)), client)
 
