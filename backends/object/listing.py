@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Generic, NamedTuple, TypeVar
 
 from sqlalchemy import BindParameter, and_, bindparam, literal_column, or_, select
@@ -19,6 +21,7 @@ from backends.object.models import LIVE, PAST, Assembly, Version
 
 FIRST_BATCH = 48
 LARGEST_BATCH = 1000
+KEY = itemgetter(0)
 
 
 class Entry(NamedTuple):
@@ -123,6 +126,17 @@ def roll_up(make: type[E], fetch: Fetch, at: bytes | Row, prefix: bytes, delimit
     batch = FIRST_BATCH if delimiter else min(limit + 1, LARGEST_BATCH + 1)
     while True:
         rows = fetch(at, batch)
+        if not delimiter:
+            # Nothing to roll up: the rows are the page, as far as the prefix and the room go.
+            within = len(rows) if end is None or not rows or rows[-1][0] < end else bisect_left(rows, end, key=KEY)
+            page.entries += map(make._make, rows[: min(within, room)])
+            page.last = page.entries[-1] if page.entries else None
+            page.more = within > room
+            room -= min(within, room)
+            if page.more or within < len(rows) or len(rows) < batch:
+                return page
+            at, batch = rows[-1], min(batch * 2, LARGEST_BATCH)
+            continue
         for row in rows:
             key: bytes = row[0]
             if key < skip:
@@ -133,7 +147,7 @@ def roll_up(make: type[E], fetch: Fetch, at: bytes | Row, prefix: bytes, delimit
                 page.more = True
                 return page
             room -= 1
-            cut = key.find(delimiter, len(prefix)) if delimiter else -1
+            cut = key.find(delimiter, len(prefix))
             if cut < 0:
                 page.last = entry = make._make(row)
                 page.entries.append(entry)
