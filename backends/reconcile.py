@@ -23,9 +23,12 @@ Converge = Callable[[], bool]
 class Reconciler:
     """Runs the converging steps of every topic on a thread of its own."""
 
-    def __init__(self, database: Database, *, period: float = 10.0, glance: float = 0.1) -> None:
-        """`period`: seconds between rounds that nobody asked for; `glance`: seconds between looks at the stamps."""
-        self._database, self._period, self._glance = database, period, glance
+    def __init__(
+        self, database: Database, *, period: float = 10.0, glance: float = 0.1, gather: float = 0.02
+    ) -> None:
+        """`period`: seconds between rounds that nobody asked for; `glance`: seconds between looks at the stamps;
+        `gather`: seconds for which wishes gather after a nudge, so that one round carries out many."""
+        self._database, self._period, self._glance, self._gather = database, period, glance, gather
         self._steps: dict[str, list[Converge]] = {}
         self._due: dict[str, float] = {}
         self._failures: dict[str, int] = {}
@@ -61,7 +64,8 @@ class Reconciler:
     def _run(self) -> None:
         seen: dict[str, int] = {}
         while not self._stopping:
-            self._wake.wait(self._glance)
+            if self._wake.wait(self._glance) and not self._stopping:
+                time.sleep(self._gather)
             self._wake.clear()
             now = time.monotonic()
             stamps = self._database.stamps.read()

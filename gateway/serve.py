@@ -37,6 +37,8 @@ GRACE = 10
 """Seconds that running requests get at the end."""
 HASTE = 2.0
 """A worker that dies within so many seconds of its start is not started again."""
+SWITCH = 0.001
+"""Seconds after which a thread that computes lets another one run; Python's own default is five times that."""
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -222,6 +224,8 @@ def _work(settings: Settings, listener: socket.socket, worker: int, ready: Calla
         timeout_graceful_shutdown=GRACE,
     )
     server = _Server(config, ready)
+    # Commits, streams and the reconciler work on other threads: none may keep the event loop waiting for long.
+    sys.setswitchinterval(SWITCH)
     try:
         server.run(sockets=[listener])
     except SystemExit as end:

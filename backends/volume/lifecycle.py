@@ -99,6 +99,11 @@ def _make_disks(database: Database, host: VolumeHost) -> bool:
             done.append((id, generation, after, applied == 0))
     if not rows:
         return False
+    try:
+        host.driver.flush()
+    except NativeError as error:
+        _log.warning("new disks are not durable yet, trying again: %s", error)
+        return True
     with database.unit(None, write=True) as unit:
         session = unit.session
         made = [(id, generation) for id, generation, _, new in done if new]

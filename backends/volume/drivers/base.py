@@ -41,10 +41,18 @@ class DiskDriver(Protocol):
     """Keeps the bytes of disks and snapshots."""
 
     def ensure_disk(self, spec: DiskSpec) -> None:
-        """After success the disk is there, durably, with at least `spec.size` bytes; one that was there has only grown.
+        """After success the disk is there with at least `spec.size` bytes; one that was there has only grown.
+
+        It is durable after `flush`.
 
         After failure the disk is as it was before, or absent. Raises `Missing` when the source is not there,
         `Exhausted` when the medium is full, `DriverError` for anything else.
+        """
+
+    def flush(self) -> None:
+        """After success every disk that was ensured before is durable. After failure nothing is known: ensure again.
+
+        Raises `DriverError`.
         """
 
     def drop_disk(self, disk: str) -> None:

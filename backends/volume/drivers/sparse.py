@@ -40,6 +40,11 @@ class SparseFiles:
                     os.truncate(file.fileno(), spec.size)
                     os.fsync(file.fileno())
 
+    def flush(self) -> None:
+        """See `DiskDriver`. The folder's entries are journalled after the sizes of the files that they name."""
+        with _faults("disks"):
+            _sync_folder(self._disks)
+
     def drop_disk(self, disk: str) -> None:
         """See `DiskDriver`."""
         self._drop(self._disk(disk))
@@ -112,7 +117,10 @@ class SparseFiles:
             return sum(end - start for start, end in extents(target))
 
     def _publish(self, target: Path, source: Path | None, size: int) -> None:
-        """Make `target` out of `source` (or nothing) with at least `size` bytes, durably and all at once."""
+        """Make `target` out of `source` (or nothing) with at least `size` bytes, all at once.
+
+        What has bytes is durable at the end. What has none is durable after `flush`: many empty disks share one wait.
+        """
         draft = _draft(target)
         try:
             with draft.open("wb") as file:
@@ -120,12 +128,14 @@ class SparseFiles:
                     copy_sparse(source, file.fileno())
                 if os.fstat(file.fileno()).st_size < size:
                     os.truncate(file.fileno(), size)
-                os.fsync(file.fileno())
+                if source is not None:
+                    os.fsync(file.fileno())
             os.replace(draft, target)
         except BaseException:
             draft.unlink(missing_ok=True)
             raise
-        _sync_folder(target.parent)
+        if source is not None:
+            _sync_folder(target.parent)
 
     def _drop(self, path: Path) -> None:
         with _faults(path.stem):
