@@ -310,6 +310,7 @@ class Unit:
             if self._topics:
                 self.database.stamps.bump(self.cursor, self._topics)
             self.connection.commit()
+            self.database.stamps.moved()
 
     def _close(self) -> None:
         if self._session is not None:
@@ -343,6 +344,7 @@ class Batch:
             if self.topics:
                 self._database.stamps.bump(self.cursor, self.topics)
             self.connection.commit()
+            self._database.stamps.moved()
         finally:
             self.connection.close()
             self._database.turn.release()
@@ -362,6 +364,7 @@ class Stamps:
         self._lock = threading.Lock()
         self._values: dict[str, int] = {}
         self._version: object = None
+        self._stale = True
         mark = "?" if database.is_sqlite else "%s"
         self._bump = (
             f"INSERT INTO stamp (topic, value) VALUES ({mark}, 1) "
@@ -374,9 +377,16 @@ class Stamps:
         for topic in sorted(topics):
             cursor.execute(self._bump, (topic,))
 
+    def moved(self) -> None:
+        """Say that a transaction with a `bump` was committed by this process."""
+        self._stale = True
+
     def read(self) -> dict[str, int]:
         """All stamps as they are now. The dict is shared: do not change it."""
+        if self._database.exclusive and not self._stale:
+            return self._values
         with self._lock:
+            self._stale = False
             if self._database.is_sqlite:
                 if self._probe is None:
                     # Its own connection for good: SQLite tells a connection about the commits of the others only.
@@ -398,10 +408,15 @@ class Stamps:
 
 
 class Database:
-    """The one database of a cloud. `url` is SQLAlchemy's: `sqlite:////path/file.db` or `postgresql+psycopg://…`."""
+    """The one database of a cloud. `url` is SQLAlchemy's: `sqlite:////path/file.db` or `postgresql+psycopg://…`.
 
-    def __init__(self, url: str, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        self.url, self.clock = url, clock
+    `exclusive` says that no other process writes to it: then stamps need not be read while this one commits nothing.
+    """
+
+    def __init__(
+        self, url: str, *, exclusive: bool = False, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self.url, self.clock, self.exclusive = url, clock, exclusive
         self.is_sqlite = url.startswith("sqlite")
         self.dialect = "sqlite" if self.is_sqlite else "postgresql"
         self.engine: Engine = create_engine(url, **({} if self.is_sqlite else {"pool_size": 20, "max_overflow": 40}))

@@ -84,7 +84,8 @@ def rules(settings: Settings) -> Rules:
 def compose(settings: Settings) -> Parts:
     """Put a cloud together on an up-to-date database."""
     folder: Path = settings.data_dir
-    database = Database(settings.database)
+    # The lock on the data folder keeps other servers away from the database in it.
+    database = Database(settings.database, exclusive=settings.workers == 1 and settings.database_url is None)
     network = NetworkHost(driver=NETWORKS[settings.network]())
     volume = VolumeHost(DISKS[settings.volume](folder / "volumes"), forgotten=tags.forget)
     compute = ComputeHost(HOST, GUESTS[settings.compute](), volume.driver, network, forgotten=tags.forget)

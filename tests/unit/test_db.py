@@ -193,3 +193,18 @@ def test_a_batch_that_raises_is_undone_and_gives_the_turn_back(embedded: Databas
     with embedded.unit(A1, write=True) as unit:
         unit.session.add(Flock(id="x"))
     assert ids(embedded, Flock, A1) == ["x"]
+
+
+def test_an_exclusive_database_sees_its_own_commits_at_once(tmp_path: object) -> None:
+    database = Database(f"sqlite:///{tmp_path}/nephele.db", exclusive=True)
+    Base.metadata.create_all(database.engine)
+    assert database.stamps.read().get("flocks", 0) == 0
+    with database.unit(A1, write=True) as unit:
+        unit.session.add(Flock(id="x"))
+    assert database.stamps.read()["flocks"] == 1
+    with database.joined() as batch, database.unit(A1, write=True) as unit:
+        unit.insert(Flock(id="y", size=0))
+    assert database.stamps.read()["flocks"] == 1, "not before the commit"
+    batch.commit()
+    assert database.stamps.read()["flocks"] == 2
+    database.close()
