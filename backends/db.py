@@ -257,11 +257,12 @@ class Unit:
 
     def insert(self, row: Base) -> None:
         """Insert an entity at once, past the session, which will not know it: later changes to it are not kept."""
+        held = row.__dict__
         if self.scope is not None and isinstance(row, (Scoped, Tenanted, Shared, Owned)):
-            if row.tenant is None:
-                row.tenant = self.scope.tenant
-            if isinstance(row, (Scoped, Shared)) and row.region is None:
-                row.region = self.scope.region
+            if held.get("tenant") is None:
+                held["tenant"] = self.scope.tenant
+            if isinstance(row, (Scoped, Shared)) and held.get("region") is None:
+                held["region"] = self.scope.region
         self.cursor.execute(*insertion(type(row)).on(self.database.dialect, row))
         if row.__topic__ is not None:
             self._topics.add(row.__topic__)

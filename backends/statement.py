@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Dialect, bindparam, insert, inspect
 from sqlalchemy.engine import make_url
 from sqlalchemy.sql.elements import ClauseElement
 
+T = TypeVar("T")
 Row = tuple[Any, ...]
 
 _DIALECTS: dict[str, Callable[[], Dialect]] = {
@@ -66,6 +67,16 @@ class Statement:
         return str(compiled), None if plain else tuple(order), tuple(constants)
 
 
+def bare(row: type[T], **values: Any) -> T:
+    """An entity for `Unit.insert`, made without SQLAlchemy's bookkeeping of changes, which costs most of the making.
+
+    It can be read; it cannot be changed, and no session takes it.
+    """
+    made = object.__new__(row)
+    made.__dict__.update(values)
+    return made
+
+
 class Insertion:
     """The insert of one mapped class, from entities that no session knows.
 
@@ -93,7 +104,7 @@ class Insertion:
             if value is None and column.default is not None:
                 default = column.default.arg
                 value = default(None) if column.default.is_callable else default
-                setattr(row, key, value)
+                held[key] = value
             values.append(value if convert is None else convert(value))
         return self._statement.on(dialect, tuple(values))
 

@@ -9,6 +9,7 @@ from sqlalchemy import String, delete, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backends.db import Base, Scoped, Unit
+from backends.statement import bare
 from compat.errors import AWSError
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def give_tags(ctx: Context, kind: str, resource: str, tags: Sequence[dict[str, A
     check_tags(tags)
     given = sorted((tag["Key"], tag.get("Value") or "") for tag in tags)
     for key, value in given:
-        ctx.unit.insert(Tag(resource=resource, key=key, value=value, kind=kind))
+        ctx.unit.insert(bare(Tag, resource=resource, key=key, value=value, kind=kind))
     return [{"Key": key, "Value": value} for key, value in given]
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import delete, select
 from backends.db import ScopedSession, Share, Unit
 from backends.errors import Exists, InUse, OutOfRange, WrongState
 from backends.image.service import ImageService
+from backends.statement import bare
 from backends.volume.models import (
     Attachment,
     AttachmentState,
@@ -62,7 +63,8 @@ class VolumeService:
                 raise WrongState(snapshot=source.id, state=source.state)
             if size < source.size:
                 raise OutOfRange(size=size, least=source.size)
-        disk = Disk(
+        disk = bare(
+            Disk,
             id=id,
             zone=zone,
             size=size,

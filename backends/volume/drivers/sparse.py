@@ -33,8 +33,10 @@ class SparseFiles:
         path = self._disk(spec.id)
         with _faults(spec.id):
             if not path.exists():
-                source = None if spec.source is None else self._snapshot(spec.source)
-                self._publish(path, source, spec.size)
+                if spec.source is None:
+                    self._make_empty(path, spec.size)
+                else:
+                    self._publish(path, self._snapshot(spec.source), spec.size)
             elif path.stat().st_size < spec.size:
                 with path.open("r+b") as file:
                     os.truncate(file.fileno(), spec.size)
@@ -116,26 +118,33 @@ class SparseFiles:
                 self._publish(target, source, 0)
             return sum(end - start for start, end in extents(target))
 
-    def _publish(self, target: Path, source: Path | None, size: int) -> None:
-        """Make `target` out of `source` (or nothing) with at least `size` bytes, all at once.
+    def _make_empty(self, target: Path, size: int) -> None:
+        """Make `target` with `size` bytes of nothing, all at once; `flush` makes many of them durable together."""
+        draft = str(_draft(target))
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        try:
+            os.ftruncate(descriptor, size)
+            os.replace(draft, target)
+        except BaseException:
+            os.unlink(draft)
+            raise
+        finally:
+            os.close(descriptor)
 
-        What has bytes is durable at the end. What has none is durable after `flush`: many empty disks share one wait.
-        """
+    def _publish(self, target: Path, source: Path, size: int) -> None:
+        """Make `target` out of `source` with at least `size` bytes, durably and all at once."""
         draft = _draft(target)
         try:
             with draft.open("wb") as file:
-                if source is not None:
-                    copy_sparse(source, file.fileno())
+                copy_sparse(source, file.fileno())
                 if os.fstat(file.fileno()).st_size < size:
                     os.truncate(file.fileno(), size)
-                if source is not None:
-                    os.fsync(file.fileno())
+                os.fsync(file.fileno())
             os.replace(draft, target)
         except BaseException:
             draft.unlink(missing_ok=True)
             raise
-        if source is not None:
-            _sync_folder(target.parent)
+        _sync_folder(target.parent)
 
     def _drop(self, path: Path) -> None:
         with _faults(path.stem):
