@@ -21,6 +21,8 @@ from tests import postgres
 from tests.server import ROOT, Server
 
 Client = Any
+# One for all: reading a service's model takes longer than most tests.
+SESSION = boto3.session.Session()
 DATABASES = ("sqlite",) if postgres.missing() else ("sqlite", "postgresql")
 
 
@@ -59,8 +61,7 @@ def new_client(
     config = Config(
         s3={"addressing_style": "path"}, retries={"max_attempts": 0}, connect_timeout=10, read_timeout=60
     ).merge(options.pop("config", Config()))
-    session = boto3.session.Session()
-    return session.client(
+    return SESSION.client(
         service,  # type: ignore[call-overload]
         region_name=region,
         endpoint_url=endpoint,
