@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from backends.object.containers import Known
+from compat.errors import AWSError
 from compat.operation import Params, Result, operation
 from compat.s3 import faults
 from compat.s3.buckets import MOST_BUCKET_TAGS
@@ -23,6 +24,8 @@ def _on(ctx: Context, p: Params) -> Iterable[str]:
 
 def _bucket(ctx: Context, p: Params) -> Known:
     account_of(ctx, p)
+    if not p["ResourceArn"].startswith("arn:") or p["ResourceArn"].count(":") < 5:
+        raise AWSError("InvalidRequest", f"The ARN '{p['ResourceArn']}' is not valid.")
     kind, _, name = p["ResourceArn"].partition(":::")
     if kind != f"arn:{ctx.partition}:s3" or not name or "/" in name:
         raise faults.not_offered(f"Tagging of {p['ResourceArn']}")

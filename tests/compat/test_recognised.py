@@ -22,6 +22,13 @@ DUPLEX = ("logs", "StartLiveTail")
 # Told from S3's own PutObject by the host alone, which does not resolve here.
 BY_HOST = ("s3control", "CreateBucket")
 
+# The names that S3's oldest clients know; on the wire they are the newer operations.
+TWINS = {
+    ("s3", f"{verb}Bucket{subject}"): ("s3", f"{verb}Bucket{subject}Configuration")
+    for verb in ("Get", "Put")
+    for subject in ("Lifecycle", "Notification")
+}
+
 
 def least(shape: Shape, depth: int = 0) -> Any:
     """The smallest value that a shape lets pass: required members only, the first of an enumeration."""
@@ -81,7 +88,7 @@ def test_every_operation_is_answered_by_name(server: Server, service: str) -> No
         except ClientError as error:
             status = error.response["ResponseMetadata"]["HTTPStatusCode"]
             code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
-        if name not in implemented:
+        if TWINS.get((service, name), (service, name))[1] not in implemented:
             named = name in message or model.http.get("method") == "HEAD"
             if status != 501 or (model.http.get("method") != "HEAD" and (code != "NotImplemented" or not named)):
                 wrong.append(f"{name} is not implemented, but was answered {status} {code} {message}")
