@@ -96,7 +96,7 @@ def measure_start(rounds: int) -> str:
             times.append(running.started_in)
             memory.append(running.resident())
     return (
-        f"Start to the first answer: {statistics.median(times[1:]):.2f} s (aim 1.5 s); "
+        f"Start to `Ready.`: {statistics.median(times[1:]):.2f} s (aim 1.5 s); "
         f"resident when idle: {statistics.median(memory) / 2**20:.0f} MiB (aim 120 MiB)."
     )
 

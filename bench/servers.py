@@ -58,8 +58,10 @@ def install_peers() -> Path:
 
 
 @contextlib.contextmanager
-def process(name: str, arguments: list[str], port: int, environment: dict[str, str] | None = None) -> Iterator[Running]:
-    """Start a server, wait for its first answer, and end it afterwards."""
+def process(
+    name: str, arguments: list[str], port: int, environment: dict[str, str] | None = None, ready: bytes = b""
+) -> Iterator[Running]:
+    """Start a server, wait until it says `ready` (without: for its first answer), and end it afterwards."""
     endpoint = f"http://127.0.0.1:{port}"
     began = time.perf_counter()
     with tempfile.TemporaryFile() as log:
@@ -71,6 +73,11 @@ def process(name: str, arguments: list[str], port: int, environment: dict[str, s
                 if child.poll() is not None or time.perf_counter() - began > 60:
                     log.seek(0)
                     raise RuntimeError(f"{name} did not start:\n{log.read().decode()}")
+                if ready:
+                    if ready in os.pread(log.fileno(), 1 << 16, 0):
+                        break
+                    time.sleep(0.005)
+                    continue
                 try:
                     urllib.request.urlopen(endpoint + "/", timeout=5).close()
                 except urllib.error.HTTPError:
@@ -91,7 +98,7 @@ def nephele(*arguments: str) -> Iterator[Running]:
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="nephele-bench-", dir=os.environ.get("NEPHELE_BENCH_DIR")) as folder:
         command = [sys.executable, "-m", "gateway", "serve", "--port", str(port), "--data-dir", folder, *arguments]
-        with process("nephele", command, port, {"NEPHELE_LOG_LEVEL": "warning"}) as running:
+        with process("nephele", command, port, {"NEPHELE_LOG_LEVEL": "warning"}, b"Ready.\n") as running:
             yield running
 
 
