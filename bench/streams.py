@@ -22,13 +22,19 @@ MIB = 2**20
 BLOCK = os.urandom(MIB)
 
 
+class Unsigned(S3SigV4Auth):
+    """Signs the head alone: what is measured is the server, not the hashing of the client."""
+
+    def payload(self, request: AWSRequest) -> str:
+        """What stands for the body in the signature."""
+        return "UNSIGNED-PAYLOAD"
+
+
 def signed(method: str, server: Running, key: str, length: int | None = None) -> tuple[http.client.HTTPConnection, str]:
     """An open connection on which a request with an unsigned payload was begun."""
     url = f"{server.endpoint}/{BUCKET}/{key}"
-    request = AWSRequest(method=method, url=url, headers={"X-Amz-Content-SHA256": "UNSIGNED-PAYLOAD"})
-    request.context["payload_signing_enabled"] = False
-    signer = S3SigV4Auth(Credentials("test", "test"), "s3", "us-east-1")
-    signer.add_auth(request)
+    request = AWSRequest(method=method, url=url)
+    Unsigned(Credentials("test", "test"), "s3", "us-east-1").add_auth(request)
     connection = http.client.HTTPConnection(urlsplit(server.endpoint).netloc, timeout=600)
     connection.putrequest(method, f"/{BUCKET}/{key}", skip_host=False, skip_accept_encoding=True)
     for name, value in request.headers.items():
@@ -106,10 +112,11 @@ def _lines() -> Iterator[str]:
         for _ in range(3):
             ratios.append(upload(server, "one", 1024) / hashing(1024))
         yield f"PUT of 1 GiB: {sorted(ratios)[1]:.2f} times the time that its MD5 takes (aim 1.5)."
-        rise = growth(server, lambda: upload(server, "ten", 10 * 1024))
-        yield f"Resident memory during an upload of 10 GiB: +{rise / MIB:.0f} MiB (aim 64 MiB)."
-        rise = growth(server, lambda: download(server, "ten"))
-        yield f"Resident memory during a download of 10 GiB: +{rise / MIB:.0f} MiB (aim 64 MiB)."
+        # S3 takes 5 GiB in one PUT: ten are two objects.
+        rise = growth(server, lambda: [upload(server, name, 5 * 1024) for name in ("five", "ten")])
+        yield f"Resident memory during uploads of 10 GiB: +{rise / MIB:.0f} MiB (aim 64 MiB)."
+        rise = growth(server, lambda: [download(server, name) for name in ("five", "ten")])
+        yield f"Resident memory during downloads of 10 GiB: +{rise / MIB:.0f} MiB (aim 64 MiB)."
 
 
 def measure() -> str:
