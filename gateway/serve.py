@@ -155,11 +155,14 @@ def banner(settings: Settings, fresh_key: RootKey | None) -> str:
     }
     roots = ["`test` and keys of 12 digits (secret `test`)"] if settings.has_open_root else []
     roots += [key.access_key for key in settings.root_keys]
+    signatures = "verified; roots: " + ", ".join(roots)
+    if settings.auth == "off":
+        signatures = "NOT verified: a request is from whomever it says"
     rows = [
         ("endpoint", endpoint(settings) + ("" if settings.is_loopback else f"  (listening on {settings.host})")),
         ("data", f"{settings.data_dir}" + ("  (ephemeral: gone at the end)" if settings.ephemeral else "")),
         ("database", make_url(settings.database).render_as_string(hide_password=True)),
-        ("signatures", "verified; roots: " + ", ".join(roots)),
+        ("signatures", signatures),
         ("policies", policies[settings.auth]),
         ("drivers", f"compute {settings.compute}, volume {settings.volume}, network {settings.network}"),
     ]
