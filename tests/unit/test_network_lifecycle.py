@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from backends.errors import DriverError
-from backends.network.drivers.base import NetworkDriver
+from backends.network.drivers.base import Counters, NetworkDriver, link_name
 from backends.network.drivers.simulated import SimulatedNetwork
 from backends.network.lifecycle import converge
 from backends.network.models import Nat, Network, Segment
@@ -17,7 +17,7 @@ from backends.network.plan import NetworkPlan, plan, read_rows
 from tests.unit.network_worlds import World, new_world
 
 
-class Machine:
+class Machine(SimulatedNetwork):
     """A driver that remembers plans, and whose n-th change fails half done."""
 
     applies = True
@@ -120,3 +120,16 @@ def test_the_simulated_driver_is_never_asked(world: World) -> None:
     converge(world.database, world.host)
     assert nat_state(world) == "available"
     assert driver.observe() == {}
+
+
+def test_the_simulated_driver_has_every_verb() -> None:
+    driver: NetworkDriver = SimulatedNetwork()
+    assert driver.link("port") == driver.link("port") != driver.link("other")
+    assert len(driver.link("port")) <= 15
+    driver.adopt("network", "port")
+    assert driver.inside("network", lambda: 5) == 5
+    assert driver.counters("network", "port") == Counters()
+
+
+def test_links_of_two_deployments_differ() -> None:
+    assert link_name("one", "port") != link_name("two", "port")
