@@ -46,7 +46,7 @@ revision: $(VENV)/.run ## Draft the migration for changed models (MESSAGE="what 
 
 constraints: ## Pin the newest versions that pyproject.toml admits
 	@set -e; report=$$(mktemp); trap 'rm -f $$report' EXIT; \
-	$(PYTHON) -m pip install --quiet --dry-run --ignore-installed --report $$report '.[test,dev]'; \
+	$(PYTHON) -m pip install --quiet --dry-run --ignore-installed --report $$report '.[test,dev,real]'; \
 	{ sed -n '/^#/p' constraints.txt; $(PYTHON) -c 'import json, sys; print(*sorted("{}=={}".format(m["name"].lower().replace("_", "-"), m["version"]) for m in (i["metadata"] for i in json.load(open(sys.argv[1]))["install"]) if m["name"] != "nephele"), sep="\n")' $$report; } > constraints.new; \
 	mv constraints.new constraints.txt
 
@@ -64,11 +64,11 @@ $(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) --editable '.[test]'
+	$(PIP) --editable '.[test,real]'
 	@touch $@ $(VENV)/.run
 
 $(VENV)/.check: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) --editable '.[test,dev]'
+	$(PIP) --editable '.[test,dev,real]'
 	@touch $@ $(VENV)/.run $(VENV)/.test
 
 # The tests run over SQLite, and over PostgreSQL too where it can be had: Debian's package, started by the tests themselves.

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests import postgres
+from tests import postgres, sandbox
 
 for name in [name for name in os.environ if name.startswith(("AWS_", "NEPHELE_", "BOTO_"))]:
     del os.environ[name]
@@ -24,7 +24,7 @@ os.environ |= {
 
 
 def pytest_report_header() -> str:
-    return f"PostgreSQL: {postgres.missing() or postgres.directory()}"
+    return f"PostgreSQL: {postgres.missing() or postgres.directory()}; sandbox: {sandbox.missing() or 'yes'}"
 
 
 @pytest.fixture(scope="session")

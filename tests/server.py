@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -18,8 +19,8 @@ ENDPOINT = re.compile(r"(http://127\.0\.0\.1:\d+)")
 class Server:
     """A server that is ready when the constructor returns. Use it as a context manager, or end it with `stop`.
 
-    `arguments` follow `nephele serve`; `environment` is added to the process's own. Standard output is kept in
-    `banner`, standard error (the log) in the file `log`.
+    `arguments` follow `nephele serve`; `environment` is added to the process's own, and `prefix` stands before the
+    command. Standard output is kept in `banner`, standard error (the log) in the file `log`.
     """
 
     def __init__(
@@ -28,8 +29,10 @@ class Server:
         *arguments: str,
         environment: dict[str, str] | None = None,
         port: int = 0,
+        prefix: Sequence[str] = (),
     ) -> None:
         self.data, self.arguments, self.environment = data, arguments, environment or {}
+        self.prefix = prefix
         self.log = data.with_name(data.name + ".log")
         self.banner: list[str] = []
         self.endpoint = ""
@@ -46,7 +49,8 @@ class Server:
     def _launch(self, port: int) -> None:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
         environment |= {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | self.environment
-        command = [sys.executable, "-m", "gateway", "serve", "--port", str(port), "--data-dir", str(self.data)]
+        command = [*self.prefix, sys.executable, "-m", "gateway", "serve"]
+        command += ["--port", str(port), "--data-dir", str(self.data)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, *self.arguments],

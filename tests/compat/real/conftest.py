@@ -1,0 +1,49 @@
+"""Real backends: started servers in a sandbox of their own (`tests/sandbox.py`), one for each test file.
+
+A file says in `ARGUMENTS` what follows `nephele serve`. Its tests are marked `real`; where the machine cannot run them
+they are skipped with the reason, or fail when NEPHELE_REQUIRE_REAL=1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.compat.conftest import Client, new_client
+from tests.sandbox import Sandbox, missing, unable
+from tests.server import Server
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    """The namespaces of a test file; its tests make their connections inside."""
+    if reason := missing():
+        unable(reason)
+    with Sandbox() as made, made.entered():
+        yield made
+
+
+@pytest.fixture(scope="module")
+def cloud(
+    request: pytest.FixtureRequest, sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """A server in the sandbox, started with the `ARGUMENTS` of the test file."""
+    arguments: tuple[str, ...] = getattr(request.module, "ARGUMENTS", ())
+    with Server(tmp_path_factory.mktemp("cloud") / "data", *arguments, prefix=sandbox.prefix) as started:
+        yield started
+
+
+@pytest.fixture
+def client(cloud: Server, account: str) -> Iterator[Callable[..., Client]]:
+    """As in tests/compat, of the server in the sandbox."""
+    made: list[Client] = []
+
+    def make(service: str, *, account: str = account, key: str | None = None, **options: Any) -> Client:
+        made.append(new_client(cloud.endpoint, service, key or account, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
