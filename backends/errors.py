@@ -57,3 +57,12 @@ class Changed(NativeError):
 
 class DriverError(NativeError):
     """A driver call failed; what it promised after failure holds."""
+
+
+class Unavailable(DriverError):
+    """What a driver works with is away for now, and expected back: trying again later may succeed; it counts as no
+    failure."""
+
+
+class Busy(DriverError):
+    """Somebody else, mostly a guest, holds on to what is to be given back; it may let go later."""

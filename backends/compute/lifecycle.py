@@ -20,7 +20,7 @@ from sqlalchemy import delete, or_, select, update
 from backends.compute.drivers.base import DiskBinding, GuestDriver, GuestSpec, PortBinding, Power
 from backends.compute.models import Cause, Guest, GuestState, GuestWish, Host
 from backends.db import Database, Scope, Unit
-from backends.errors import DriverError, Exhausted, Missing, NativeError, Unsupported
+from backends.errors import DriverError, Exhausted, Missing, NativeError, Unavailable, Unsupported
 from backends.network.book import NetworkHost
 from backends.network.models import Port
 from backends.network.service import NetworkService
@@ -114,7 +114,7 @@ def survey(database: Database, host: ComputeHost) -> None:
         rows: dict[str, str] = {row.id: row.state for row in unit.session.execute(settled)}
     for id in sorted(set(observed) - set(rows)):
         host.driver.drop(id)
-    running = {id for id, power in observed.items() if power == Power.ON}
+    running = {id for id, sighting in observed.items() if sighting.power == Power.ON}
     differing = [id for id, state in rows.items() if (state == GuestState.RUNNING) != (id in running)]
     with database.unit(None, write=True) as unit:
         for start in range(0, len(differing), 500):
@@ -160,11 +160,16 @@ def _start_guests(database: Database, host: ComputeHost) -> bool:
             boot=guest.boot,
             disks=tuple(mine.disks),
             ports=tuple(mine.ports),
+            root=guest.root_device,
+            generation=guest.generation,
         )
         try:
-            host.driver.ensure_running(spec)
+            done = host.driver.ensure_running(spec)
         except (DriverError, Exhausted, Missing, Unsupported) as error:
             again |= _start_failed(database, guest, error)
+            continue
+        if not done:
+            again = True
             continue
         findings.add(guest, partial(_record_start, guest, host.id, [binding.disk for binding in spec.disks]))
     findings.write()
@@ -184,6 +189,8 @@ def _record_start(guest: Guest, host: str, disks: list[str], unit: Unit) -> None
 def _start_failed(database: Database, guest: Guest, error: NativeError) -> bool:
     """Count the failure; give the guest up when there is no hope. True when it is to be tried again."""
     _log.warning("starting %s: %s", guest.id, error)
+    if isinstance(error, Unavailable):
+        return True
     if isinstance(error, DriverError) and guest.failures + 1 < PATIENCE:
         with database.unit(None, write=True) as unit:
             unit.session.execute(update(Guest).where(Guest.id == guest.id).values(failures=guest.failures + 1))
@@ -214,9 +221,12 @@ def _stop_guests(database: Database, host: ComputeHost) -> bool:
     again, findings = len(guests) == BATCH, _Findings(database)
     for guest in guests:
         try:
-            host.driver.ensure_stopped(guest.id, force=bool(guest.notes.get("force")))
+            done = host.driver.ensure_stopped(guest.id, force=bool(guest.notes.get("force")))
         except DriverError as error:
             _log.warning("stopping %s: %s", guest.id, error)
+            again = True
+            continue
+        if not done:
             again = True
             continue
         findings.add(guest, partial(_record_stop, guest, host.network))
@@ -382,10 +392,11 @@ def _devices(unit: Unit, host: ComputeHost, guests: Iterable[Guest]) -> dict[str
         found[guest].broken |= state == DiskState.ERROR
         found[guest].disks.append(DiskBinding(disk, device, host.disks.access(disk)))
     ports = unit.session.execute(
-        select(Port.guest_id, Port.id, Port.mac, Port.device_index)
+        select(Port.guest_id, Port.id, Port.mac, Port.device_index, Port.network_id)
         .where(Port.guest_id.in_(ids))
         .order_by(Port.device_index)
     )
-    for holder, port, mac, index in ports:
-        found[str(holder)].ports.append(PortBinding(port, mac, index or 0))
+    for holder, port, mac, index, network in ports:
+        link = host.network.driver.link(port)
+        found[str(holder)].ports.append(PortBinding(port, mac, index or 0, network, link))
     return found

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from backends.compute.drivers.base import Capacity, GuestDriver, Power
+from backends.compute.drivers.base import Capacity, GuestDriver, GuestSpec, Power, Sighting
 from backends.compute.drivers.simulated import SimulatedGuests
 from backends.compute.lifecycle import ComputeHost, converge, register, survey
 from backends.compute.models import Cause, Guest, GuestState
@@ -151,7 +151,7 @@ def play(database: Database, host: ComputeHost, settle: Callable[[Database, Comp
 
 
 def check_end(database: Database, host: ComputeHost, driver: SimulatedGuests) -> None:
-    assert dict(driver.observe()) == {"i-1": Power.ON}
+    assert dict(driver.observe()) == {"i-1": Sighting(Power.ON)}
     spec = driver.spec("i-1")
     assert spec is not None
     assert {(binding.disk, binding.device) for binding in spec.disks} == {
@@ -221,7 +221,7 @@ def test_after_a_reboot_of_the_machine_running_guests_run_again(database: Databa
     fresh = replace(host, driver=SimulatedGuests())
     survey(database, fresh)
     settle(database, fresh)
-    assert dict(fresh.driver.observe()) == {"i-1": Power.ON}
+    assert dict(fresh.driver.observe()) == {"i-1": Sighting(Power.ON)}
     assert guest(database).state == GuestState.RUNNING
     assert guest(database, "i-2").state == GuestState.STOPPED
 
@@ -251,7 +251,7 @@ def test_a_guest_without_room_ends_and_one_that_ran_before_stops(database: Datab
 
 def test_a_start_is_not_tried_for_ever(database: Database, host: ComputeHost) -> None:
     class Broken(SimulatedGuests):
-        def ensure_running(self, spec: object) -> None:
+        def ensure_running(self, spec: GuestSpec) -> bool:
             raise DriverError("always")
 
     launch(database)
