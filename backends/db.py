@@ -37,6 +37,7 @@ from sqlalchemy.orm import (
 )
 from sqlalchemy.types import TypeDecorator
 
+from backends.clock import wall
 from backends.sqlite import tune
 from backends.statement import Row, Statement, insertion
 
@@ -414,9 +415,7 @@ class Database:
     `exclusive` says that no other process writes to it: then stamps need not be read while this one commits nothing.
     """
 
-    def __init__(
-        self, url: str, *, exclusive: bool = False, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
-    ) -> None:
+    def __init__(self, url: str, *, exclusive: bool = False, clock: Callable[[], datetime] = wall) -> None:
         self.url, self.clock, self.exclusive = url, clock, exclusive
         self.is_sqlite = url.startswith("sqlite")
         self.dialect = "sqlite" if self.is_sqlite else "postgresql"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from backends.clock import wall as wall
 from backends.db import Database, Unit
 
 

@@ -15,7 +15,7 @@ from backends.db import Database
 from compat.errors import AWSError
 from compat.operation import OPERATIONS, load
 from gateway import __version__, internal, logs
-from gateway.compose import Parts, compose
+from gateway.compose import LIFE, Parts, compose
 from gateway.endpoint import Endpoint, Exchange
 from gateway.head import head_of
 from gateway.metrics import Metrics
@@ -107,6 +107,15 @@ class _State:
 
     def reset(self, account: str | None) -> None:
         reset(self._parts, account)
+
+    def ahead(self) -> float:
+        return self._parts.clock.ahead
+
+    def advance(self, seconds: float) -> None:
+        self._parts.clock.advance(seconds)
+        with self._parts.cloud.database.unit(None, write=True) as unit:
+            unit.touch(LIFE)
+            unit.nudge(LIFE)
 
 
 def create_app(settings: Settings, *, reconcile: bool = True, worker: int = 0) -> App:

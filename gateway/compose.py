@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from backends.clock import Clock
 from backends.compute import lifecycle as guests
 from backends.compute.drivers.simulated import SimulatedGuests
 from backends.compute.lifecycle import ComputeHost
@@ -35,6 +36,9 @@ from gateway.settings import Settings
 HOST = "local"
 """The id of the one machine there is."""
 
+LIFE = "life"
+"""The topic of what happens to objects by themselves, with time."""
+
 DISKS = {"sparse": SparseFiles}
 GUESTS = {"simulated": SimulatedGuests}
 NETWORKS = {"simulated": SimulatedNetwork}
@@ -45,6 +49,7 @@ class Parts:
     """A composed cloud: what answers calls, and what makes wishes come true."""
 
     cloud: Cloud
+    clock: Clock
     dispatcher: Dispatcher
     reconciler: Reconciler
     volumes: VolumeHost
@@ -85,7 +90,9 @@ def compose(settings: Settings) -> Parts:
     """Put a cloud together on an up-to-date database."""
     folder: Path = settings.data_dir
     # The lock on the data folder keeps other servers away from the database in it.
-    database = Database(settings.database, exclusive=settings.workers == 1 and settings.database_url is None)
+    clock = Clock(folder / "clock")
+    alone = settings.workers == 1 and settings.database_url is None
+    database = Database(settings.database, exclusive=alone, clock=clock)
     network = NetworkHost(driver=NETWORKS[settings.network]())
     volume = VolumeHost(DISKS[settings.volume](folder / "volumes"), forgotten=tags.forget)
     compute = ComputeHost(HOST, GUESTS[settings.compute](), volume.driver, network, forgotten=tags.forget)
@@ -115,7 +122,7 @@ def compose(settings: Settings) -> Parts:
     reconciler.add("tokens", lambda: _sweep_tokens(database))
     sweeper = Sweeper(objects, grace=0.0 if settings.workers == 1 else 900.0)
     reconciler.add("objects", sweeper.step)
-    return Parts(cloud, Dispatcher(cloud), reconciler, volume, compute, sweeper)
+    return Parts(cloud, clock, Dispatcher(cloud), reconciler, volume, compute, sweeper)
 
 
 def _sweep_tokens(database: Database) -> bool:

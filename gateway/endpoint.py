@@ -17,7 +17,7 @@ from functools import lru_cache
 from time import perf_counter
 from typing import Any
 
-from compat.cloud import Cloud
+from compat.cloud import Cloud, wall
 from compat.context import Call
 from compat.dispatch import Admitted, Answer, Dispatcher
 from compat.errors import AWSError
@@ -245,7 +245,7 @@ class Endpoint:
         proof = authenticate(
             exchange.head,
             self._lookup,
-            cloud.database.clock(),
+            wall(),
             service=SERVICES[route.service].scope,
             payload=None if route.service == "s3" else raw,
             unsigned_payload=facts.unsigned_body,
@@ -306,7 +306,7 @@ class Endpoint:
         )
         if proof is not None:
             call.signature_version = proof.version
-            call.signature_age = proof.age(self._cloud.database.clock()) if proof.how == "query" else 0
+            call.signature_age = proof.age(wall()) if proof.how == "query" else 0
         return call
 
     def _region(self, head: Head) -> str:

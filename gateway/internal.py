@@ -15,6 +15,7 @@ import platform
 import re
 import signal
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import orjson
@@ -44,7 +45,13 @@ class State(Protocol):
         """Whether the database answers."""
 
     def reset(self, account: str | None) -> None:
-        """Throw away everything, or everything of one account."""
+        """Throw away everything, or everything of one account. With everything, time is the machine's again."""
+
+    def ahead(self) -> float:
+        """Seconds that the cloud's clock is ahead of the machine's."""
+
+    def advance(self, seconds: float) -> None:
+        """Move the cloud's clock on, for all processes. Raises `ValueError` for a move back or too far."""
 
 
 def claims(head: Head) -> bool:
@@ -72,6 +79,8 @@ def make(settings: Settings, version: str, services: dict[str, int], state: Stat
             Route("/_nephele/health", internal.health),
             Route("/_nephele/info", internal.info),
             Route("/_nephele/reset", internal.reset, methods=["POST"]),
+            Route("/_nephele/time", internal.time),
+            Route("/_nephele/time", internal.advance, methods=["POST"]),
             Route("/_nephele/metrics", internal.numbers),
             Route("/health", internal.health),
             Route("/metrics", internal.numbers),
@@ -156,6 +165,11 @@ class _Internal:
             return JSONResponse({"message": f"no such stage {stage}"}, 404)
         return JSONResponse({"completed": stage in stages, "scripts": []})
 
+    async def time(self, request: Request) -> Response:
+        """The cloud's time, and by how many seconds it is ahead of the machine's."""
+        ahead = self.state.ahead()
+        return JSONResponse({"now": (datetime.now(UTC) + timedelta(seconds=ahead)).isoformat(), "ahead": ahead})
+
     async def numbers(self, request: Request) -> Response:
         return Response(await run_in_threadpool(self.metrics.render), headers={"content-type": CONTENT_TYPE})
 
@@ -173,6 +187,20 @@ class _Internal:
             return JSONResponse({"message": "an account is 12 digits"}, 400)
         await run_in_threadpool(self.state.reset, account)
         return JSONResponse({"reset": f"account {account}" if account else "everything"})
+
+    async def advance(self, request: Request) -> Response:
+        """POST /_nephele/time {"advance": seconds}: for tests of what happens with time."""
+        if refusal := self._refusal(request):
+            return refusal
+        found = await _json(request)
+        seconds = found.get("advance") if isinstance(found, dict) and set(found) == {"advance"} else None
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+            return JSONResponse({"message": 'the body must be {"advance": <seconds>}'}, 400)
+        try:
+            await run_in_threadpool(self.state.advance, seconds)
+        except ValueError as fault:
+            return JSONResponse({"message": str(fault)}, 400)
+        return await self.time(request)
 
     async def reset_all(self, request: Request) -> Response:
         if refusal := self._refusal(request):

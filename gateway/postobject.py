@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 from xml.sax.saxutils import escape
 
+from compat.cloud import wall
 from compat.context import Call
 from compat.dispatch import Dispatcher
 from compat.errors import AWSError
@@ -70,7 +71,7 @@ class Upload:
         name = form.filename.replace("\\", "/").rpartition("/")[2]  # some browsers send the whole path
         key = form.fields["key"] = key.replace("${filename}", name)
         form.fields["bucket"] = self._bucket
-        proof, policy = self._prove(form, cloud.database.clock())
+        proof, policy = self._prove(form, wall())
         stored = self._headers(form.fields)
         request = WireRequest(Head("PUT", b"/", b"", stored), {"Bucket": self._bucket, "Key": key})
         body = FileBody(form.file, policy)
