@@ -24,7 +24,7 @@ from backends.errors import DriverError, Exhausted, Missing, NativeError, Unavai
 from backends.network.book import NetworkHost
 from backends.network.models import Port
 from backends.network.service import NetworkService
-from backends.volume.drivers.base import DiskDriver
+from backends.volume.drivers.base import DiskDriver, Limits
 from backends.volume.models import Attachment, AttachmentState, Disk, DiskState, Wish
 from backends.volume.service import retire
 
@@ -304,7 +304,7 @@ def _plug_disks(database: Database, host: ComputeHost) -> bool:
     """Bring disks into guests that are up or stopped, and take them out."""
     with database.unit(None, write=False) as unit:
         rows = unit.session.execute(
-            select(Attachment, Guest.state)
+            select(Attachment, Guest.state, Disk.iops, Disk.throughput)
             .join(Guest, Guest.id == Attachment.guest)
             .join(Disk, Disk.id == Attachment.disk)
             .where(Attachment.applied != Attachment.generation, _mine(host), Disk.applied > 0)
@@ -312,14 +312,14 @@ def _plug_disks(database: Database, host: ComputeHost) -> bool:
             .limit(BATCH)
         ).all()
     again = len(rows) == BATCH
-    for attachment, state in rows:
+    for attachment, state, iops, throughput in rows:
         present = attachment.wanted == Wish.PRESENT
         try:
             if not present:
                 host.driver.unplug(attachment.guest, attachment.disk)
             elif state == GuestState.RUNNING:
-                access = host.disks.access(attachment.disk)
-                host.driver.plug(attachment.guest, DiskBinding(attachment.disk, attachment.device, access))
+                access, limits = host.disks.access(attachment.disk), Limits(iops, throughput)
+                host.driver.plug(attachment.guest, DiskBinding(attachment.disk, attachment.device, access, limits))
         except DriverError as error:
             _log.warning("disk %s in %s: %s", attachment.disk, attachment.guest, error)
             again = True
@@ -382,15 +382,23 @@ def _devices(unit: Unit, host: ComputeHost, guests: Iterable[Guest]) -> dict[str
     if not ids:
         return found
     disks = unit.session.execute(
-        select(Attachment.guest, Attachment.disk, Attachment.device, Disk.applied, Disk.state)
+        select(
+            Attachment.guest,
+            Attachment.disk,
+            Attachment.device,
+            Disk.applied,
+            Disk.state,
+            Disk.iops,
+            Disk.throughput,
+        )
         .join(Disk, Disk.id == Attachment.disk)
         .where(Attachment.guest.in_(ids), Attachment.wanted == Wish.PRESENT)
         .order_by(Attachment.device)
     )
-    for guest, disk, device, applied, state in disks:
+    for guest, disk, device, applied, state, iops, throughput in disks:
         found[guest].waiting |= applied == 0
         found[guest].broken |= state == DiskState.ERROR
-        found[guest].disks.append(DiskBinding(disk, device, host.disks.access(disk)))
+        found[guest].disks.append(DiskBinding(disk, device, host.disks.access(disk), Limits(iops, throughput)))
     ports = unit.session.execute(
         select(Port.guest_id, Port.id, Port.mac, Port.device_index, Port.network_id)
         .where(Port.guest_id.in_(ids))

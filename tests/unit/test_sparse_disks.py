@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from backends.errors import Exhausted, Missing
 from backends.volume.drivers import sparse
-from backends.volume.drivers.base import DiskDriver, DiskSpec
+from backends.volume.drivers.base import DiskDriver, DiskSpec, Limits
 from backends.volume.drivers.sparse import SparseFiles
 
 MIB = 1 << 20
@@ -160,3 +160,23 @@ def test_an_upload_on_top_of_a_parent(driver: SparseFiles) -> None:
     driver.begin_upload("snap-3", MIB, None)
     driver.drop_snapshot("snap-3")
     assert driver.observe().snapshots == {"snap-1", "snap-2"}
+
+
+def test_a_set_of_snapshots_and_a_raw_file_brought_and_taken(driver: SparseFiles, tmp_path: Path) -> None:
+    for disk in ("vol-1", "vol-2"):
+        driver.ensure_disk(DiskSpec(disk, MIB))
+        write(driver, disk, 0, disk.encode())
+    assert set(driver.ensure_snapshots({"snap-1": "vol-1", "snap-2": "vol-2"})) == {"snap-1", "snap-2"}
+    assert driver.read("snap-2", 0, 5) == b"vol-2"
+    driver.export_file("snap-2", tmp_path / "out.raw", "raw")
+    assert driver.import_file("snap-3", tmp_path / "out.raw", "raw") > 0
+    assert driver.read("snap-3", 0, 5) == b"vol-2"
+    with pytest.raises(Missing):
+        driver.export_file("snap-none", tmp_path / "none.raw", "raw")
+    assert not (tmp_path / "none.raw").exists()
+
+
+def test_a_disk_has_a_serial_number_that_fits_a_virtio_disk(driver: SparseFiles) -> None:
+    assert driver.access("vol-0123456789abcdef0").serial == "vol0123456789abcdef0"
+    driver.limit("vol-1", Limits(iops=3000))
+    assert not driver.tidy()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from backends.volume.drivers.base import DiskAccess
+from backends.volume.drivers.base import DiskAccess, Limits
 
 CONSOLE_KEPT = 65536
 """Bytes of a guest's serial console that are shown."""
@@ -78,11 +78,12 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True)
 class DiskBinding:
-    """A disk in a guest: under which device name, and how it is opened."""
+    """A disk in a guest: under which device name, how it is opened, and how fast it may be used."""
 
     disk: str
     device: str
     access: DiskAccess
+    limits: Limits = Limits()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,26 @@ same arguments finishes the work. Names on the medium come from the ids alone.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 GIB = 1 << 30
+SERIAL = 20
+"""Bytes that a virtio disk has for its serial number."""
+
+Report = Callable[[str, int], None]
+"""Told now and then, on the caller's thread, how far a long copy is: the snapshot's id, per cent done (0 to 99)."""
+
+
+def silent(snapshot: str, percent: int) -> None:
+    """A `Report` to nobody."""
+
+
+def serial(disk: str) -> str:
+    """The serial number under which a guest sees the disk: its id without dashes."""
+    return disk.replace("-", "")[:SERIAL]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +39,20 @@ class DiskSpec:
 
 @dataclass(frozen=True, slots=True)
 class DiskAccess:
-    """How a hypervisor on this host opens a disk: a path, and the format of what lies there (`raw`, `qcow2`)."""
+    """How a hypervisor on this host opens a disk: a path, the format of what lies there (`raw`, `qcow2`; to be named,
+    never probed), and the serial number that the guest is shown (at most `SERIAL` bytes)."""
 
     path: str
     format: str
+    serial: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How fast a guest may use a disk: operations per second, MiB per second. None: no bound."""
+
+    iops: int | None = None
+    throughput: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +61,38 @@ class Observed:
 
     disks: frozenset[str] = field(default_factory=frozenset)
     snapshots: frozenset[str] = field(default_factory=frozenset)
+
+
+class OpenDisks(Protocol):
+    """What a hypervisor does for disks that its running guests have open, since nobody else may touch those.
+
+    Handed to a `DiskDriver` at composition. Every verb may be repeated; `DriverError` also when the guest stops under
+    it: the disk driver then asks `holds` again.
+    """
+
+    def holds(self, disk: str) -> bool:
+        """Whether a guest on this host has the disk open (running or paused). Raises `DriverError` when not known."""
+
+    def back_up(
+        self, targets: Mapping[str, str], checkpoint: str, since: Mapping[str, str | None]
+    ) -> Mapping[str, bool]:
+        """Copy several disks of one guest, as they are at one point in time, and remember that point as `checkpoint`.
+
+        `targets`: disk -> path of an empty qcow2 file of the disk's size that is there already. Where `since` has the
+        name of an earlier checkpoint, that file is an overlay of the disk's bytes at that checkpoint, and only what
+        changed since is written, if the hypervisor still knows (answer True). Otherwise every byte of the disk,
+        zeros too, is written (answer False). A guest agent that answers soon freezes the file systems meanwhile.
+
+        A checkpoint of that name that is there already is replaced; older ones of the same disks may be forgotten.
+        After failure the targets hold nothing of use. Raises `DriverError`, `Exhausted` when the medium is full,
+        `Unsupported` when these disks cannot be copied while they are open.
+        """
+
+    def grow(self, disk: str, size: int) -> None:
+        """After success the disk has `size` bytes, and its guest sees them. Raises `DriverError`, `Exhausted`."""
+
+    def limit(self, disk: str, limits: Limits) -> None:
+        """After success the guest uses the disk no faster. Raises `DriverError`, `Unsupported`."""
 
 
 class DiskDriver(Protocol):
@@ -63,6 +121,33 @@ class DiskDriver(Protocol):
 
         Answers the number of bytes that hold data. After failure the snapshot is absent. Raises as `ensure_disk`.
         """
+
+    def ensure_snapshots(self, disks: Mapping[str, str], report: Report = silent) -> Mapping[str, int]:
+        """As `ensure_snapshot` for several (snapshot -> disk), all of one point in time; answers bytes by snapshot.
+
+        Disks that a guest has open must belong to one guest. After failure those that were not there are absent.
+        """
+
+    def limit(self, disk: str, limits: Limits) -> None:
+        """After success a guest that has the disk open uses it no faster; without one there is nothing to do.
+
+        Raises `DriverError`, `Unsupported`.
+        """
+
+    def import_file(self, snapshot: str, path: Path, format: str, report: Report = silent) -> int:
+        """As `ensure_snapshot`, with what the image file `path` of that `format` (raw, qcow2, vmdk, vdi, vhdx) shows.
+
+        Raises `Unsupported` (fact: reason) for a file that is not of that format, or that leans on other files.
+        """
+
+    def export_file(self, snapshot: str, path: Path, format: str, report: Report = silent) -> None:
+        """After success `path` is a file of that `format` that shows the bytes of the snapshot, and needs no other.
+
+        After failure there is no such file. Raises `Missing`, `Exhausted`, `Unsupported`, `DriverError`.
+        """
+
+    def tidy(self) -> bool:
+        """Do one piece of what is good for the medium and changes no byte anybody reads. True when more is left."""
 
     def ensure_copy(self, snapshot: str, parent: str) -> int:
         """As `ensure_snapshot`, with the bytes of the snapshot `parent`."""

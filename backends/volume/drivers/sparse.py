@@ -10,11 +10,13 @@ import contextlib
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from backends.errors import DriverError, Exhausted, Missing
-from backends.volume.drivers.base import DiskAccess, DiskSpec, Observed
+from backends.volume.drivers import qemu_img
+from backends.volume.drivers.base import DiskAccess, DiskSpec, Limits, Observed, Report, serial, silent
 
 FICLONE = 0x40049409
 BLOCK = 1 << 20
@@ -54,6 +56,44 @@ class SparseFiles:
     def ensure_snapshot(self, snapshot: str, disk: str) -> int:
         """See `DiskDriver`."""
         return self._ensure_copy(self._snapshot(snapshot), self._disk(disk))
+
+    def ensure_snapshots(self, disks: Mapping[str, str], report: Report = silent) -> Mapping[str, int]:
+        """See `DiskDriver`. Nobody writes into these disks but through this driver's folder, between two calls."""
+        return {snapshot: self.ensure_snapshot(snapshot, disk) for snapshot, disk in disks.items()}
+
+    def limit(self, disk: str, limits: Limits) -> None:
+        """See `DiskDriver`. No guest has these disks open."""
+
+    def import_file(self, snapshot: str, path: Path, format: str, report: Report = silent) -> int:
+        """See `DiskDriver`."""
+        target = self._snapshot(snapshot)
+        if not target.exists():
+            with _faults(snapshot):
+                if format == "raw":
+                    self._publish(target, path, 0)
+                else:
+                    qemu_img.inspect(path, format)
+                    self._convert(snapshot, path, format, report)
+        with _faults(snapshot):
+            return sum(end - start for start, end in extents(target))
+
+    def export_file(self, snapshot: str, path: Path, format: str, report: Report = silent) -> None:
+        """See `DiskDriver`."""
+        with _faults(snapshot):
+            os.stat(self._snapshot(snapshot))
+            try:
+                if format == "raw":
+                    with path.open("wb") as file:
+                        copy_sparse(self._snapshot(snapshot), file.fileno())
+                else:
+                    qemu_img.convert(self._snapshot(snapshot), "raw", path, format, report=partial(report, snapshot))
+            except BaseException:
+                path.unlink(missing_ok=True)
+                raise
+
+    def tidy(self) -> bool:
+        """See `DiskDriver`. Plain files stay as they are."""
+        return False
 
     def ensure_copy(self, snapshot: str, parent: str) -> int:
         """See `DiskDriver`."""
@@ -100,7 +140,7 @@ class SparseFiles:
 
     def access(self, disk: str) -> DiskAccess:
         """See `DiskDriver`."""
-        return DiskAccess(str(self._disk(disk)), "raw")
+        return DiskAccess(str(self._disk(disk)), "raw", serial(disk))
 
     def observe(self) -> Observed:
         """See `DiskDriver`."""
@@ -139,6 +179,20 @@ class SparseFiles:
                 copy_sparse(source, file.fileno())
                 if os.fstat(file.fileno()).st_size < size:
                     os.truncate(file.fileno(), size)
+                os.fsync(file.fileno())
+            os.replace(draft, target)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
+        _sync_folder(target.parent)
+
+    def _convert(self, snapshot: str, source: Path, format: str, report: Report) -> None:
+        """Make the snapshot out of an image file of a format that is not ours."""
+        target = self._snapshot(snapshot)
+        draft = _draft(target)
+        try:
+            qemu_img.convert(source, format, draft, "raw", report=partial(report, snapshot))
+            with draft.open("rb") as file:
                 os.fsync(file.fileno())
             os.replace(draft, target)
         except BaseException:

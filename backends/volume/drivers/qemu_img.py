@@ -1,0 +1,173 @@
+"""qemu-img, as it may be trusted: formats always named, no shell, bounded in memory and time, no file but the named.
+
+What an image file says of itself is its maker's word. A header that names another file (a backing file, a data file,
+the extent of a descriptor) would have us read that file with our rights, so such images are refused before anything is
+copied out of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from backends.errors import DriverError, Exhausted, Missing, Unsupported
+
+FORMATS = ("raw", "qcow2", "vmdk", "vdi", "vhdx", "vpc")
+"""What is read and written; `vpc` is the older VHD."""
+
+LARGEST = 64 << 40
+"""Bytes: no image claims to be larger."""
+
+MEMORY = 2 << 30
+"""Bytes of address space that one qemu-img may take: it needs about 200 MiB."""
+
+LOOK = 30
+"""Seconds within which a header is read; a made-up one can ask for far longer."""
+
+_PERCENT = re.compile(rb"\(\s*(\d+)\.\d+/100%\)")
+_MAGIC: dict[str, bytes] = {"qcow2": b"QFI\xfb", "vmdk": b"KDMV", "vhdx": b"vhdxfile"}
+
+
+def present() -> bool:
+    """Whether this machine has qemu-img."""
+    return shutil.which("qemu-img") is not None
+
+
+def inspect(path: Path, format: str) -> int:
+    """The size in bytes that the image shows, after every check that makes it safe to read.
+
+    Raises `Unsupported` (fact: reason) for one that is not of this format, or that leans on another file.
+    """
+    if format not in FORMATS:
+        raise _refused(f"there is no format {format!r} here; there are {', '.join(FORMATS)}")
+    _check_head(path, format)
+    with _private_folder() as folder:
+        text = _run(["info", "--output=json", "-f", format, str(path.absolute())], folder, LOOK)
+    about: dict[str, Any] = json.loads(text)
+    for member in ("backing-filename", "full-backing-filename"):
+        if about.get(member):
+            raise _refused("it has a backing file")
+    data: dict[str, Any] = about.get("format-specific", {}).get("data", {})
+    if data.get("data-file"):
+        raise _refused("its data lies in another file")
+    if about.get("encrypted"):
+        raise _refused("it is encrypted")
+    for extent in data.get("extents", ()):
+        if extent.get("filename") != str(path.absolute()):
+            raise _refused("its data lies in another file")
+    size = int(about["virtual-size"])
+    if not 0 < size <= LARGEST:
+        raise _refused(f"it claims to have {size} bytes")
+    return size
+
+
+def _check_head(path: Path, format: str) -> None:
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096)
+    except FileNotFoundError as error:
+        raise Missing(f"{path} is not there", thing=str(path)) from error
+    if not head.startswith(_MAGIC.get(format, b"")):
+        raise _refused(f"it is no {format}")
+    # A VMDK without capacity of its own is a list of other files' names.
+    if format == "vmdk" and not any(head[12:20]):
+        raise _refused("its data lies in another file")
+
+
+def convert(
+    source: Path,
+    source_format: str,
+    target: Path,
+    target_format: str,
+    *,
+    base: str | None = None,
+    report: Callable[[int], None] = lambda percent: None,
+) -> None:
+    """Make `target`, which needs no other file, or only `base` (a qcow2's name as seen from the target's folder) and
+    then holds only what differs from it. `report` is told per cent. Raises `Exhausted`, `DriverError`."""
+    command = ["convert", "-p", "-f", source_format, "-O", target_format]
+    if base is not None:
+        command += ["-B", base, "-F", "qcow2"]
+    if target_format == "vmdk":
+        command += ["-o", "subformat=streamOptimized"]
+    _run([*command, str(source.absolute()), str(target.absolute())], target.parent, None, report)
+
+
+def resize(path: Path, size: int) -> None:
+    """Let a qcow2 grow to `size` bytes. Raises `Exhausted`, `DriverError`."""
+    _run(["resize", "-f", "qcow2", str(path.absolute()), str(size)], path.parent, LOOK)
+
+
+def rebase(path: Path, base: str | None) -> None:
+    """Let a qcow2 lean on `base`, which must show the same bytes as what it leant on, or on nothing at all."""
+    _run(["rebase", "-u", "-f", "qcow2", "-b", base or "", "-F", "qcow2", str(path.absolute())], path.parent, LOOK)
+
+
+def _run(
+    arguments: list[str], folder: Path, seconds: int | None, report: Callable[[int], None] = lambda percent: None
+) -> str:
+    """Run qemu-img in `folder` to its end. What it says is translated into native errors."""
+    program = shutil.which("qemu-img")
+    if program is None:
+        raise Unsupported("qemu-img is not installed: apt-get install qemu-utils", reason="qemu-img is not installed")
+    bounds = ["prlimit", f"--as={MEMORY}", "--core=0", *([f"--cpu={seconds}"] if seconds is not None else []), "--"]
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            [*bounds, program, *arguments],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            env={"LC_ALL": "C", "PATH": os.environ.get("PATH", os.defpath)},
+        )
+        assert process.stdout is not None
+        try:
+            output = _follow(process.stdout.fileno(), report)
+            status = process.wait(timeout=seconds)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        finally:
+            process.stdout.close()
+        said.seek(0)
+        complaint = said.read(4096).decode("utf-8", "replace").strip()
+    if status == 0:
+        return output.decode("utf-8", "replace")
+    if "No space left" in complaint or "Disk quota exceeded" in complaint or "File too large" in complaint:
+        raise Exhausted(complaint)
+    if arguments[0] == "info":
+        raise _refused(complaint.removeprefix("qemu-img: ") or f"qemu-img ended with {status}")
+    raise DriverError(complaint or f"qemu-img {arguments[0]} ended with {status}")
+
+
+def _follow(descriptor: int, report: Callable[[int], None]) -> bytes:
+    """Everything that is written until the end; what looks like progress is told and forgotten."""
+    output, last = b"", -1
+    while block := os.read(descriptor, 65536):
+        output += block
+        found = _PERCENT.findall(output)
+        if found:
+            output = output[output.rindex(b"%)") + 2 :]
+            if int(found[-1]) != last:
+                last = int(found[-1])
+                report(min(last, 99))
+    return output
+
+
+@contextlib.contextmanager
+def _private_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="nephele-") as name:
+        yield Path(name)
+
+
+def _refused(reason: str) -> Unsupported:
+    return Unsupported(f"the image is refused: {reason}", reason=reason)
