@@ -69,7 +69,8 @@ class Version(Base):
     """A version of an object, or a delete marker.
 
     `version` is empty for the null version. The content is one of: `small` (a row of `Small`), `blob` (one file),
-    `assembly` (parts), nothing (a marker). `facts`, `tags` and `grants` are JSON texts of the front end, opaque here.
+    `assembly` (parts), nothing (a marker). `facts`, `tags`, `grants` and `terms` (for how long and
+    how it is to be kept) are JSON texts of the front end, opaque here.
     `modified` counts microseconds since 1970. Contents stand elsewhere, since SQLite compares keys of rows that do not
     fit a quarter of a page by copying the whole row.
     """
@@ -95,6 +96,7 @@ class Version(Base):
     blob: Mapped[str | None] = mapped_column(String(32))
     assembly: Mapped[str | None] = mapped_column(String(64))
     small: Mapped[int | None] = mapped_column(Number)
+    terms: Mapped[str] = mapped_column(Text, default="", server_default="")
 
     __table_args__ = (
         Index(
@@ -175,3 +177,77 @@ class Part(Base):
     etag: Mapped[str] = mapped_column(String(64))
     checksum: Mapped[str] = mapped_column(String(160), default="")
     blob: Mapped[str | None] = mapped_column(String(32))
+
+
+class Round(Base):
+    """How far the round has come that looks for what time has done to a container's objects.
+
+    `plan` names the rules that the round goes by, `until` the moment (microseconds since 1970) that it brings all
+    up to, `key` the last key that it is done with; without one the round is over.
+    """
+
+    __tablename__ = "container_round"
+    __topic__ = None
+    container: Mapped[int] = mapped_column(Number, ForeignKey(Container.number, ondelete="CASCADE"), primary_key=True)
+    plan: Mapped[str] = mapped_column(String(64))
+    until: Mapped[int] = mapped_column(BigInteger)
+    key: Mapped[bytes | None] = mapped_column(LargeBinary)
+
+
+class Errand(Base):
+    """Something that is to be done with a version once it is `due` (microseconds since 1970); gone when it is done.
+
+    It is written in the transaction that makes it necessary. `kind` and `facts` are the front end's.
+    """
+
+    __tablename__ = "object_errand"
+    __topic__ = None
+    number: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=True)
+    tenant: Mapped[str] = mapped_column(String(64))
+    container: Mapped[int] = mapped_column(Number)
+    key: Mapped[bytes] = mapped_column(LargeBinary)
+    version: Mapped[str] = mapped_column(String(48))
+    kind: Mapped[str] = mapped_column(String(16))
+    facts: Mapped[str] = mapped_column(Text, default="")
+    due: Mapped[int] = mapped_column(BigInteger)
+    tries: Mapped[int] = mapped_column(Integer, default=0)
+
+    __table_args__ = (Index("object_errand_due", "due", "number"), {"sqlite_autoincrement": True})
+
+
+class Event(Base):
+    """What happened to an object, for those who asked to be told, in the order of `number`, which never comes again.
+
+    `record` and `targets` are JSON texts of the front end. `due` is when it is to be sent; None: nobody waits for it.
+    """
+
+    __tablename__ = "object_event"
+    __topic__ = None
+    number: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=True)
+    tenant: Mapped[str] = mapped_column(String(64))
+    container: Mapped[str] = mapped_column(String(255))
+    targets: Mapped[str] = mapped_column(Text)
+    record: Mapped[str] = mapped_column(Text)
+    due: Mapped[int | None] = mapped_column(BigInteger)
+    tries: Mapped[int] = mapped_column(Integer, default=0)
+
+    __table_args__ = (
+        Index("object_event_container", "container", "number"),
+        Index("object_event_due", "due", "number", sqlite_where=text("due IS NOT NULL"),
+              postgresql_where=text("due IS NOT NULL")),
+        {"sqlite_autoincrement": True},
+    )  # fmt: skip
+
+
+class AccessLine(Base):
+    """A line of a container's access log that stands in no object yet. `at`: microseconds since 1970."""
+
+    __tablename__ = "container_access"
+    __topic__ = None
+    number: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=True)
+    tenant: Mapped[str] = mapped_column(String(64))
+    container: Mapped[int] = mapped_column(Number)
+    at: Mapped[int] = mapped_column(BigInteger)
+    line: Mapped[str] = mapped_column(Text)
+
+    __table_args__ = (Index("container_access_container", "container", "number"), {"sqlite_autoincrement": True})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
 from backends.db import Database
@@ -14,7 +14,7 @@ from backends.object.drivers.base import BlobDriver
 from backends.object.ledger import Job, Ledger, Transaction
 from backends.object.listing import Entry, Open, Page
 from backends.object.uploads import Judge, Piece, Upload
-from backends.object.versions import Content, Deleted, Description, Expect, Head, Published
+from backends.object.versions import Content, Deleted, Description, Expect, Head, Published, Revise
 
 T = TypeVar("T")
 TRIES = 8
@@ -27,6 +27,9 @@ class Span(NamedTuple):
     length: int
 
 
+Also = Callable[[Transaction, T], None]
+"""Writes, in the transaction of a change, what follows from it; it is given what the change came to."""
+
 Choose = Callable[[Head], Span | None]
 """Looks at the version that is about to be read, gives the bytes wanted (None: none at all), or raises."""
 
@@ -38,6 +41,7 @@ class Doomed:
     key: str
     version: str | None = None
     expect: Expect | None = None
+    also: Also[Deleted] | None = None
 
 
 class ObjectStore:
@@ -87,7 +91,13 @@ class ObjectStore:
         return self.contents.receive(blocks, inline=inline, md5=md5)
 
     def publish(
-        self, container: int, key: str, about: Description, received: Received, expect: Expect | None = None
+        self,
+        container: int,
+        key: str,
+        about: Description,
+        received: Received,
+        expect: Expect | None = None,
+        also: Also[Published] | None = None,
     ) -> Published:
         """Make a received content the newest version of a key. `expect` sees what it replaces, in the transaction."""
         name = key.encode()
@@ -97,7 +107,10 @@ class ObjectStore:
             if received.name is not None:
                 tx.run(versions.ADD_BLOB, received.name, received.size)
             content = Content(blob=received.name, data=received.data)
-            return versions.put(tx, container, name, about, content, expect)
+            published = versions.put(tx, container, name, about, content, expect)
+            if also is not None:
+                also(tx, published)
+            return published
 
         return self._with(received, job)
 
@@ -108,6 +121,7 @@ class ObjectStore:
         key: str,
         about: Description,
         expect: Expect | None = None,
+        also: Also[Published] | None = None,
     ) -> Published:
         """Make another version of a content that is there, without moving a byte (small ones excepted).
 
@@ -121,15 +135,26 @@ class ObjectStore:
             found = versions.find(tx, from_container, from_name, seen.version)
             if found is None or found[1][:7] != seen[:7]:
                 raise Changed("the source was replaced meanwhile", key=from_key)
-            return versions.put(tx, container, name, about, versions.use(tx, found[1]), expect)
+            published = versions.put(tx, container, name, about, versions.use(tx, found[1]), expect)
+            if also is not None:
+                also(tx, published)
+            return published
 
         return self._commit(job)
 
     def delete(
-        self, container: int, key: str, version: str | None, now: int, *, owner: str = "", expect: Expect | None = None
+        self,
+        container: int,
+        key: str,
+        version: str | None,
+        now: int,
+        *,
+        owner: str = "",
+        expect: Expect | None = None,
+        also: Also[Deleted] | None = None,
     ) -> Deleted:
         """Delete a version, or the key (see `versions.remove`)."""
-        return self._commit(self._deletion(container, Doomed(key, version, expect), now, owner))
+        return self._commit(self._deletion(container, Doomed(key, version, expect, also), now, owner))
 
     def delete_many(
         self, container: int, doomed: Sequence[Doomed], now: int, *, owner: str = ""
@@ -156,7 +181,7 @@ class ObjectStore:
             for one in doomed:
                 expect = None if one.expect is None else guard(one.expect)
                 try:
-                    results.append(self._deletion(container, Doomed(one.key, one.version, expect), now, owner)(tx))
+                    results.append(self._deletion(container, replace(one, expect=expect), now, owner)(tx))
                 except Exception as error:
                     if error not in refused:
                         raise
@@ -166,21 +191,16 @@ class ObjectStore:
         return self._commit(job)
 
     def amend(
-        self, container: int, key: str, version: str | None, *, tags: str | None = None, grants: str | None = None
+        self, container: int, key: str, version: str | None, revise: Revise, also: Also[Head] | None = None
     ) -> Head:
-        """Replace the tags or grants of a version in place. Raises `Missing` when there is no such version."""
+        """Change a version in place (see `versions.amend`); it, as it was before."""
         name = key.encode()
 
         def job(tx: Transaction) -> Head:
             tx.lock(container, name)
-            found = versions.find(tx, container, name, version)
-            if found is None or found[1].marker:
-                raise Missing("no such object", key=key)
-            shelf, head = found
-            if tags is not None:
-                tx.run(versions.RETAG, tags, container, shelf, name, head.rank)
-            if grants is not None:
-                tx.run(versions.REGRANT, grants, container, shelf, name, head.rank)
+            head = versions.amend(tx, container, name, version, revise)
+            if also is not None:
+                also(tx, head)
             return head
 
         return self._commit(job)
@@ -238,14 +258,20 @@ class ObjectStore:
         self._with(received, job)
 
     def complete(
-        self, container: int, key: str, id: str, judge: Judge, expect: Expect | None = None
+        self,
+        container: int,
+        key: str,
+        id: str,
+        judge: Judge,
+        expect: Expect | None = None,
+        also: Also[Published] | None = None,
     ) -> tuple[Published, str]:
         """Make the upload's parts one version; what was published, and its etag. May be repeated. Raises `Missing`."""
         name = key.encode()
 
         def job(tx: Transaction) -> tuple[Published, str]:
             tx.lock(container, name)
-            return uploads.complete(tx, container, name, id, judge, expect)
+            return uploads.complete(tx, container, name, id, judge, expect, also)
 
         return self._commit(job)
 
@@ -296,7 +322,10 @@ class ObjectStore:
 
         def job(tx: Transaction) -> Deleted:
             tx.lock(container, key)
-            return versions.remove(tx, container, key, one.version, now, owner, one.expect)
+            deleted = versions.remove(tx, container, key, one.version, now, owner, one.expect)
+            if one.also is not None:
+                one.also(tx, deleted)
+            return deleted
 
         return job
 

@@ -122,7 +122,13 @@ def put_piece(tx: Transaction, upload: Upload, piece: Piece) -> None:
 
 
 def complete(
-    tx: Transaction, container: int, key: bytes, id: str, judge: Judge, expect: Expect | None
+    tx: Transaction,
+    container: int,
+    key: bytes,
+    id: str,
+    judge: Judge,
+    expect: Expect | None,
+    also: Callable[[Transaction, Published], None] | None = None,
 ) -> tuple[Published, str]:
     """Make one version of the parts, without moving a byte; what it is, and its etag.
 
@@ -146,6 +152,8 @@ def complete(
     tx.run_many(PLACE_PIECE, starts)
     published = put(tx, container, key, about, Content(assembly=id), expect)
     tx.run(COMPLETE, published.version, about.etag, id)
+    if also is not None:
+        also(tx, published)
     return published, about.etag
 
 

@@ -39,6 +39,7 @@ class Head(NamedTuple):
     facts: str
     tags: str
     grants: str
+    terms: str
     blob: str | None
     assembly: str | None
     small: int | None
@@ -58,6 +59,16 @@ class Description(NamedTuple):
     facts: str = ""
     tags: str = ""
     grants: str = ""
+    terms: str = ""
+
+
+class Amendment(NamedTuple):
+    """What is to change of a version that stays; None leaves a thing as it is."""
+
+    tags: str | None = None
+    grants: str | None = None
+    terms: str | None = None
+    storage: str | None = None
 
 
 class Content(NamedTuple):
@@ -93,6 +104,9 @@ class Deleted:
 Expect = Callable[[Head | None], None]
 """Looks at the version that is about to be replaced or deleted (None: there is none), and raises to stop it."""
 
+Revise = Callable[[Head], Amendment | None]
+"""Looks at a version in the transaction, and gives what is to change of it (None: nothing), or raises."""
+
 _COLUMNS = Head._fields[:-1]
 _HEAD = [getattr(Version, name) for name in _COLUMNS]
 _WHOLE = select(*_HEAD, Small.data).join(Small, Small.number == Version.small, isouter=True)
@@ -127,8 +141,11 @@ SHELVE = Statement(
     .values(shelf=bindparam("to")),
     "to", "container", "key", "at", "from",
 )  # fmt: skip
-RETAG = Statement(update(Version).where(*_RANKED).values(tags=bindparam("new")), "new", *_PLACE)
-REGRANT = Statement(update(Version).where(*_RANKED).values(grants=bindparam("new")), "new", *_PLACE)
+AMEND = Statement(
+    update(Version).where(*_RANKED).values({name: bindparam("new_" + name) for name in Amendment._fields}),
+    *("new_" + name for name in Amendment._fields),
+    *_PLACE,
+)
 
 ADD_SMALL = Statement(insert(Small).values(data=bindparam("data")).returning(Small.number), "data")
 REPLACE_SMALL = Statement(
@@ -259,6 +276,24 @@ def remove(
     return Deleted(name, True, live is not None, keeping)
 
 
+def amend(tx: Transaction, container: int, key: bytes, version: str | None, revise: Revise) -> Head:
+    """Change a version in place; it, as it was before. Raises `Missing` where there is none, or a marker."""
+    found = find(tx, container, key, version)
+    if found is None or found[1].marker:
+        raise Missing("no such object", key=key)
+    shelf, head = found
+    change = revise(head)
+    if change is not None:
+        new = (had if given is None else given for had, given in zip(head_values(head), change, strict=True))
+        tx.run(AMEND, *new, container, shelf, key, head.rank)
+    return head
+
+
+def head_values(head: Head) -> tuple[str, ...]:
+    """What of a version an `Amendment` may change, in its order."""
+    return head.tags, head.grants, head.terms, head.storage
+
+
 def use(tx: Transaction, head: Head) -> Content:
     """Count one more use of an existing content. Raises `Changed` when it has gone meanwhile."""
     statement, name = (USE_BLOB, head.blob) if head.blob is not None else (USE_ASSEMBLY, head.assembly)
@@ -363,8 +398,8 @@ def _write(
     marker: int = 0,
 ) -> None:
     """Run `INSERT` or `REPLACE` with the values in the order of `Head`."""
-    modified, etag, size, storage, checksum, owner, parts, facts, tags, grants = about
-    rest = (marker, size, modified, etag, storage, checksum, owner, parts, facts, tags, grants, *content)
+    modified, etag, size, storage, checksum, owner, parts, facts, tags, grants, terms = about
+    rest = (marker, size, modified, etag, storage, checksum, owner, parts, facts, tags, grants, terms, *content)
     if rank is None:
         tx.run(statement, version, *rest, *place)
     else:

@@ -9,6 +9,7 @@ import orjson
 
 from backends.errors import Missing
 from backends.object.containers import Known
+from backends.object.versions import Amendment
 from compat.errors import AWSError
 from compat.operation import Params, Result, operation
 from compat.s3 import faults
@@ -241,9 +242,8 @@ def put_object_acl(ctx: Context, p: Params) -> Result:
         grants = grants_of_document(p.get("AccessControlPolicy"), own)
     check_public(bucket.documents, ctx, bucket.tenant, grants)
     try:
-        ctx.objects.amend(
-            bucket.number, key, head.version if version is None else version, grants=orjson.dumps(grants).decode()
-        )
+        amendment = Amendment(grants=orjson.dumps(grants).decode())
+        ctx.objects.amend(bucket.number, key, head.version if version is None else version, lambda _: amendment)
     except Missing:
         raise faults.no_such_key(key) from None
     return {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backends.errors import Missing
-from backends.object.versions import Head
+from backends.object.versions import Amendment, Head
 from compat.iam.guards import resource_tags
 from compat.operation import Params, Result, operation
 from compat.s3 import faults
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def _amend(ctx: Context, p: Params, tags: str) -> Result:
     bucket, key, version = bucket_of(ctx, p), key_of(p), version_of(p)
     try:
-        head = ctx.objects.amend(bucket.number, key, version, tags=tags)
+        head = ctx.objects.amend(bucket.number, key, version, lambda _: Amendment(tags=tags))
     except Missing:
         raise faults.no_such_key(key) if version is None else faults.no_such_version(key, p["VersionId"]) from None
     return {"VersionId": head.version or NULL} if bucket.keeping else {}
