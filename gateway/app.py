@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
@@ -23,6 +24,9 @@ from gateway.reset import reset
 from gateway.seed import make_buckets
 from gateway.settings import Settings
 
+if TYPE_CHECKING:
+    from gateway.guest_services import GuestServices
+
 
 def prepare(settings: Settings) -> None:
     """Bring the database up to date, before any worker answers. Raises `backends.schema.NewerSchema`."""
@@ -37,11 +41,16 @@ def prepare(settings: Settings) -> None:
 class App:
     """Tells Nephele's own paths from AWS's, and lives as long as the worker."""
 
-    def __init__(self, settings: Settings, parts: Parts, *, reconcile: bool, worker: int) -> None:
+    def __init__(
+        self, settings: Settings, parts: Parts, *, reconcile: bool, worker: int, metadata: socket.socket | None
+    ) -> None:
         folder = settings.data_dir / "metrics" if settings.workers > 1 else None
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
         self._settings, self._parts, self._reconcile = settings, parts, reconcile
+        self._guests: GuestServices | None = None
+        if reconcile and (metadata is not None or parts.network.driver.applies):
+            self._guests = _guest_services(settings, parts, metadata)
         self._metrics = Metrics(__version__, folder=folder, worker=worker)
         self._log = logs.RequestLog(settings)
         self._endpoint = Endpoint(parts.cloud, parts.dispatcher, observe=self._observe)
@@ -71,11 +80,15 @@ class App:
                 await send({"type": "lifespan.startup.failed", "message": f"buckets: {error}"})
                 return
             self._parts.reconciler.start()
+            if self._guests is not None:
+                self._guests.start()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         sharing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await sharing
+        if self._guests is not None:
+            await asyncio.to_thread(self._guests.stop)
         if self._reconcile:
             await asyncio.to_thread(self._parts.reconciler.stop)
         self._endpoint.close()
@@ -118,6 +131,16 @@ class _State:
             unit.nudge(LIFE)
 
 
-def create_app(settings: Settings, *, reconcile: bool = True, worker: int = 0) -> App:
-    """The application of one worker; exactly one worker of a cloud reconciles."""
-    return App(settings, compose(settings), reconcile=reconcile, worker=worker)
+def _guest_services(settings: Settings, parts: Parts, metadata: socket.socket | None) -> GuestServices:
+    """What serves guests from beside them; loaded only where there is something to serve."""
+    from gateway.guest_services import GuestServices
+
+    return GuestServices(settings, parts, metadata)
+
+
+def create_app(
+    settings: Settings, *, reconcile: bool = True, worker: int = 0, metadata: socket.socket | None = None
+) -> App:
+    """The application of one worker; exactly one worker of a cloud reconciles, and serves guests' metadata on the
+    listening socket `metadata`."""
+    return App(settings, compose(settings), reconcile=reconcile, worker=worker, metadata=metadata)

@@ -79,6 +79,7 @@ def serve(
     compute: Annotated[str | None, typer.Option(help="What runs guests.  [default: simulated]")] = None,
     volume: Annotated[str | None, typer.Option(help="What holds disks.  [default: sparse]")] = None,
     network: Annotated[str | None, typer.Option(help="What carries packets.  [default: simulated]")] = None,
+    metadata_port: Annotated[int | None, typer.Option(help="Port of instance metadata on loopback.")] = None,
     database_url: Annotated[str | None, typer.Option(help="sqlite:///… or postgresql+psycopg://…")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning, error or off.")] = None,
     log_format: Annotated[str | None, typer.Option(help="text or json.")] = None,

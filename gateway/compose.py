@@ -13,6 +13,7 @@ from backends.compute.service import ComputeService
 from backends.db import Database, Unit
 from backends.identity.seal import Seal
 from backends.identity.service import IdentityService
+from backends.identity.signet import Signet
 from backends.image.service import ImageService
 from backends.network import lifecycle as networks
 from backends.network.book import NetworkHost
@@ -54,6 +55,7 @@ class Parts:
     reconciler: Reconciler
     volumes: VolumeHost
     compute: ComputeHost
+    network: NetworkHost
     sweeper: Sweeper
 
     def survey(self) -> None:
@@ -102,7 +104,13 @@ def compose(settings: Settings) -> Parts:
     objects = ObjectStore(database, blobs)
     seal = Seal.at(folder)
     cloud = Cloud(database, rules(settings))
-    cloud.hosts |= {"identity": seal, "network": network, "volumes": volume, "compute": compute}
+    cloud.hosts |= {
+        "identity": seal,
+        "signet": Signet(folder),
+        "network": network,
+        "volumes": volume,
+        "compute": compute,
+    }
     cloud.hosts |= {"objects": objects, "containers": Containers(database, objects)}
     cloud.services |= {
         "identity": lambda unit: IdentityService(unit, seal),
@@ -122,7 +130,7 @@ def compose(settings: Settings) -> Parts:
     reconciler.add("tokens", lambda: _sweep_tokens(database))
     sweeper = Sweeper(objects, grace=0.0 if settings.workers == 1 else 900.0)
     reconciler.add("objects", sweeper.step)
-    return Parts(cloud, clock, Dispatcher(cloud), reconciler, volume, compute, sweeper)
+    return Parts(cloud, clock, Dispatcher(cloud), reconciler, volume, compute, network, sweeper)
 
 
 def _sweep_tokens(database: Database) -> bool:

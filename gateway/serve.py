@@ -59,14 +59,15 @@ def run(settings: Settings) -> int:
         settings, fresh_key = _with_root(settings)
         listener = stack.enter_context(_bind(settings))
         settings = settings.model_copy(update={"port": listener.getsockname()[1]})
+        settings, metadata = _bind_metadata(settings, stack)
         from gateway.app import prepare  # slow to import: what can be refused is refused before
 
         prepare(settings)
         gc.freeze()
         shown = banner(settings, fresh_key)
         if settings.workers == 1:
-            return _work(settings, listener, 0, lambda: _say(shown))
-        return _supervise(settings, listener, lambda: _say(shown))
+            return _work(settings, listener, 0, lambda: _say(shown), metadata)
+        return _supervise(settings, listener, lambda: _say(shown), metadata)
 
 
 def _say(text: str) -> None:
@@ -140,6 +141,19 @@ def _bind(settings: Settings) -> socket.socket:
     return listener
 
 
+def _bind_metadata(settings: Settings, stack: contextlib.ExitStack) -> tuple[Settings, socket.socket | None]:
+    """The socket of the metadata service on loopback, where the settings ask for one, and settings with its port."""
+    if settings.metadata_port is None:
+        return settings, None
+    from gateway.guest_services import CannotListen, loopback_listener
+
+    try:
+        listener = stack.enter_context(loopback_listener(settings.metadata_port))
+    except CannotListen as error:
+        raise StartError(str(error)) from error
+    return settings.model_copy(update={"metadata_port": listener.getsockname()[1]}), listener
+
+
 def endpoint(settings: Settings) -> str:
     """The URL that clients on this machine use."""
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)
@@ -168,6 +182,8 @@ def banner(settings: Settings, fresh_key: RootKey | None) -> str:
     ]
     if settings.workers > 1:
         rows.append(("workers", str(settings.workers)))
+    if settings.metadata_port is not None:
+        rows.append(("metadata", f"port {settings.metadata_port} of each instance's loopback address"))
     lines = [f"Nephele {__version__}", *(f"  {name:<11}{text}" for name, text in rows)]
     if fresh_key is not None:
         lines += [
@@ -205,11 +221,17 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def _work(settings: Settings, listener: socket.socket, worker: int, ready: Callable[[], object]) -> int:
+def _work(
+    settings: Settings,
+    listener: socket.socket,
+    worker: int,
+    ready: Callable[[], object],
+    metadata: socket.socket | None,
+) -> int:
     """Answer requests in this process until told to end. Worker 0 reconciles for all."""
     from gateway.app import create_app
 
-    app = create_app(settings, reconcile=worker == 0, worker=worker)
+    app = create_app(settings, reconcile=worker == 0, worker=worker, metadata=metadata)
     gc.freeze()
     gc.enable()
     config = uvicorn.Config(
@@ -236,7 +258,9 @@ def _work(settings: Settings, listener: socket.socket, worker: int, ready: Calla
     return 0
 
 
-def _supervise(settings: Settings, listener: socket.socket, ready: Callable[[], object]) -> int:
+def _supervise(
+    settings: Settings, listener: socket.socket, ready: Callable[[], object], metadata: socket.socket | None
+) -> int:
     """Keep `settings.workers` processes answering on one socket; end them all when told to end."""
     forking = multiprocessing.get_context("fork")
     serving = forking.Semaphore(0)
@@ -244,7 +268,9 @@ def _supervise(settings: Settings, listener: socket.socket, ready: Callable[[], 
     ending: list[int] = []
 
     def start(worker: int) -> None:
-        process = forking.Process(target=_fledge, args=(settings, listener, worker, os.getpid(), serving.release))
+        process = forking.Process(
+            target=_fledge, args=(settings, listener, worker, os.getpid(), serving.release, metadata)
+        )
         process.start()
         born[process] = worker, time.monotonic()
 
@@ -276,11 +302,18 @@ def _supervise(settings: Settings, listener: socket.socket, ready: Callable[[], 
     return status
 
 
-def _fledge(settings: Settings, listener: socket.socket, worker: int, parent: int, ready: Callable[[], object]) -> None:
+def _fledge(
+    settings: Settings,
+    listener: socket.socket,
+    worker: int,
+    parent: int,
+    ready: Callable[[], object],
+    metadata: socket.socket | None,
+) -> None:
     """The life of a worker process. It ends with its parent, even when that was killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         return
-    sys.exit(_work(settings, listener, worker, ready))
+    sys.exit(_work(settings, listener, worker, ready, metadata))

@@ -69,6 +69,13 @@ class Settings(BaseSettings):
     compute: Literal["simulated"] = Field("simulated", description="What runs guests.")
     volume: Literal["sparse"] = Field("sparse", description="What holds the bytes of disks.")
     network: Literal["simulated"] = Field("simulated", description="What carries packets.")
+    metadata_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port at which every instance's metadata is served on a loopback address of its own (see "
+        "docs/metadata.md); 0 takes a free one. Default: it is not.",
+    )
     database_url: str | None = Field(
         None,
         repr=False,

@@ -145,8 +145,11 @@ class Launch:
 
     def _key(self) -> str | None:
         name: str | None = self.spec.get("KeyName")
-        if name and self.ctx.session.scalar(select(LoginKey.id).where(LoginKey.name == name)) is None:
-            raise missing_key(name)
+        self.login_key = None
+        if name:
+            self.login_key = self.ctx.session.scalar(select(LoginKey.public).where(LoginKey.name == name))
+            if self.login_key is None:
+                raise missing_key(name)
         return name or None
 
     def _source(self, mapping: dict[str, Any]) -> Snapshot | None:
@@ -349,6 +352,8 @@ class Launch:
         segment = self.cards[0].segment
         credits = (spec.get("CreditSpecification") or {}).get("CpuCredits")
         notes: dict[str, Any] = {"shown": self.shown}
+        if self.login_key is not None:
+            notes["login_key"] = self.login_key
         if self.flavor.family.burstable:
             notes["credits"] = credits or ("standard" if self.flavor.family.name == "t2" else "unlimited")
         if self.profile is not None:

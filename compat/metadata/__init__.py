@@ -1,0 +1,1 @@
+"""The instance metadata service: what an instance may ask about itself, and how."""
