@@ -10,9 +10,12 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from functools import cache
+from types import ModuleType
+from typing import TYPE_CHECKING, Protocol
 
-from awscrt import checksums as crt
+if TYPE_CHECKING:
+    from awscrt.checksums import XXHash
 
 
 class Checksum(Protocol):
@@ -43,7 +46,7 @@ class _XxHash:
 
     __slots__ = ("_digest", "_state")
 
-    def __init__(self, state: crt.XXHash) -> None:
+    def __init__(self, state: XXHash) -> None:
         self._state = state
         self._digest: bytes | None = None
 
@@ -56,24 +59,40 @@ class _XxHash:
         return self._digest
 
 
+@cache
+def _crt() -> ModuleType:
+    """The library of CRCs; it is large, so it is loaded when the first one is asked for."""
+    from awscrt import checksums
+
+    module: ModuleType = checksums
+    return module
+
+
 _MAKERS: dict[str, Callable[[], Checksum]] = {
-    "CRC32": lambda: _Crc(crt.crc32, 4),
-    "CRC32C": lambda: _Crc(crt.crc32c, 4),
-    "CRC64NVME": lambda: _Crc(crt.crc64nvme, 8),
+    "CRC32": lambda: _Crc(_crt().crc32, 4),
+    "CRC32C": lambda: _Crc(_crt().crc32c, 4),
+    "CRC64NVME": lambda: _Crc(_crt().crc64nvme, 8),
     "SHA1": lambda: hashlib.sha1(usedforsecurity=False),
     "SHA256": hashlib.sha256,
     "SHA512": hashlib.sha512,
     "MD5": lambda: hashlib.md5(usedforsecurity=False),
-    "XXHASH64": lambda: _XxHash(crt.XXHash.new_xxhash64()),
-    "XXHASH3": lambda: _XxHash(crt.XXHash.new_xxhash3_64()),
-    "XXHASH128": lambda: _XxHash(crt.XXHash.new_xxhash3_128()),
+    "XXHASH64": lambda: _XxHash(_crt().XXHash.new_xxhash64()),
+    "XXHASH3": lambda: _XxHash(_crt().XXHash.new_xxhash3_64()),
+    "XXHASH128": lambda: _XxHash(_crt().XXHash.new_xxhash3_128()),
 }
-_COMBINERS: dict[str, Callable[[int, int, int], int]] = {
-    "CRC32": crt.combine_crc32,
-    "CRC32C": crt.combine_crc32c,
-    "CRC64NVME": crt.combine_crc64nvme,
+_COMBINERS = {"CRC32": "combine_crc32", "CRC32C": "combine_crc32c", "CRC64NVME": "combine_crc64nvme"}
+SIZES: dict[str, int] = {
+    "CRC32": 4,
+    "CRC32C": 4,
+    "CRC64NVME": 8,
+    "SHA1": 20,
+    "SHA256": 32,
+    "SHA512": 64,
+    "MD5": 16,
+    "XXHASH64": 8,
+    "XXHASH3": 8,
+    "XXHASH128": 16,
 }
-SIZES: dict[str, int] = {name: len(maker().digest()) for name, maker in _MAKERS.items()}
 """Algorithm -> bytes in its digest."""
 
 
@@ -96,7 +115,7 @@ def is_linear(algorithm: str) -> bool:
 
 def combine(algorithm: str, parts: Iterable[tuple[bytes, int]]) -> bytes:
     """The checksum of the whole from (digest, length in bytes) of its parts in order. Only for linear algorithms."""
-    function, total = _COMBINERS[algorithm], 0
+    function, total = getattr(_crt(), _COMBINERS[algorithm]), 0
     for digest, length in parts:
         total = function(total, int.from_bytes(digest, "big"), length)
     return total.to_bytes(SIZES[algorithm], "big")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,13 +41,17 @@ def revisions() -> list[str]:
     return sorted(file.stem[:4] for file in (MIGRATIONS / "versions").glob("[0-9]*.py"))
 
 
-def prepare(database: Database) -> None:
-    """Bring the tables up to date. Whoever has models outside `backends` imports them before. Raises `NewerSchema`."""
-    load_models()
+def prepare(database: Database, models: Callable[[], object] = lambda: None) -> None:
+    """Bring the tables up to date. Raises `NewerSchema`.
+
+    `models` imports the models that stand outside `backends`; it is called only when there is something to make."""
     with database.writer.begin() as connection:
         if not database.is_sqlite:
             connection.execute(text("SELECT pg_advisory_xact_lock(:turn)"), {"turn": TURN})
         at, known = _revision(connection), revisions()
+        if at != known[-1]:
+            load_models()
+            models()
         if at is None:
             Base.metadata.create_all(connection, checkfirst=False)
             connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) PRIMARY KEY)"))

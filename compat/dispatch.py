@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -22,7 +21,7 @@ from compat.context import Call, Context
 from compat.errors import AWSError, not_implemented
 from compat.iam.authorize import authorize, refusal
 from compat.model import service_model
-from compat.operation import Operation, Params, Result, load
+from compat.operation import Operation, Params, Result, find
 from compat.preparing import PREPARATIONS, prepare
 from compat.validate import validator
 
@@ -75,14 +74,13 @@ class Dispatcher:
 
     cloud: Cloud
     most_kept: int = 4096
-    _operations: Mapping[tuple[str, str], Operation] = field(default_factory=load)
     _kept: OrderedDict[tuple[Any, ...], _Kept] = field(default_factory=OrderedDict)
     _prepared: set[tuple[str, str, str]] = field(default_factory=set)
     _resets: int = 0
 
     def admit(self, call: Call) -> Admitted:
         """Recognise, validate and authorise. Raises `AWSError`; `DryRunOperation` is one."""
-        operation = self._operations.get((call.service, call.name))
+        operation = find(call.service, call.name)
         if operation is None:
             raise not_implemented(call.service, call.name)
         params = call.params

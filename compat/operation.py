@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -96,10 +97,49 @@ def operation(
     return register
 
 
+def find(service: str, name: str) -> Operation | None:
+    """The operation, if it is answered. The modules of its service are imported when it is first asked for."""
+    if service not in _loaded:
+        _load(service)
+    return OPERATIONS.get((service, name))
+
+
 def load() -> Mapping[tuple[str, str], Operation]:
     """Import every module of `compat`, so that every operation is registered, and give the register."""
+    for module in pkgutil.iter_modules(_compat().__path__):
+        _load(module.name)
+    return OPERATIONS
+
+
+# Packages whose modules answer a service, or prepare what its callers find, where that is not the one of its name.
+_TOGETHER = {
+    "ec2": ("ec2", "vpc"),
+    "ebs": ("ebs", "ec2", "vpc"),
+    "ssm": ("ssm", "ec2", "vpc"),
+    "s3control": ("s3control", "s3"),
+}
+_loaded: set[str] = set()
+_loading = threading.Lock()
+
+
+def _load(service: str) -> None:
+    """Import the modules that answer a service; whoever comes meanwhile waits."""
+    with _loading:
+        for package in _TOGETHER.get(service, (service,)):
+            _import_below(_compat().__path__, "compat.", package)
+        _loaded.add(service)
+
+
+def _import_below(path: Iterable[str], prefix: str, name: str) -> None:
+    for module in pkgutil.iter_modules(path):
+        if module.name == name:
+            found = importlib.import_module(prefix + name)
+            if module.ispkg:
+                for below in pkgutil.walk_packages(found.__path__, f"{prefix}{name}."):
+                    importlib.import_module(below.name)
+
+
+def _compat() -> Any:
     import compat
 
-    for module in pkgutil.walk_packages(compat.__path__, "compat."):
-        importlib.import_module(module.name)
-    return OPERATIONS
+    return compat

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -11,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from backends import schema
+from backends import checksum, schema
 from backends.db import Database
 from compat.errors import AWSError
-from compat.operation import OPERATIONS, load
+from compat.operation import load
 from gateway import __version__, internal, logs
 from gateway.compose import LIFE, Parts, compose
 from gateway.endpoint import Endpoint, Exchange
@@ -30,10 +31,11 @@ if TYPE_CHECKING:
 
 def prepare(settings: Settings) -> None:
     """Bring the database up to date, before any worker answers. Raises `backends.schema.NewerSchema`."""
-    load()
+    if settings.workers > 1:
+        load()  # once, before the workers part ways
     database = Database(settings.database)
     try:
-        schema.prepare(database)
+        schema.prepare(database, models=load)
     finally:
         database.close()
 
@@ -54,8 +56,7 @@ class App:
         self._metrics = Metrics(__version__, folder=folder, worker=worker)
         self._log = logs.RequestLog(settings)
         self._endpoint = Endpoint(parts.cloud, parts.dispatcher, observe=self._observe)
-        services = dict(Counter(service for service, _ in OPERATIONS))
-        self._internal = internal.make(settings, __version__, services, _State(parts), self._metrics)
+        self._internal = internal.make(settings, __version__, _implemented, _State(parts), self._metrics)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one ASGI scope."""
@@ -83,6 +84,7 @@ class App:
             if self._guests is not None:
                 self._guests.start()
         await send({"type": "lifespan.startup.complete"})
+        asyncio.get_running_loop().run_in_executor(None, _warm)
         await receive()
         sharing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -102,6 +104,18 @@ class App:
         self._metrics.count(operation, status, seconds)
         if self._log.enabled:
             self._log.write(exchange.request_id, operation, exchange.principal.arn, status, seconds)
+
+
+def _warm() -> None:
+    """Import, while nobody waits for it, what the first call of each service would import."""
+    load()
+    checksum.of("CRC32", b"")
+    gc.freeze()
+
+
+def _implemented() -> dict[str, int]:
+    """How many operations of each service are implemented."""
+    return dict(Counter(service for service, _ in load()))
 
 
 class _State:

@@ -24,7 +24,7 @@ from compat.errors import AWSError
 from compat.iam.credentials import lookup
 from compat.iam.principal import ANONYMOUS, Principal, root
 from compat.model import SERVICES, operation_model
-from compat.operation import OPERATIONS
+from compat.operation import find
 from compat.streams import ClientGone, Stream
 from gateway import cors
 from gateway.authenticated import Authenticated
@@ -113,7 +113,7 @@ class Facts:
 def facts_of(service: str, operation: str) -> Facts:
     """The facts of a known operation; those of an implemented one include what `@operation` says."""
     model = operation_model(service, operation)
-    ours = OPERATIONS.get((service, operation))
+    ours = find(service, operation)
     checksum = model.http_checksum if model is not None else {}
     auth = model.auth_type if model is not None else None
     return Facts(

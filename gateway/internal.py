@@ -15,6 +15,7 @@ import platform
 import re
 import signal
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
@@ -36,6 +37,10 @@ PREFIXES = (b"/_nephele/", b"/_localstack/")
 ELSEWHERE = re.compile(r"\.localhost$|\.amazonaws\.com(\.cn)?$|[^.]\.s3[.-]|[^.]\.s3-website[.-]|\.s3-control\.")
 ACCOUNT = re.compile(r"\d{12}")
 SIGNED = (b"X-Amz-", b"AWSAccessKeyId=", b"Signature=")
+
+
+Services = Callable[[], dict[str, int]]
+"""Tells how many operations of each service are implemented; may have to import them first."""
 
 
 class State(Protocol):
@@ -71,8 +76,8 @@ def claims(head: Head) -> bool:
     return ELSEWHERE.search(name.lower()) is None
 
 
-def make(settings: Settings, version: str, services: dict[str, int], state: State, metrics: Metrics) -> Starlette:
-    """The application behind these paths. `services`: how many operations of each service are implemented."""
+def make(settings: Settings, version: str, services: Services, state: State, metrics: Metrics) -> Starlette:
+    """The application behind these paths."""
     internal = _Internal(settings, version, services, state, metrics)
     return Starlette(
         routes=[
@@ -102,9 +107,7 @@ async def _not_here(request: Request, error: Exception) -> Response:
 
 
 class _Internal:
-    def __init__(
-        self, settings: Settings, version: str, services: dict[str, int], state: State, metrics: Metrics
-    ) -> None:
+    def __init__(self, settings: Settings, version: str, services: Services, state: State, metrics: Metrics) -> None:
         self.settings, self.version, self.services = settings, version, services
         self.state, self.metrics = state, metrics
         self.started = time.monotonic()
@@ -117,7 +120,7 @@ class _Internal:
         return JSONResponse(
             {
                 "status": word,
-                "services": dict.fromkeys(sorted(self.services), word),
+                "services": dict.fromkeys(sorted(await run_in_threadpool(self.services)), word),
                 "edition": "nephele",
                 "version": self.version,
             },
@@ -138,7 +141,7 @@ class _Internal:
                 "drivers": {"compute": settings.compute, "volume": settings.volume, "network": settings.network},
                 "default_account": settings.default_account,
                 "default_region": settings.default_region,
-                "operations": dict(sorted(self.services.items())),
+                "operations": dict(sorted((await run_in_threadpool(self.services)).items())),
             }
         )
 

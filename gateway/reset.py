@@ -7,6 +7,7 @@ from sqlalchemy import delete, select
 from backends.db import Base, Stamp
 from backends.object.containers import drop_tenant
 from compat.dispatch import RESET
+from compat.operation import load
 from gateway.compose import Parts
 
 KEPT_TABLES = frozenset({"stamp", "host"})
@@ -17,6 +18,7 @@ def reset(parts: Parts, account: str | None) -> None:
 
     Guests, disks and bytes that no row wants any more are dropped by the surveys that a start makes, too.
     """
+    load()  # so that every table is known
     database = parts.cloud.database
     if account is None:
         parts.clock.reset()

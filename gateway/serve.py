@@ -49,6 +49,8 @@ class StartError(Exception):
 def run(settings: Settings) -> int:
     """Serve until told to end; the exit status. Raises `StartError`."""
     gc.disable()  # until everything is loaded: what is made now stays
+    # Of botocore the models are used, not the signers; without this it loads the whole AWS common runtime at start.
+    os.environ.setdefault("BOTO_DISABLE_CRT", "true")
     logs.configure(settings)
     with contextlib.ExitStack() as stack:
         if settings.ephemeral:

@@ -45,7 +45,7 @@ class Cloud:
     def __init__(self, **settings: Any) -> None:
         self.state = State()
         self.metrics = Metrics("1.2.3")
-        self.app = make(load(settings), "1.2.3", {"s3": 5, "ec2": 9}, self.state, self.metrics)
+        self.app = make(load(settings), "1.2.3", lambda: {"s3": 5, "ec2": 9}, self.state, self.metrics)
 
     def ask(self, method: str, target: str, body: bytes = b"", headers: dict[str, str] | None = None) -> Answer:
         path, _, query = target.partition("?")
