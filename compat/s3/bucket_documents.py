@@ -9,7 +9,7 @@ from compat.errors import AWSError
 from compat.operation import Params, Result, operation
 from compat.s3 import faults
 from compat.s3.acl import ENFORCED, bucket_grants
-from compat.s3.documents import deleter, document_of, getter, keep, named, putter
+from compat.s3.documents import deleter, getter, keep, named, putter
 from compat.s3.places import bucket_of, canonical_id
 from compat.s3.properties import CLASSES
 
@@ -299,34 +299,6 @@ def put_public_access_block(ctx: Context, p: Params) -> None:
 
 getter("s3:GetPublicAccessBlock", "public", "PublicAccessBlockConfiguration", action="s3:GetBucketPublicAccessBlock")
 deleter("s3:DeletePublicAccessBlock", "public", action="s3:PutBucketPublicAccessBlock")
-
-# --- object lock ------------------------------------------------------------------------------------------------------
-
-
-@operation("s3:PutObjectLockConfiguration", on="{Bucket}", action="s3:PutBucketObjectLockConfiguration")
-def put_object_lock_configuration(ctx: Context, p: Params) -> None:
-    bucket, document = bucket_of(ctx, p), p.get("ObjectLockConfiguration")
-    if document is None:
-        raise faults.malformed()
-    _one_of(document.get("ObjectLockEnabled"), ("Enabled",))
-    if bucket.keeping != "Enabled":
-        raise AWSError(
-            "InvalidBucketState", "Versioning must be 'Enabled' on the bucket to apply a Object Lock configuration", 409
-        )
-    if document.get("Rule") is not None:
-        retention = document["Rule"].get("DefaultRetention") or {}
-        _one_of(retention.get("Mode"), ("GOVERNANCE", "COMPLIANCE"))
-        if ("Days" in retention) == ("Years" in retention):
-            raise faults.malformed()
-        if (retention.get("Days") or retention.get("Years") or 0) < 1:
-            raise faults.invalid_argument("Default retention period must be a positive integer value.")
-    keep(ctx, bucket, "lock", document)
-
-
-@operation("s3:GetObjectLockConfiguration", on="{Bucket}", action="s3:GetBucketObjectLockConfiguration", streams=True)
-def get_object_lock_configuration(ctx: Context, p: Params) -> Result:
-    return {"ObjectLockConfiguration": document_of(bucket_of(ctx, p), "lock")}
-
 
 # --- switches ---------------------------------------------------------------------------------------------------------
 

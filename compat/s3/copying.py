@@ -15,12 +15,13 @@ from backends.object.versions import Description, Head
 from compat.errors import AWSError
 from compat.iam.demands import Demand, demands_also
 from compat.operation import Params, Result, operation
-from compat.s3 import checksums, faults, properties
+from compat.s3 import checksums, faults, locking, properties
 from compat.s3.acl import grants_of_upload
 from compat.s3.conditions import check_read, expectation, moment, source_span
 from compat.s3.multipart import find_upload, publish_part
 from compat.s3.objects import LARGEST_PUT, owner_of_upload
 from compat.s3.places import NULL, bucket_of, key_of, version_of
+from compat.s3.terms import kept
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -86,7 +87,6 @@ def _find(ctx: Context, p: Params) -> tuple[Known, Source, Head]:
 def copy_object(ctx: Context, p: Params) -> Result:
     bucket, key = bucket_of(ctx, p), key_of(p)
     properties.check_encryption(p, bucket)
-    properties.check_lock(p)
     expect = expectation(p, key)
     for attempt in range(TRIES):
         origin, source, head = _find(ctx, p)
@@ -134,8 +134,9 @@ def _describe(
             "object's metadata, storage class, website redirect location or encryption attributes."
         )
     etag, summed = _digests(ctx, p, origin, source, head)
+    now = properties.now(ctx)
     return Description(
-        modified=properties.now(ctx),
+        modified=now,
         etag=etag,
         size=head.size,
         storage=storage,
@@ -144,6 +145,7 @@ def _describe(
         facts=facts,
         tags=properties.tags_of(p) if tagging == "REPLACE" else head.tags,
         grants=grants_of_upload(ctx, bucket, p),
+        terms=kept(locking.with_default(bucket, locking.terms_of_upload(bucket, p, now), now)),
     )
 
 

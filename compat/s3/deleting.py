@@ -11,7 +11,7 @@ from backends.object.versions import Deleted
 from compat.errors import AWSError
 from compat.iam.authorize import ask
 from compat.operation import Params, Result, operation
-from compat.s3 import faults, properties
+from compat.s3 import faults, locking, properties
 from compat.s3.conditions import expectation_of_delete
 from compat.s3.places import LONGEST_KEY, NULL, bucket_of, key_of, version_of
 
@@ -25,8 +25,10 @@ MOST = 1000
 def delete_object(ctx: Context, p: Params) -> Result:
     bucket, key, version = bucket_of(ctx, p), key_of(p), version_of(p)
     expect = expectation_of_delete(p.get("IfMatch"), p.get("IfMatchLastModifiedTime"), p.get("IfMatchSize"))
+    now = properties.now(ctx)
+    expect = locking.unlocked(bucket, version, now, bool(p.get("BypassGovernanceRetention")), expect)
     try:
-        deleted = ctx.objects.delete(bucket.number, key, version, properties.now(ctx), expect=expect)
+        deleted = ctx.objects.delete(bucket.number, key, version, now, expect=expect)
     except Missing:
         raise faults.no_such_bucket(bucket.name) from None
     result: Result = {}
@@ -77,16 +79,18 @@ def _doom(ctx: Context, bucket: Known, one: dict[str, Any]) -> Doomed:
         raise AWSError("UserKeyMustBeSpecified", "A key must be specified.", 400)
     if len(key.encode()) > LONGEST_KEY:
         raise AWSError("KeyTooLongError", "Your key is too long", 400)
+    arn, bypass = f"arn:{ctx.partition}:s3:::{bucket.name}/{key}", bool(ctx.params.get("BypassGovernanceRetention"))
     if ctx.rules.auth == "enforce":
         action = "s3:DeleteObject" if named is None else "s3:DeleteObjectVersion"
-        if not ask(ctx, action, f"arn:{ctx.partition}:s3:::{bucket.name}/{key}").allowed:
+        if not ask(ctx, action, arn).allowed:
             raise faults.denied()
+        bypass = bypass and ask(ctx, "s3:BypassGovernanceRetention", arn).allowed
     try:
         version = version_of({"VersionId": named})
     except AWSError:
         raise faults.no_such_version(key, str(named)) from None
     expect = expectation_of_delete(one.get("ETag"), one.get("LastModifiedTime"), one.get("Size"))
-    return Doomed(key, version, expect)
+    return Doomed(key, version, locking.unlocked(bucket, version, properties.now(ctx), bypass, expect))
 
 
 def _shown(one: dict[str, Any], outcome: Deleted) -> dict[str, Any]:

@@ -16,12 +16,13 @@ from backends.object.uploads import Piece, Upload
 from backends.object.versions import Description
 from compat.errors import AWSError
 from compat.operation import Params, Result, operation
-from compat.s3 import checksums, faults, properties
+from compat.s3 import checksums, faults, locking, properties
 from compat.s3.acl import grants_of_upload, object_owner
 from compat.s3.conditions import expectation, moment
 from compat.s3.objects import check_size, owner_of_upload
 from compat.s3.paging import limit_of, marker_of
 from compat.s3.places import bucket_of, canonical_id, key_of, owner
+from compat.s3.terms import kept
 
 if TYPE_CHECKING:
     from compat.context import Context
@@ -38,12 +39,13 @@ Plan = dict[str, Any]
 def create_multipart_upload(ctx: Context, p: Params) -> Result:
     bucket, key = bucket_of(ctx, p), key_of(p)
     properties.check_encryption(p, bucket)
-    properties.check_lock(p)
+    now = properties.now(ctx)
     summed = checksums.of_parts(p)
     plan: Plan = {
         "facts": properties.facts_of(p),
         "tags": properties.tags_of(p),
         "grants": grants_of_upload(ctx, bucket, p),
+        "terms": locking.terms_of_upload(bucket, p, now),
         "initiator": _initiator(ctx),
     }
     if summed is not None:
@@ -52,7 +54,7 @@ def create_multipart_upload(ctx: Context, p: Params) -> Result:
         id = ctx.objects.open_upload(
             bucket.number,
             key,
-            properties.now(ctx),
+            now,
             owner=owner_of_upload(ctx, bucket),
             storage=properties.storage_of(p),
             facts=orjson.dumps(plan).decode(),
@@ -227,8 +229,9 @@ def _whole(ctx: Context, p: Params, bucket: Known, upload: Upload, pieces: list[
         )
     digests = b"".join(bytes.fromhex(piece.etag) for piece in pieces)
     etag = f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(pieces)}"
+    now = properties.now(ctx)
     return Description(
-        modified=properties.now(ctx),
+        modified=now,
         etag=etag,
         size=size,
         storage=upload.storage,
@@ -238,6 +241,7 @@ def _whole(ctx: Context, p: Params, bucket: Known, upload: Upload, pieces: list[
         facts=plan["facts"],
         tags=plan["tags"],
         grants=plan["grants"],
+        terms=kept(locking.with_default(bucket, plan.get("terms") or {}, now)),
     )
 
 

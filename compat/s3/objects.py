@@ -12,11 +12,12 @@ from backends.object.store import Span
 from backends.object.versions import Description, Head
 from compat.errors import AWSError
 from compat.operation import Params, Result, operation
-from compat.s3 import checksums, faults, properties
+from compat.s3 import checksums, faults, locking, properties
 from compat.s3.acl import grants_of_upload
 from compat.s3.conditions import check_read, expectation, moment, span_of
 from compat.s3.paging import limit_of, marker_of
 from compat.s3.places import NULL, bucket_of, key_of, version_of
+from compat.s3.terms import kept, show
 from compat.streams import FileRange, Stream
 
 if TYPE_CHECKING:
@@ -38,18 +39,22 @@ def put_object(ctx: Context, p: Params) -> Result:
     bucket, key, body = bucket_of(ctx, p), key_of(p), ctx.body
     assert body is not None
     properties.check_encryption(p, bucket)
-    properties.check_lock(p)
+    now = properties.now(ctx)
+    terms = locking.terms_of_upload(bucket, p, now)
     facts, storage, tags = properties.facts_of(p), properties.storage_of(p), properties.tags_of(p)
     grants = grants_of_upload(ctx, bucket, p)
     expect = expectation(p, key)
     algorithm = checksums.chosen(body, p)
+    if "lock" in bucket.documents:
+        terms = locking.with_default(bucket, terms, now)
+        locking.check_digest(bucket, p, terms, bool(body.checksums))
     check_size(body.length)
     body.want("MD5", algorithm)
     received = ctx.objects.receive(body.blocks(), md5=lambda: body.digest("MD5"))
     try:
         value = checksum.encode(body.digest(algorithm))
         about = Description(
-            modified=properties.now(ctx),
+            modified=now,
             etag=received.etag,
             size=received.size,
             storage=storage,
@@ -58,6 +63,7 @@ def put_object(ctx: Context, p: Params) -> Result:
             facts=facts,
             tags=tags,
             grants=grants,
+            terms=kept(terms) if terms else "",
         )
         published = ctx.objects.publish(bucket.number, key, about, received, expect)
     except Missing:
@@ -241,6 +247,8 @@ class View:
             result["ContentRange"] = f"bytes {span.start}-{span.start + span.length - 1}/{head.size}"
         if head.parts and p.get("PartNumber") is not None:
             result["PartsCount"] = head.parts
+        if head.terms:
+            show(self.ctx, bucket, self.key, head, result)
         if head.tags:
             result["TagCount"] = len(properties.shown_tags(head.tags))
         if p.get("ChecksumMode") is not None:

@@ -118,12 +118,6 @@ def check_encryption(p: Params, known: Known) -> None:
     )
 
 
-def check_lock(p: Params) -> None:
-    """Refuse what would promise a lock that is not kept yet."""
-    if p.get("ObjectLockMode") or p.get("ObjectLockLegalHoldStatus") or p.get("ObjectLockRetainUntilDate"):
-        raise faults.not_offered("Object Lock on objects")
-
-
 def tags_of(p: Params) -> str:
     """The tags in an `x-amz-tagging` header, as they are kept."""
     given = p.get("Tagging")
