@@ -55,6 +55,10 @@ class Changed(NativeError):
     """A precondition that held when the work began holds no more."""
 
 
+class Damaged(NativeError):
+    """What was stored is not what was recorded, or is gone: a disk failed. `reason` says how it was found."""
+
+
 class DriverError(NativeError):
     """A driver call failed; what it promised after failure holds."""
 

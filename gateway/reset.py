@@ -10,7 +10,7 @@ from compat.dispatch import RESET
 from compat.operation import load
 from gateway.compose import Parts
 
-KEPT_TABLES = frozenset({"stamp", "host"})
+KEPT_TABLES = frozenset({"stamp", "host", "object_chore"})
 
 
 def reset(parts: Parts, account: str | None) -> None:

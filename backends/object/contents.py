@@ -10,14 +10,17 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from backends import checksum
 from backends.errors import DriverError
-from backends.object.drivers.base import Blob, BlobDriver, Writer
+from backends.object.drivers.base import Blob, BlobDriver
 
 log = logging.getLogger("nephele.object")
 
 BLOCK = 1 << 20
 INLINE = 16384
 MOST_FILES = 8
+CHECK = "CRC64NVME"
+"""The checksum that is recorded of what is stored: the fastest there is of 64 bits."""
 
 
 @dataclass(slots=True)
@@ -27,8 +30,9 @@ class Received:
     size: int
     md5: bytes
     data: bytes | None
-    writer: Writer | None
+    writer: TalliedWriter | None
     name: str | None = None
+    """The blob's, once it is kept."""
 
     @property
     def etag(self) -> str:
@@ -39,6 +43,52 @@ class Received:
         """Drop what was not kept. May be repeated."""
         if self.writer is not None:
             self.writer.discard()
+
+
+class TalliedWriter:
+    """A blob on its way to the driver, and what the auditor is to find there: so many bytes, with this checksum."""
+
+    __slots__ = ("_check", "_inner", "_name", "size")
+
+    def __init__(self, driver: BlobDriver) -> None:
+        self._name = os.urandom(16).hex()
+        self._inner = driver.create(self._name)
+        self._check = checksum.checksum(CHECK)
+        self.size = 0
+
+    @property
+    def name(self) -> str:
+        """The name that the blob has, or is to have."""
+        return self._name
+
+    @property
+    def digest(self) -> int:
+        """The checksum of what was written."""
+        return as_number(self._check.digest())
+
+    def write(self, block: bytes) -> None:
+        """Append."""
+        self.size += len(block)
+        self._check.update(block)
+        self._inner.write(block)
+
+    def keep(self) -> None:
+        """See `Writer`."""
+        self._inner.keep()
+
+    def discard(self) -> None:
+        """See `Writer`."""
+        self._inner.discard()
+
+
+def as_number(digest: bytes) -> int:
+    """A checksum of 64 bits as databases take it: signed."""
+    return int.from_bytes(digest, "big", signed=True)
+
+
+def digest_of(data: bytes) -> int:
+    """The checksum that is recorded of a content in the index."""
+    return as_number(checksum.of(CHECK, data))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +121,7 @@ class Contents:
         digest = hashlib.md5(usedforsecurity=False) if md5 is None else None
         small: list[bytes] = []
         size = 0
-        writer: Writer | None = None
+        writer: TalliedWriter | None = None
         try:
             for block in blocks:
                 size += len(block)
@@ -79,7 +129,7 @@ class Contents:
                     small.append(block)
                 else:
                     if writer is None:
-                        writer = self.driver.create()
+                        writer = TalliedWriter(self.driver)
                         for held in small:
                             writer.write(held)
                         small.clear()
@@ -97,13 +147,13 @@ class Contents:
 
     def keep(self, received: Received) -> None:
         """Give a received content its durable name, if it is not for the index. Until `settle` no sweeper takes it."""
-        if received.writer is None:
+        writer = received.writer
+        if writer is None:
             return
-        name = os.urandom(16).hex()
         with self._lock:
-            self._arriving.add(name)
-        received.name = name
-        received.writer.keep(name)
+            self._arriving.add(writer.name)
+        received.name = writer.name
+        writer.keep()
 
     def settle(self, received: Received, *, used: bool) -> None:
         """The index knows the content now, or (`used=False`) never will: then the blob goes."""

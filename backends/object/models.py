@@ -112,16 +112,22 @@ class Version(Base):
 
 
 class Small(Base):
-    """A small content; one version is made of it."""
+    """A small content; one version is made of it. `digest` and `damage`: see `Blob`. A damaged one is empty."""
 
     __tablename__ = "object_small"
     __topic__ = None
     number: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=True)
     data: Mapped[bytes] = mapped_column(LargeBinary)
+    digest: Mapped[int | None] = mapped_column(BigInteger)
+    damage: Mapped[str] = mapped_column(String(100), server_default="")
 
 
 class Blob(Base):
-    """A file of the driver, and how many versions and parts are made of it. At none, the row goes, then the file."""
+    """A file of the driver, and how many versions and parts are made of it. At none, the row goes, then the file.
+
+    `size` and `digest` (CRC-64/NVME as a signed number; none: not known yet) are those of the bytes as the driver has
+    them. `damage` says what the auditor found wrong with them.
+    """
 
     __tablename__ = "blob"
     __topic__ = None
@@ -129,6 +135,17 @@ class Blob(Base):
     name: Mapped[str] = mapped_column(String(32), primary_key=True)
     size: Mapped[int] = mapped_column(BigInteger)
     uses: Mapped[int] = mapped_column(Integer)
+    digest: Mapped[int | None] = mapped_column(BigInteger)
+    damage: Mapped[str] = mapped_column(String(100), server_default="")
+
+
+class Chore(Base):
+    """How far work on the whole store has come, and which store this is: JSON by the name of the work."""
+
+    __tablename__ = "object_chore"
+    __topic__ = None
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    body: Mapped[str] = mapped_column(Text)
 
 
 class Assembly(Base):

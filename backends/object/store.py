@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
 from backends.db import Database
-from backends.errors import Changed, Missing
+from backends.errors import Changed, Damaged, Missing
 from backends.object import listing, uploads, versions
 from backends.object.contents import INLINE, Contents, Extent, Reading, Received
 from backends.object.drivers.base import BlobDriver
@@ -17,7 +17,6 @@ from backends.object.uploads import Judge, Piece, Upload
 from backends.object.versions import Content, Deleted, Description, Expect, Head, Published, Revise
 
 T = TypeVar("T")
-TRIES = 8
 
 
 class Span(NamedTuple):
@@ -63,11 +62,12 @@ class ObjectStore:
         return None if found is None else found[1]
 
     def read(self, container: int, key: str, version: str | None, choose: Choose) -> tuple[Head, bytes | Reading]:
-        """A version and the bytes of it that `choose` wants, small ones at once. Raises `Missing`.
+        """A version and the bytes of it that `choose` wants, small ones at once. Raises `Missing` and `Damaged`.
 
         A content that is replaced between the look into the index and the opening of its file is looked up again.
         """
-        for attempt in range(TRIES):
+        before: Head | None = None
+        while True:
             head = self.head(container, key, version)
             if head is None:
                 raise Missing("no such object", key=key)
@@ -75,13 +75,16 @@ class ObjectStore:
             if span is None or not span.length:
                 return head, b""
             if head.data is not None:
-                return head, head.data[span.start : span.start + span.length]
+                content = head.data[span.start : span.start + span.length]
+                if len(content) < span.length:
+                    raise Damaged("the content is damaged", key=key, reason="its bytes are gone")
+                return head, content
+            if before is not None and before[:-1] == head[:-1]:
+                raise Damaged("the content is damaged", key=key, reason="its bytes are gone")
             try:
                 return head, self._reading(head, span)
             except Missing:
-                if attempt == TRIES - 1:
-                    raise
-        raise AssertionError("unreachable")
+                before = head
 
     def receive(
         self, blocks: Iterable[bytes], *, inline: bool = True, md5: Callable[[], bytes] | None = None
@@ -104,8 +107,7 @@ class ObjectStore:
 
         def job(tx: Transaction) -> Published:
             tx.lock(container, name)
-            if received.name is not None:
-                tx.run(versions.ADD_BLOB, received.name, received.size)
+            versions.add_blob(tx, received)
             content = Content(blob=received.name, data=received.data)
             published = versions.put(tx, container, name, about, content, expect)
             if also is not None:
@@ -253,6 +255,7 @@ class ObjectStore:
 
         def job(tx: Transaction) -> None:
             tx.lock(upload.container, upload.key)
+            versions.add_blob(tx, received)
             uploads.put_piece(tx, upload, Piece(number, 0, received.size, now, etag, checksum, received.name))
 
         self._with(received, job)
@@ -366,8 +369,8 @@ class ObjectStore:
         else:
             rows = self.ledger.read().all(uploads.PIECES_WITHIN, head.assembly, span.start + span.length, span.start)
             extents = [Extent(row[6], row[1], row[2]) for row in rows]
-            if not extents:
-                raise Missing("the content is gone")
+            if not extents or any(row[7] for row in rows):
+                raise Missing("the content is gone, or damaged")
         reading = Reading(self.contents, extents, span.start, span.length)
         if len(extents) > 1 and self.ledger.read().one(uploads.FIND, head.assembly) is None:
             reading.close()  # it went between the look and the lease

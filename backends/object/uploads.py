@@ -10,9 +10,8 @@ from sqlalchemy import bindparam, delete, insert, literal_column, select, update
 
 from backends.errors import Missing
 from backends.object.ledger import Reader, Statement, Transaction
-from backends.object.models import Assembly, Part
+from backends.object.models import Assembly, Blob, Part
 from backends.object.versions import (
-    ADD_BLOB,
     Content,
     Description,
     Expect,
@@ -67,7 +66,8 @@ PIECES_AFTER = Statement(
 )  # fmt: skip
 PIECE = Statement(select(*_PIECE).where(_OF, Part.number == bindparam("number")), "at", "number")
 PIECES_WITHIN = Statement(
-    select(*_PIECE)
+    select(*_PIECE, Blob.damage)
+    .join(Blob, Blob.name == Part.blob)
     .where(_OF, Part.start < bindparam("stop"), Part.start + Part.size > bindparam("start"))
     .where(Part.size > literal_column("0"))
     .order_by(Part.number),
@@ -107,7 +107,10 @@ def find_upload(reader: Reader, container: int, key: bytes, id: str) -> Upload:
 
 
 def put_piece(tx: Transaction, upload: Upload, piece: Piece) -> None:
-    """Add a part, in place of one with the same number. Raises `Missing` when the upload is not open any more."""
+    """Add a part, whose blob is entered already, in place of one with the same number.
+
+    Raises `Missing` when the upload is not open any more.
+    """
     current = find_upload(tx, upload.container, upload.key, upload.id)
     if current.uses:
         raise Missing("the upload is complete", upload=upload.id)
@@ -116,8 +119,6 @@ def put_piece(tx: Transaction, upload: Upload, piece: Piece) -> None:
         tx.run(DROP_PIECE, upload.id, piece.number)
         if old[6] is not None:
             leave_blob(tx, old[6])
-    if piece.blob is not None:
-        tx.run(ADD_BLOB, piece.blob, piece.size)
     tx.run(ADD_PIECE, upload.id, *piece)
 
 

@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 from sqlalchemy import bindparam, delete, insert, literal_column, select, update
 
-from backends.errors import Changed, Missing
+from backends.errors import Changed, Damaged, Missing
+from backends.object.contents import Received, digest_of
 from backends.object.ledger import Reader, Statement, Transaction
 from backends.object.models import LIVE, PAST, Assembly, Blob, Container, Keeping, Part, Small, Version
 
@@ -147,18 +148,35 @@ AMEND = Statement(
     *_PLACE,
 )
 
-ADD_SMALL = Statement(insert(Small).values(data=bindparam("data")).returning(Small.number), "data")
+ADD_SMALL = Statement(
+    insert(Small).values(data=bindparam("data"), digest=bindparam("digest")).returning(Small.number), "data", "digest"
+)
 REPLACE_SMALL = Statement(
-    update(Small).where(Small.number == bindparam("at")).values(data=bindparam("new_data")), "new_data", "at"
+    update(Small)
+    .where(Small.number == bindparam("at"))
+    .values(data=bindparam("new_data"), digest=bindparam("new_digest"), damage=literal_column("''")),
+    "new_data",
+    "new_digest",
+    "at",
 )
 DROP_SMALL = Statement(delete(Small).where(Small.number == bindparam("at")), "at")
 ADD_BLOB = Statement(
-    insert(Blob).values(name=bindparam("name"), size=bindparam("size"), uses=literal_column("1")),
+    insert(Blob).values(
+        name=bindparam("name"),
+        size=bindparam("size"),
+        uses=literal_column("1"),
+        digest=bindparam("digest"),
+    ),
     "name",
     "size",
+    "digest",
 )
 USE_BLOB = Statement(
-    update(Blob).where(Blob.name == bindparam("at")).values(uses=Blob.uses + literal_column("1")), "at"
+    update(Blob)
+    .where(Blob.name == bindparam("at"))
+    .values(uses=Blob.uses + literal_column("1"))
+    .returning(Blob.damage),
+    "at",
 )
 LEAVE_BLOB = Statement(
     update(Blob).where(Blob.name == bindparam("at")).values(uses=Blob.uses - literal_column("1")).returning(Blob.uses),
@@ -168,7 +186,8 @@ DROP_BLOB = Statement(delete(Blob).where(Blob.name == bindparam("at")), "at")
 USE_ASSEMBLY = Statement(
     update(Assembly)
     .where(Assembly.id == bindparam("at"), Assembly.uses > literal_column("0"))
-    .values(uses=Assembly.uses + literal_column("1")),
+    .values(uses=Assembly.uses + literal_column("1"))
+    .returning(literal_column("''")),
     "at",
 )
 LEAVE_ASSEMBLY = Statement(
@@ -227,7 +246,7 @@ def put(
     keeps = keeping == Keeping.ENABLED
     if live is not None and not keeps and live.version == NULL:
         if live.small is not None and content.data is not None:
-            tx.run(REPLACE_SMALL, content.data, live.small)
+            tx.run(REPLACE_SMALL, content.data, digest_of(content.data), live.small)
             _write(tx, REPLACE, NULL, None, about, (None, None, live.small), (container, key))
         else:
             _write(tx, REPLACE, NULL, None, about, _place(tx, content), (container, key))
@@ -294,11 +313,24 @@ def head_values(head: Head) -> tuple[str, ...]:
     return head.tags, head.grants, head.terms, head.storage
 
 
+def add_blob(tx: Transaction, received: Received) -> None:
+    """Enter the blob of a received content, if it has one, with one use."""
+    writer = received.writer
+    if writer is not None:
+        tx.run(ADD_BLOB, writer.name, writer.size, writer.digest)
+
+
 def use(tx: Transaction, head: Head) -> Content:
-    """Count one more use of an existing content. Raises `Changed` when it has gone meanwhile."""
+    """Count one more use of an existing content. Raises `Changed` when it has gone meanwhile, and `Damaged`."""
     statement, name = (USE_BLOB, head.blob) if head.blob is not None else (USE_ASSEMBLY, head.assembly)
-    if name is not None and tx.run(statement, name) == 0:
-        raise Changed("the content was deleted meanwhile")
+    if name is not None:
+        row = tx.one(statement, name)
+        if row is None:
+            raise Changed("the content was deleted meanwhile")
+        if row[0]:
+            raise Damaged("the content is damaged", reason=row[0])
+    elif head.data is not None and len(head.data) < head.size:
+        raise Damaged("the content is damaged", reason="its bytes are gone")
     return Content(head.blob, head.assembly, head.data)
 
 
@@ -382,7 +414,7 @@ def _place(tx: Transaction, content: Content) -> tuple[str | None, str | None, i
     """The content columns of a version; small contents get their row."""
     if content.data is None:
         return content.blob, content.assembly, None
-    row = tx.one(ADD_SMALL, content.data)
+    row = tx.one(ADD_SMALL, content.data, digest_of(content.data))
     assert row is not None
     return None, None, row[0]
 

@@ -9,7 +9,6 @@ from backends.errors import DriverError, Exists, Missing
 from backends.object.containers import Containers, ContainerService
 from backends.object.contents import INLINE
 from backends.object.drivers.base import Blob, BlobDriver, Writer
-from backends.object.drivers.files import FileBlobs
 from backends.object.store import ObjectStore, Span
 from backends.object.sweep import Sweeper
 from backends.object.uploads import Piece, Upload
@@ -23,9 +22,10 @@ class MemoryBlobs:
 
     def __init__(self) -> None:
         self.kept: dict[str, bytes] = {}
+        self.aside: dict[str, bytes] = {}
 
-    def create(self) -> Writer:
-        return MemoryWriter(self)
+    def create(self, name: str) -> Writer:
+        return MemoryWriter(self, name)
 
     def open(self, name: str) -> Blob:
         if name not in self.kept:
@@ -35,22 +35,30 @@ class MemoryBlobs:
     def remove(self, name: str) -> None:
         self.kept.pop(name, None)
 
-    def names(self) -> Iterator[tuple[str, float]]:
-        for name in list(self.kept):
-            yield name, 1e9
+    def set_aside(self, name: str) -> None:
+        if name in self.kept:
+            self.aside[name] = self.kept.pop(name)
+
+    def names(self, after: str = "") -> Iterator[tuple[str, float]]:
+        for name in sorted(self.kept):
+            if name > after:
+                yield name, 1e9
+
+    def close(self) -> None:
+        pass
 
 
 class MemoryWriter:
-    def __init__(self, driver: MemoryBlobs) -> None:
-        self.driver, self.blocks = driver, [b""]
+    def __init__(self, driver: MemoryBlobs, name: str) -> None:
+        self.driver, self.name, self.blocks = driver, name, [b""]
 
     def write(self, block: bytes) -> None:
         self.blocks.append(block)
 
-    def keep(self, name: str) -> None:
-        if name in self.driver.kept:
-            raise Exists(name)
-        self.driver.kept[name] = b"".join(self.blocks)
+    def keep(self) -> None:
+        if self.name in self.driver.kept:
+            raise Exists(self.name)
+        self.driver.kept[self.name] = b"".join(self.blocks)
 
     def discard(self) -> None:
         self.blocks = [b""]
@@ -84,8 +92,8 @@ class FailingBlobs:
             raise DriverError("injected")
         return call()
 
-    def create(self) -> Writer:
-        return self.step(lambda: FailingWriter(self, self.inner.create()))
+    def create(self, name: str) -> Writer:
+        return self.step(lambda: FailingWriter(self, self.inner.create(name)))
 
     def open(self, name: str) -> Blob:
         return self.step(lambda: self.inner.open(name))
@@ -93,8 +101,14 @@ class FailingBlobs:
     def remove(self, name: str) -> None:
         self.step(lambda: self.inner.remove(name))
 
-    def names(self) -> Iterator[tuple[str, float]]:
-        return self.inner.names()
+    def set_aside(self, name: str) -> None:
+        self.step(lambda: self.inner.set_aside(name))
+
+    def names(self, after: str = "") -> Iterator[tuple[str, float]]:
+        return self.inner.names(after)
+
+    def close(self) -> None:
+        self.inner.close()
 
 
 class FailingWriter:
@@ -104,8 +118,8 @@ class FailingWriter:
     def write(self, block: bytes) -> None:
         self.driver.step(lambda: self.inner.write(block))
 
-    def keep(self, name: str) -> None:
-        self.driver.step(lambda: self.inner.keep(name))
+    def keep(self) -> None:
+        self.driver.step(lambda: self.inner.keep())
 
     def discard(self) -> None:
         self.inner.discard()
@@ -176,8 +190,7 @@ class World:
     def close(self) -> None:
         self.store.close()
         self.database.close()
-        if isinstance(self.driver, FileBlobs):
-            self.driver.close()
+        self.driver.close()
 
 
 def whole(numbers: Sequence[int]) -> Callable[[Upload, Sequence[Piece]], tuple[Description, Sequence[int]]]:
@@ -194,3 +207,12 @@ def send(world: World, upload: Upload, number: int, data: bytes) -> None:
         world.store.publish_part(upload, number, received, etag=received.etag, checksum="", now=number)
     finally:
         received.close()
+
+
+def multipart(world: World, box: int) -> None:
+    """An object `m` of two parts."""
+    id = world.store.open_upload(box, "m", 1, owner="", storage="", facts="")
+    upload = world.store.upload(box, "m", id)
+    send(world, upload, 1, b"p" * 100)
+    send(world, upload, 2, b"q" * 100)
+    world.store.complete(box, "m", id, whole([1, 2]))

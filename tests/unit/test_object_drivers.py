@@ -28,10 +28,10 @@ def driver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BlobDrive
 
 def test_what_is_kept_is_read_back_in_any_range(driver: BlobDriver) -> None:
     data = random.Random(1).randbytes(3_000_000)
-    writer = driver.create()
+    writer = driver.create(NAME)
     for start in range(0, len(data), 700_000):
         writer.write(data[start : start + 700_000])
-    writer.keep(NAME)
+    writer.keep()
     writer.discard()
     blob = driver.open(NAME)
     assert blob.size == len(data)
@@ -44,7 +44,7 @@ def test_what_is_kept_is_read_back_in_any_range(driver: BlobDriver) -> None:
 
 
 def test_what_is_not_kept_leaves_nothing(driver: BlobDriver) -> None:
-    writer = driver.create()
+    writer = driver.create(NAME)
     writer.write(b"x" * 5_000_000)
     writer.discard()
     writer.discard()
@@ -55,21 +55,21 @@ def test_what_is_not_kept_leaves_nothing(driver: BlobDriver) -> None:
 
 def test_a_name_is_given_once(driver: BlobDriver) -> None:
     for expected in (None, Exists):
-        writer = driver.create()
+        writer = driver.create(NAME)
         writer.write(str(expected).encode())
         if expected is None:
-            writer.keep(NAME)
+            writer.keep()
         else:
             with pytest.raises(expected):
-                writer.keep(NAME)
+                writer.keep()
         writer.discard()
     assert driver.open(NAME).read(0, 10) == b"None"
 
 
 def test_an_open_blob_outlives_its_removal(driver: BlobDriver) -> None:
-    writer = driver.create()
+    writer = driver.create(NAME)
     writer.write(b"still here")
-    writer.keep(NAME)
+    writer.keep()
     writer.discard()
     blob = driver.open(NAME)
     driver.remove(NAME)
@@ -80,13 +80,37 @@ def test_an_open_blob_outlives_its_removal(driver: BlobDriver) -> None:
         driver.open(NAME)
 
 
+def test_names_come_in_order_from_anywhere(driver: BlobDriver) -> None:
+    names = [f"{i:032x}" for i in (0, 5, 0xFF)] + [f"{i:02x}{'7' * 30}" for i in (1, 0x80, 0xFF)]
+    for name in reversed(names):
+        writer = driver.create(name)
+        writer.write(b"x")
+        writer.keep()
+        writer.discard()
+    names.sort()
+    assert [name for name, age in driver.names() if age >= 0] == names
+    assert [name for name, _ in driver.names(names[2])] == names[3:]
+
+
+def test_what_is_set_aside_is_found_no_more(driver: BlobDriver) -> None:
+    writer = driver.create(NAME)
+    writer.write(b"rotten")
+    writer.keep()
+    writer.discard()
+    driver.set_aside(NAME)
+    driver.set_aside(NAME)
+    assert list(driver.names()) == []
+    with pytest.raises(Missing):
+        driver.open(NAME)
+
+
 def test_files_with_names_serve_where_there_are_none_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("backends.object.drivers.files._has_unnamed_files", lambda root: False)
     files = FileBlobs(tmp_path)
-    kept, lost = files.create(), files.create()
+    kept, lost = files.create(NAME), files.create(NAME[::-1])
     kept.write(b"kept")
     lost.write(b"lost")
-    kept.keep(NAME)
+    kept.keep()
     kept.discard()
     assert files.open(NAME).read(0, 9) == b"kept"
     assert len(list((tmp_path / "incoming").iterdir())) == 1

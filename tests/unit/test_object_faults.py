@@ -15,7 +15,7 @@ import pytest
 
 from backends.errors import DriverError
 from backends.object.drivers.files import FileBlobs
-from tests.unit.object_worlds import FailingBlobs, World, send, whole
+from tests.unit.object_worlds import FailingBlobs, World, multipart
 
 
 class Trial:
@@ -75,14 +75,6 @@ def test_a_fault_at_any_driver_call_changes_nothing_half(tmp_path: Path, after: 
         n += 1
     files.close()
     assert n > 15
-
-
-def multipart(world: World, box: int) -> None:
-    id = world.store.open_upload(box, "m", 1, owner="", storage="", facts="")
-    upload = world.store.upload(box, "m", id)
-    send(world, upload, 1, b"p" * 100)
-    send(world, upload, 2, b"q" * 100)
-    world.store.complete(box, "m", id, whole([1, 2]))
 
 
 VICTIM = """

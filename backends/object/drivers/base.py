@@ -13,9 +13,9 @@ class Writer(Protocol):
         """Append. May return before the bytes are anywhere safe."""
         ...
 
-    def keep(self, name: str) -> None:
-        """Make it durable, then visible under `name`, for good: both survive a loss of power. After a failure the name
-        may be taken or not; `remove` cleans up either way. Raises `Exists` when the name is taken."""
+    def keep(self) -> None:
+        """Make it durable, then visible under its name, for good: both survive a loss of power. After a failure the
+        name may be taken or not; `remove` cleans up either way. Raises `Exists` when another blob has the name."""
         ...
 
     def discard(self) -> None:
@@ -24,7 +24,11 @@ class Writer(Protocol):
 
 
 class Blob(Protocol):
-    """A kept blob that is open for reading: it stays readable until closed, even when it is removed meanwhile."""
+    """A kept blob that is open for reading: it stays readable until closed, even when it is removed meanwhile.
+
+    Where blobs do not lie on this machine, that holds for blobs of up to a few MiB, and for larger ones that are read
+    from one end to the other, as far as the engine that keeps them allows; a reader that fails says so.
+    """
 
     size: int
     descriptor: int | None
@@ -42,8 +46,8 @@ class Blob(Protocol):
 class BlobDriver(Protocol):
     """Keeps blobs: named, immutable runs of bytes. Names are 32 hexadecimal digits, chosen by the caller."""
 
-    def create(self) -> Writer:
-        """Begin a blob. Raises `Exhausted` when there is no room."""
+    def create(self, name: str) -> Writer:
+        """Begin the blob that is to have this name. Raises `Exhausted` when there is no room."""
         ...
 
     def open(self, name: str) -> Blob:
@@ -54,6 +58,16 @@ class BlobDriver(Protocol):
         """Make it gone. Nothing happens when it is not there, so it may be repeated."""
         ...
 
-    def names(self) -> Iterator[tuple[str, float]]:
-        """Every kept blob with its age in seconds, in no order. Blobs that come or go meanwhile may be missed."""
+    def set_aside(self, name: str) -> None:
+        """Move a kept blob to where `open` and `names` do not find it and nobody removes it: it is damaged, and kept
+        for whoever wants to look. Nothing happens when it is not there."""
+        ...
+
+    def names(self, after: str = "") -> Iterator[tuple[str, float]]:
+        """Every kept blob behind the name `after` with its age in seconds, in order of their names. Blobs that come or
+        go meanwhile may be missed."""
+        ...
+
+    def close(self) -> None:
+        """Give back what is held. May be repeated."""
         ...

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import queue
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from pathlib import Path
 from backends.errors import DriverError, Exhausted, Exists, Missing
 
 FANS = [f"{i:02x}" for i in range(256)]
+QUARANTINE = "quarantine"
+IS_NAME = re.compile(r"[0-9a-f]{32}").fullmatch
 AHEAD = 4  # blocks that may wait for the disk while the next ones are hashed
 MANY = 1 << 20  # bytes from which writing has a thread of its own
 
@@ -27,27 +30,27 @@ class FileBlobs:
         created = not root.exists()
         root.mkdir(parents=True, exist_ok=True)
         self._incoming = root / "incoming"
-        for folder in (*FANS, "incoming"):
+        for folder in (*FANS, "incoming", QUARANTINE):
             (root / folder).mkdir(exist_ok=True)
         self._base = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
         if created:
             os.fsync(self._base)
         self._unnamed = _has_unnamed_files(root)
 
-    def create(self) -> FileWriter:
-        """A file without a name."""
+    def create(self, name: str) -> FileWriter:
+        """A file without a name, for now."""
         try:
             if self._unnamed:
-                return FileWriter(self, os.open(self.root, os.O_TMPFILE | os.O_RDWR, 0o600), None)
+                return FileWriter(self, os.open(self.root, os.O_TMPFILE | os.O_RDWR, 0o600), None, name)
             path = self._incoming / os.urandom(16).hex()
-            return FileWriter(self, os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600), path)
+            return FileWriter(self, os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600), path, name)
         except OSError as fault:
             raise _named(fault) from fault
 
     def open(self, name: str) -> FileBlob:
-        """The file with that name; a symbolic link is not followed."""
+        """The file with that name; a symbolic link is not followed, a pipe not waited for."""
         try:
-            fd = os.open(_place(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._base)
+            fd = os.open(_place(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._base)
         except OSError as fault:
             raise _named(fault) from fault
         return FileBlob(fd)
@@ -61,14 +64,29 @@ class FileBlobs:
         except OSError as fault:
             raise _named(fault) from fault
 
-    def names(self) -> Iterator[tuple[str, float]]:
+    def set_aside(self, name: str) -> None:
+        """Rename it into `quarantine/`, on disk when this returns."""
+        try:
+            os.rename(_place(name), f"{QUARANTINE}/{name}", src_dir_fd=self._base, dst_dir_fd=self._base)
+            self._settle(name[:2])
+            self._settle(QUARANTINE)
+        except FileNotFoundError:
+            return
+        except OSError as fault:
+            raise _named(fault) from fault
+
+    def names(self, after: str = "") -> Iterator[tuple[str, float]]:
         """Folder by folder, so that memory does not grow with the store."""
         now = time.time()
         for fan in FANS:
-            with os.scandir(self.root / fan) as entries:
-                for entry in entries:
-                    with contextlib.suppress(FileNotFoundError):
-                        yield entry.name, now - entry.stat(follow_symlinks=False).st_mtime
+            if fan < after[:2]:
+                continue
+            for name in sorted(os.listdir(self.root / fan)):
+                if name <= after or not IS_NAME(name):
+                    continue
+                with contextlib.suppress(FileNotFoundError):
+                    status = os.stat(_place(name), dir_fd=self._base, follow_symlinks=False)
+                    yield name, now - status.st_mtime
 
     def tidy(self) -> None:
         """Remove what a killed process was writing. Only when no other process writes here."""
@@ -89,20 +107,24 @@ class FileBlobs:
             os.link(source, _place(name), src_dir_fd=base, dst_dir_fd=base, follow_symlinks=True)
             if path is not None:
                 path.unlink()
-            folder = os.open(name[:2], os.O_RDONLY | os.O_DIRECTORY, dir_fd=base)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            self._settle(name[:2])
         except OSError as fault:
             raise _named(fault) from fault
+
+    def _settle(self, folder: str) -> None:
+        """Make what a folder names durable."""
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY, dir_fd=self._base)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
 
 class FileWriter:
     """Writes a file; a large one through a thread, so that the caller hashes the next block meanwhile."""
 
-    def __init__(self, driver: FileBlobs, fd: int, path: Path | None) -> None:
-        self._driver, self._fd, self._path = driver, fd, path
+    def __init__(self, driver: FileBlobs, fd: int, path: Path | None, name: str) -> None:
+        self._driver, self._fd, self._path, self._name = driver, fd, path, name
         self._written = 0
         self._thread: threading.Thread | None = None
         self._blocks: queue.Queue[bytes | None] = queue.Queue(AHEAD)
@@ -121,7 +143,7 @@ class FileWriter:
         if self._fault is not None:
             raise _named(self._fault) from self._fault
 
-    def keep(self, name: str) -> None:
+    def keep(self) -> None:
         """fsync the file, link it, fsync the folder."""
         self._settle()
         if self._fault is None:
@@ -131,7 +153,7 @@ class FileWriter:
                 self._fault = fault
         if self._fault is not None:
             raise _named(self._fault) from self._fault
-        self._driver.place(self._fd, self._path, name)
+        self._driver.place(self._fd, self._path, self._name)
         self._path = None
 
     def discard(self) -> None:
