@@ -366,7 +366,10 @@ class Stamps:
         self._lock = threading.Lock()
         self._values: dict[str, int] = {}
         self._version: object = None
-        self._stale = True
+        self._latest = object()
+        """Stands for the newest commit of this process."""
+        self._seen: object = None
+        """The one that `_values` are known to hold: set after them, so that nobody takes older values for newer."""
         mark = "?" if database.is_sqlite else "%s"
         self._bump = (
             f"INSERT INTO stamp (topic, value) VALUES ({mark}, 1) "
@@ -381,14 +384,14 @@ class Stamps:
 
     def moved(self) -> None:
         """Say that a transaction with a `bump` was committed by this process."""
-        self._stale = True
+        self._latest = object()
 
     def read(self) -> dict[str, int]:
         """All stamps as they are now. The dict is shared: do not change it."""
-        if self._database.exclusive and not self._stale:
+        if self._database.exclusive and self._seen is self._latest:
             return self._values
         with self._lock:
-            self._stale = False
+            latest = self._latest
             if self._database.is_sqlite:
                 if self._probe is None:
                     # Its own connection for good: SQLite tells a connection about the commits of the others only.
@@ -398,6 +401,7 @@ class Stamps:
                 if version != self._version:
                     self._values = dict(self._cursor.execute("SELECT topic, value FROM stamp").fetchall())
                     self._version = version
+                self._seen = latest
                 return self._values
             with self._database.engine.connect() as connection:
                 return {row[0]: row[1] for row in connection.execute(select(Stamp.topic, Stamp.value))}

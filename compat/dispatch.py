@@ -21,7 +21,7 @@ from compat.context import Call, Context
 from compat.errors import AWSError, not_implemented
 from compat.iam.authorize import authorize, refusal
 from compat.model import service_model
-from compat.operation import Operation, Params, Result, find
+from compat.operation import REASONS, Operation, Params, Result, find
 from compat.preparing import PREPARATIONS, prepare
 from compat.validate import validator
 
@@ -82,7 +82,7 @@ class Dispatcher:
         """Recognise, validate and authorise. Raises `AWSError`; `DryRunOperation` is one."""
         operation = find(call.service, call.name)
         if operation is None:
-            raise not_implemented(call.service, call.name)
+            raise not_implemented(call.service, call.name, REASONS.get((call.service, call.name)))
         params = call.params
         validator(call.service, call.name)(params)
         ctx = Context(self.cloud, operation, call)

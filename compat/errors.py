@@ -78,9 +78,7 @@ class AWSError(Exception):
         self.fields = fields
 
 
-def not_implemented(service: str, operation: str) -> AWSError:
-    """The answer for an operation that AWS knows and Nephele does not offer."""
-    return AWSError(
-        "NotImplemented",
-        f"The operation {service}:{operation} is not implemented by Nephele. `nephele operations` lists what is.",
-    )
+def not_implemented(service: str, operation: str, reason: str | None = None) -> AWSError:
+    """The answer for an operation that AWS knows and Nephele does not offer, with the reason where there is one."""
+    told = f": {reason}." if reason else ". `nephele operations` lists what is."
+    return AWSError("NotImplemented", f"The operation {service}:{operation} is not implemented by Nephele{told}")

@@ -51,6 +51,8 @@ class Operation:
 
 
 OPERATIONS: dict[tuple[str, str], Operation] = {}
+REASONS: dict[tuple[str, str], str] = {}
+"""Why an operation that AWS has is not offered, where that was decided."""
 
 
 def operation(
@@ -102,6 +104,13 @@ def find(service: str, name: str) -> Operation | None:
     if service not in _loaded:
         _load(service)
     return OPERATIONS.get((service, name))
+
+
+def withheld(reason: str, *wire_names: str) -> None:
+    """Say why operations (`service:Operation`) are not offered: they are answered 501 with this reason."""
+    for wire_name in wire_names:
+        service, _, name = wire_name.partition(":")
+        REASONS[service, name] = reason
 
 
 def load() -> Mapping[tuple[str, str], Operation]:

@@ -91,6 +91,7 @@ def record_kind(
     quota: int | None = None,
     ids: str | None = None,
     extras: Callable[[Context, Record], Document] | None = None,
+    mints: Callable[[], str] | None = None,
 ) -> RecordKind:
     """Declare a kind of records; the operations follow with `creates`, `describes` and `deletes`."""
     row = type(
@@ -109,6 +110,7 @@ def record_kind(
         arn=arn,
         quota=quota,
         ids=ids,
+        mints=mints,
     )
     return RecordKind(name, row, id_member, extras or (lambda ctx, row: {}))
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 from compat.model import service_model
-from compat.operation import load
+from compat.operation import REASONS, load
 from gateway.settings import ALIASES, PREFIX, Settings
 
 
@@ -52,6 +52,18 @@ def _coverage(found: dict[str, list[str]]) -> Iterator[str]:
     for name, names in found.items():
         yield f"\n## {name}\n\n"
         yield from (f"- `{each}`\n" for each in names)
+        yield from _withheld(name, set(names))
+
+
+def _withheld(service: str, offered: set[str]) -> Iterator[str]:
+    """What of a service is refused for a reason, by reason."""
+    reasons: dict[str, list[str]] = {}
+    for (name, operation), reason in sorted(REASONS.items()):
+        if name == service and operation not in offered:
+            reasons.setdefault(reason, []).append(operation)
+    if reasons:
+        yield "\nRefused (501) for a reason:\n\n"
+        yield from (f"- {reason}: {', '.join(f'`{each}`' for each in names)}\n" for reason, names in reasons.items())
 
 
 def settings_rows() -> Iterator[tuple[str, str, str]]:

@@ -17,6 +17,7 @@ from backends.object.models import (
     Blob,
     Container,
     ContainerDocument,
+    Door,
     Part,
     TenantDocument,
     Version,
@@ -52,10 +53,39 @@ DOCUMENTS = Statement(
 OF_TENANT = Statement(
     select(TenantDocument.kind, TenantDocument.body).where(TenantDocument.tenant == bindparam("tenant")), "tenant"
 )
+BY_ALIAS = Statement(
+    select(Door.alias, Door.tenant, Door.region, Door.name, Door.container, Door.created, Door.body).where(
+        Door.alias == bindparam("alias")
+    ),
+    "alias",
+)
+ALIAS = Statement(
+    select(Door.alias).where(
+        Door.tenant == bindparam("tenant"), Door.region == bindparam("region"), Door.name == bindparam("name")
+    ),
+    "tenant",
+    "region",
+    "name",
+)
+
+
+class KnownDoor(NamedTuple):
+    """Another name for a container; see `models.Door`."""
+
+    alias: str
+    tenant: str
+    region: str
+    name: str
+    container: str
+    created: datetime
+    body: Mapping[str, Any]
 
 
 def _body(raw: Any) -> Any:
     return json.loads(raw) if isinstance(raw, (str, bytes)) else raw
+
+
+_Kept = tuple[int | None, dict[str, Known], dict[str, dict[str, Any]], dict[str | tuple[str, str, str], KnownDoor]]
 
 
 class Containers:
@@ -63,13 +93,13 @@ class Containers:
 
     def __init__(self, database: Database, store: ObjectStore) -> None:
         self._stamps, self._store = database.stamps, store
-        self._kept: tuple[int | None, dict[str, Known], dict[str, dict[str, Any]]] = (-1, {}, {})
+        self._kept: _Kept = (-1, {}, {}, {})
 
     def find(self, name: str) -> Known | None:
         """The container with that name, as committed."""
         if "\0" in name:
             return None  # PostgreSQL refuses such a text
-        kept, _ = self._refresh()
+        kept, _, _ = self._refresh()
         known = kept.get(name)
         if known is None:
             known = self._load(name)
@@ -79,19 +109,47 @@ class Containers:
 
     def of_tenant(self, tenant: str) -> Mapping[str, Any]:
         """The documents that hold for all containers of a tenant, by kind."""
-        _, kept = self._refresh()
+        _, kept, _ = self._refresh()
         found = kept.get(tenant)
         if found is None:
             rows = self._store.ledger.read().all(OF_TENANT, tenant)
             found = kept[tenant] = {kind: _body(body) for kind, body in rows}
         return found
 
-    def _refresh(self) -> tuple[dict[str, Known], dict[str, dict[str, Any]]]:
+    def door(self, alias: str) -> KnownDoor | None:
+        """The door with that alias, as committed."""
+        if "\0" in alias:
+            return None
+        _, _, kept = self._refresh()
+        found = kept.get(alias)
+        if found is None:
+            row = self._store.ledger.read().one(BY_ALIAS, alias)
+            if row is not None:
+                created = EPOCH + row[5] * MICROSECOND
+                found = kept[alias] = KnownDoor._make((*row[:5], created, _body(row[6])))
+        return found
+
+    def door_of(self, tenant: str, region: str, name: str) -> KnownDoor | None:
+        """A tenant's door of that name in a region, as committed."""
+        if "\0" in tenant + region + name:
+            return None
+        _, _, kept = self._refresh()
+        found = kept.get((tenant, region, name))
+        if found is None:
+            row = self._store.ledger.read().one(ALIAS, tenant, region, name)
+            found = None if row is None else self.door(row[0])
+            if found is not None:
+                kept[tenant, region, name] = found
+        return found
+
+    def _refresh(
+        self,
+    ) -> tuple[dict[str, Known], dict[str, dict[str, Any]], dict[str | tuple[str, str, str], KnownDoor]]:
         """What is kept under the stamp of now. A thread that loads under an older one fills dicts that are gone."""
         stamp = self._stamps.read().get("container")
         kept = self._kept
         if stamp != kept[0]:
-            kept = self._kept = (stamp, {}, {})
+            kept = self._kept = (stamp, {}, {}, {})
         return kept[1:]
 
     def _load(self, name: str) -> Known | None:
@@ -119,9 +177,11 @@ def drop_tenant(database: Database, store: ObjectStore, tenant: str) -> None:
             doomed = [Doomed(entry.key.decode(), entry.version) for entry in page.entries]
             store.delete_many(number, doomed, 0)
         with database.unit(None, write=True) as unit:
+            unit.session.execute(delete(Door).where(Door.container == name))
             ContainerService(unit, store).drop(name)
     with database.unit(None, write=True) as unit:
         unit.session.execute(delete(TenantDocument).where(TenantDocument.tenant == tenant))
+        unit.session.execute(delete(Door).where(Door.tenant == tenant))
 
 
 class ContainerService:
@@ -196,13 +256,15 @@ class ContainerService:
     def drop(self, name: str) -> None:
         """Remove a container that has neither versions nor delete markers; its open uploads go with it.
 
-        Raises `Missing`, and `InUse` when something is in it.
+        Raises `Missing`, and `InUse` when something is in it or (then with `doors`) when it has doors.
         """
         row = self._session.scalar(select(Container).where(Container.name == name).with_for_update())
         if row is None:
             raise Missing("no such container", name=name)
         if self._session.scalar(select(Version.container).where(Version.container == row.number).limit(1)) is not None:
             raise InUse("the container is not empty", name=name)
+        if self._session.scalar(select(Door.alias).where(Door.container == name).limit(1)) is not None:
+            raise InUse("the container has doors", name=name, doors=True)
         garbage = list(self._leave_uploads(row.number))
         self._session.execute(delete(ContainerDocument).where(ContainerDocument.container == row.number))
         self._session.delete(row)

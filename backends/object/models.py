@@ -12,7 +12,18 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Integer, LargeBinary, SmallInteger, String, Text, text
+from sqlalchemy import (
+    BigInteger,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backends.db import Base, Owned
@@ -62,6 +73,21 @@ class TenantDocument(Base):
     __topic__ = "container"
     tenant: Mapped[str] = mapped_column(String(64), primary_key=True)
     kind: Mapped[str] = mapped_column(String(32), primary_key=True)
+    body: Mapped[dict[str, Any]]
+
+
+class Door(Owned, Base):
+    """Another name for a container, with terms of its own (`body`, opaque here). Unique among its owner's in a region,
+    and in the cloud by its alias."""
+
+    __tablename__ = "container_door"
+    __topic__ = "container"
+    __table_args__ = (UniqueConstraint("tenant", "region", "name"),)
+    alias: Mapped[str] = mapped_column(String(64), primary_key=True)
+    region: Mapped[str] = mapped_column(String(32))
+    name: Mapped[str] = mapped_column(String(64))
+    container: Mapped[str] = mapped_column(String(255), index=True)
+    created: Mapped[datetime]
     body: Mapped[dict[str, Any]]
 
 

@@ -14,7 +14,7 @@ from compat.iam.directory import directory
 from compat.iam.guards import GUARDS
 from compat.iam.keys import Keys
 from compat.iam.policy.document import PolicyType
-from compat.iam.policy.evaluate import ALLOWED, Decision, Reason, evaluate
+from compat.iam.policy.evaluate import ALLOWED, Decision, Passage, Reason, ResourceSide, evaluate
 from compat.iam.policy.request import AccessRequest, ContextValue
 from compat.iam.principal import PrincipalKind
 from compat.model import service_model
@@ -65,10 +65,38 @@ def ask(
     side = guard(ctx, action, resource) if guard is not None else None
     if side is None and ctx.principal.kind is PrincipalKind.ROOT and not ctx.principal.temporary:
         return ALLOWED
+    if side is not None and side.passage is not None:
+        return _through(ctx, action, side, side.passage, ctx.params if p is None else p, extra)
+    return _judge(ctx, action, resource, side, ctx.params if p is None else p, extra)
+
+
+def _through(
+    ctx: Context, action: str, side: ResourceSide, passage: Passage, p: Params, extra: Mapping[str, ContextValue]
+) -> Decision:
+    """Both what is passed and what is behind it must allow; one permission of the caller's own does for both."""
+    extra = {**extra, **passage.keys}
+    first = _judge(ctx, action, passage.resource, passage.side, p, extra)
+    if not first.allowed:
+        return first
+    second = _judge(ctx, action, passage.behind, side, p, extra)
+    own = first.cited is not None and first.cited.policy is not passage.side.policy
+    if second.reason is Reason.IMPLICIT_DENY and second.where is PolicyType.IDENTITY and own:
+        return first
+    return second
+
+
+def _judge(
+    ctx: Context,
+    action: str,
+    resource: str,
+    side: ResourceSide | None,
+    p: Params,
+    extra: Mapping[str, ContextValue],
+) -> Decision:
     principal = ctx.principal if ctx.partition == "aws" else ctx.principal.within(ctx.partition)
     if side is not None and side.owner != principal.account:
         extra = {**extra, "owner": side.owner}
-    keys = Keys(ctx, ctx.params if p is None else p, action, resource, extra)
+    keys = Keys(ctx, p, action, resource, extra)
     request = AccessRequest(principal, action, resource, keys)
     decision = evaluate(request, directory(ctx.cloud).holdings(principal), side)
     if not decision.allowed and side is not None and side.owner != principal.account:

@@ -311,6 +311,10 @@ def _check_accelerate(ctx: Context, bucket: Known, document: dict[str, Any]) -> 
         )
 
 
+def _check_abac(ctx: Context, bucket: Known, document: dict[str, Any]) -> None:
+    _one_of(document.get("Status"), ("Enabled", "Disabled"))
+
+
 def _check_payer(ctx: Context, bucket: Known, document: dict[str, Any]) -> None:
     _one_of(document.get("Payer"), ("Requester", "BucketOwner"))
 
@@ -323,6 +327,8 @@ putter(
     action="s3:PutAccelerateConfiguration",
 )
 getter("s3:GetBucketAccelerateConfiguration", "accelerate", action="s3:GetAccelerateConfiguration", default={})
+putter("s3:PutBucketAbac", "abac", "AbacStatus", _check_abac)
+getter("s3:GetBucketAbac", "abac", "AbacStatus", default={"Status": "Disabled"})
 putter("s3:PutBucketRequestPayment", "payment", "RequestPaymentConfiguration", _check_payer)
 getter("s3:GetBucketRequestPayment", "payment", default={"Payer": "BucketOwner"})
 putter(

@@ -12,7 +12,7 @@ from compat.operation import Params, Result, operation
 from compat.regions import regions
 from compat.s3 import faults
 from compat.s3.acl import ENFORCED, check_public, grants_of_headers
-from compat.s3.places import bucket_of, canonical_id, owner
+from compat.s3.places import ALIAS_SUFFIX, bucket_of, canonical_id, owner
 from compat.s3.properties import check_tags
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def head_bucket(ctx: Context, p: Params) -> Result:
     return {
         "BucketRegion": bucket.region,
         "BucketArn": f"arn:{ctx.partition}:s3:::{bucket.name}",
-        "AccessPointAlias": False,
+        "AccessPointAlias": p["Bucket"].endswith(ALIAS_SUFFIX),
     }
 
 
@@ -148,7 +148,15 @@ def delete_bucket(ctx: Context, p: Params) -> None:
     bucket = bucket_of(ctx, p)
     try:
         ctx.containers.drop(bucket.name)
-    except InUse:
+    except InUse as held:
+        if held.facts.get("doors"):
+            raise AWSError(
+                "BucketHasAccessPointsAttached",
+                "The bucket you are trying to delete has access points attached. Delete your access points and try "
+                "again.",
+                400,
+                BucketName=bucket.name,
+            ) from None
         raise AWSError(
             "BucketNotEmpty",
             "The bucket you tried to delete is not empty. You must delete all versions in the bucket."

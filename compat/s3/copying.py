@@ -42,8 +42,9 @@ class Source(NamedTuple):
 def source_of(p: Params) -> Source:
     """The source that `x-amz-copy-source` names."""
     path, _, named = p["CopySource"].partition("?versionId=")
-    bucket, _, key = unquote_plus(path).removeprefix("/").partition("/")
-    if not bucket or not key or bucket.startswith("arn:"):
+    whole = unquote_plus(path).removeprefix("/")
+    bucket, _, key = whole.partition("/object/" if whole.startswith("arn:") else "/")
+    if not bucket or not key:
         raise faults.invalid_argument(
             "Copy Source must mention the source bucket and key: sourcebucket/sourcekey",
             "x-amz-copy-source",

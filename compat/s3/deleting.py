@@ -79,7 +79,10 @@ def _doom(ctx: Context, bucket: Known, one: dict[str, Any]) -> Doomed:
         raise AWSError("UserKeyMustBeSpecified", "A key must be specified.", 400)
     if len(key.encode()) > LONGEST_KEY:
         raise AWSError("KeyTooLongError", "Your key is too long", 400)
-    arn, bypass = f"arn:{ctx.partition}:s3:::{bucket.name}/{key}", bool(ctx.params.get("BypassGovernanceRetention"))
+    arn, bypass = (
+        f"arn:{ctx.partition}:s3:::{ctx.params['Bucket']}/{key}",
+        bool(ctx.params.get("BypassGovernanceRetention")),
+    )
     if ctx.rules.auth == "enforce":
         action = "s3:DeleteObject" if named is None else "s3:DeleteObjectVersion"
         if not ask(ctx, action, arn).allowed:

@@ -30,6 +30,11 @@ def no_such_bucket(name: str) -> AWSError:
     return AWSError("NoSuchBucket", "The specified bucket does not exist", 404, BucketName=name)
 
 
+def no_such_access_point(name: str) -> AWSError:
+    """404."""
+    return AWSError("NoSuchAccessPoint", "The specified accesspoint does not exist", 404, AccessPointName=name)
+
+
 def no_such_key(key: str, headers: dict[str, str] | None = None) -> AWSError:
     """404; with headers where a delete marker stands."""
     return AWSError("NoSuchKey", "The specified key does not exist.", 404, headers=headers, Key=key)

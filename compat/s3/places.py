@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from backends.object.containers import Containers, Known
+from backends.object.containers import Containers, Known, KnownDoor
 from backends.object.versions import rank_of
+from compat.context import partition_of
 from compat.errors import AWSError
 from compat.operation import Params
 from compat.s3 import faults
@@ -18,6 +20,21 @@ if TYPE_CHECKING:
 
 LONGEST_KEY = 1024
 NULL = "null"
+ALIAS_SUFFIX = "-s3alias"
+_DOOR_ARN = re.compile(
+    r"arn:aws[a-z-]*:s3:(?P<region>[a-z0-9-]+):(?P<account>[0-9]{12}):accesspoint[/:](?P<name>[a-z0-9-]+)"
+)
+_DOOR_LABEL = re.compile(r"(?P<name>[a-z0-9-]+)-(?P<account>[0-9]{12})")
+# The operations that AWS lists as compatible with access points.
+THROUGH_DOORS = frozenset(
+    "AbortMultipartUpload CompleteMultipartUpload CopyObject CreateMultipartUpload DeleteObject DeleteObjects "
+    "DeleteObjectAnnotation DeleteObjectTagging GetBucketAcl GetBucketCors GetBucketLocation "
+    "GetBucketNotificationConfiguration GetBucketPolicy GetObject GetObjectAcl GetObjectAnnotation GetObjectAttributes "
+    "GetObjectLegalHold GetObjectRetention GetObjectTagging HeadBucket HeadObject ListMultipartUploads "
+    "ListObjectAnnotations ListObjects ListObjectsV2 ListObjectVersions ListParts PutObject PutObjectAcl "
+    "PutObjectAnnotation PutObjectLegalHold PutObjectRetention PutObjectTagging RestoreObject SelectObjectContent "
+    "UploadPart UploadPartCopy".split()
+)
 
 
 def containers(cloud: Cloud) -> Containers:
@@ -30,12 +47,55 @@ def bucket_of(ctx: Context, p: Params) -> Known:
     """The bucket that a call names; `NoSuchBucket`, or `AccessDenied` when it is not the expected owner's."""
     known: Known | None = ctx.cloud.hosts["containers"].find(p["Bucket"])
     if known is None:
-        raise faults.no_such_bucket(p["Bucket"])
+        known = _behind(ctx, p["Bucket"])
     expected = p.get("ExpectedBucketOwner")
     if expected is not None and expected != known.tenant:
         check_account(expected, "x-amz-expected-bucket-owner")
         raise faults.denied()
     return known
+
+
+def _behind(ctx: Context, name: str) -> Known:
+    """The bucket behind an access point. Raises where there is none, or the operation does not go through one."""
+    door = door_named(ctx, name)
+    known: Known | None = None if door is None else ctx.cloud.hosts["containers"].find(door.container)
+    if known is None:
+        raise faults.no_such_bucket(name) if not name.startswith("arn:") else faults.no_such_access_point(name)
+    if ctx.operation.name not in THROUGH_DOORS:
+        raise faults.method_not_allowed(ctx.operation.name[:6].upper(), "ACCESSPOINT")
+    return known
+
+
+def door_named(ctx: Context, name: str) -> KnownDoor | None:
+    """The access point that stands in the place of a bucket's name: by its alias, its ARN, or the first label of its
+    host (`name-account`)."""
+    doors: Containers = ctx.cloud.hosts["containers"]
+    if name.endswith(ALIAS_SUFFIX):
+        return doors.door(name)
+    found = _DOOR_ARN.fullmatch(name)
+    if found is not None:
+        return doors.door_of(found["account"], found["region"], found["name"])
+    found = _DOOR_LABEL.fullmatch(name)
+    return None if found is None else doors.door_of(found["account"], ctx.region, found["name"])
+
+
+def door_of_resource(ctx: Context, resource: str) -> tuple[KnownDoor, str] | None:
+    """The access point and the key in the ARN of a resource that is reached through one; None for others."""
+    rest = resource.partition(":::")[2] or resource
+    if rest.startswith("arn:"):
+        start, slash, after = rest.partition("/")
+        name, _, key = after.partition("/")
+        door = door_named(ctx, start + slash + name)
+        key = key.removeprefix("object/")
+    else:
+        name, _, key = rest.partition("/")
+        door = door_named(ctx, name)
+    return None if door is None else (door, key)
+
+
+def door_arn(door: KnownDoor) -> str:
+    """The ARN of an access point."""
+    return f"arn:{partition_of(door.region)}:s3:{door.region}:{door.tenant}:accesspoint/{door.name}"
 
 
 def check_account(text: str, header: str) -> None:

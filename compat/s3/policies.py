@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from backends.object.containers import Known
+from backends.object.containers import Known, KnownDoor
 from compat.errors import AWSError
 from compat.iam.guards import guard
 from compat.iam.policy.document import Malformed, parse
-from compat.iam.policy.evaluate import ResourceSide
+from compat.iam.policy.evaluate import Passage, ResourceSide
 from compat.iam.policy.validate import resource_policy
 from compat.iam.trust import unknown_principal
 from compat.operation import Params, Result, operation
 from compat.s3 import faults
 from compat.s3.acl import ENFORCED, Grants, allows, blocks, bucket_grants, is_public, object_owner
-from compat.s3.places import bucket_of, ownership
+from compat.s3.places import bucket_of, door_arn, door_of_resource, ownership
 
 if TYPE_CHECKING:
     from compat.context import Context
@@ -49,6 +49,7 @@ NARROWING = frozenset(
     "aws:principalorgid aws:principalorgpaths aws:principalarn aws:principalaccount "
     "s3:x-amz-server-side-encryption-aws-kms-key-id s3:dataaccesspointaccount s3:dataaccesspointarn".split()
 )
+NOBODY = '{"Version":"2012-10-17","Statement":{"Effect":"Deny","Principal":"*","Action":"*","Resource":"*"}}'
 _MOST_KEPT = 1024
 _sides: OrderedDict[tuple[str, str], ResourceSide] = OrderedDict()
 
@@ -61,7 +62,7 @@ def bucket_side(ctx: Context, action: str, resource: str) -> ResourceSide | None
     name, _, key = resource.rpartition(":::")[2].partition("/")
     known: Known | None = ctx.cloud.hosts["containers"].find(name)
     if known is None:
-        return None
+        return passage_side(ctx, action, resource)
     policy = known.documents.get("policy")
     foreign = known.tenant != ctx.account
     if policy is None and not foreign:
@@ -83,6 +84,38 @@ def bucket_side(ctx: Context, action: str, resource: str) -> ResourceSide | None
         granted=foreign and _granted(ctx, known, action, key),
         unlimited_owner=action in POLICY_ACTIONS,
     )
+
+
+def passage_side(ctx: Context, action: str, resource: str) -> ResourceSide | None:
+    """What an access point and the bucket behind it say; None where the resource is not reached through one."""
+    if ctx.operation.service != "s3" or (reached := door_of_resource(ctx, resource)) is None:
+        return None
+    door, key = reached
+    known: Known | None = ctx.cloud.hosts["containers"].find(door.container)
+    if known is None:
+        return None
+    arn, behind = door_arn(door), f"arn:{ctx.partition}:s3:::{known.name}"
+    network = "VPC" if door.body.get("vpc") else "Internet"
+    keys = {
+        "s3:dataaccesspointarn": arn,
+        "s3:dataaccesspointaccount": door.tenant,
+        "s3:accesspointnetworkorigin": network,
+    }
+    own = ResourceSide(door.tenant, _unless_restricted(ctx, known, door, door.body.get("policy")), name=door.name)
+    if network == "VPC":  # no request comes out of a VPC here
+        own = ResourceSide(door.tenant, NOBODY, name=door.name)
+    passage = Passage(arn + f"/object/{key}" if key else arn, behind + f"/{key}" if key else behind, own, keys)
+    policy = known.documents.get("policy")
+    written = _unless_restricted(ctx, known, door, None if policy is None else policy["text"])
+    return ResourceSide(known.tenant, written, name=known.name, passage=passage)
+
+
+def _unless_restricted(ctx: Context, known: Known, door: KnownDoor, written: str | None) -> str | None:
+    """A policy, but for callers of other accounts none that is public where a block restricts such."""
+    if written is None or ctx.account == known.tenant or not is_public_policy(written):
+        return written
+    restricted = bool(door.body["public"].get("RestrictPublicBuckets"))
+    return None if restricted or blocks(ctx, known.documents, known.tenant, "RestrictPublicBuckets") else written
 
 
 def _side(tenant: str, written: str) -> ResourceSide:
@@ -133,8 +166,8 @@ def is_public_policy(written: str) -> bool:
     return False
 
 
-def check_policy(ctx: Context, written: str, bucket: str) -> None:
-    """Refuse a policy that is none, that speaks of something else than the bucket, or that names nobody.
+def check_policy(ctx: Context, written: str, own: str) -> None:
+    """Refuse a policy that is none, that speaks of something else than the ARN `own`, or that names nobody.
 
     Raises `MalformedPolicy`."""
     if len(written.encode()) > LONGEST:
@@ -145,7 +178,6 @@ def check_policy(ctx: Context, written: str, bucket: str) -> None:
         raise AWSError("MalformedPolicy", str(fault), 400) from None
     if unknown_principal(ctx, document) is not None:
         raise AWSError("MalformedPolicy", "Invalid principal in policy", 400)
-    own = f"arn:{ctx.partition}:s3:::{bucket}"
     for statement in document.statements:
         for action in statement.actions:
             if action != "*" and not action.lower().startswith("s3:"):
@@ -163,7 +195,7 @@ def check_policy(ctx: Context, written: str, bucket: str) -> None:
 @operation("s3:PutBucketPolicy", on="{Bucket}")
 def put_bucket_policy(ctx: Context, p: Params) -> None:
     bucket, written = bucket_of(ctx, p), p.get("Policy") or ""
-    check_policy(ctx, written, bucket.name)
+    check_policy(ctx, written, f"arn:{ctx.partition}:s3:::{bucket.name}")
     if is_public_policy(written) and blocks(ctx, bucket.documents, bucket.tenant, "BlockPublicPolicy"):
         raise AWSError(
             "AccessDenied",

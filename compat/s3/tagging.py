@@ -10,7 +10,7 @@ from compat.iam.guards import resource_tags
 from compat.operation import Params, Result, operation
 from compat.s3 import faults
 from compat.s3.buckets import MOST_BUCKET_TAGS
-from compat.s3.places import NULL, bucket_of, key_of, version_of
+from compat.s3.places import NULL, bucket_of, door_of_resource, key_of, version_of
 from compat.s3.properties import check_tags, kept_tags, shown_tags
 
 if TYPE_CHECKING:
@@ -77,7 +77,10 @@ def _tags_of(ctx: Context, arn: str) -> Mapping[str, str] | None:
     name, slash, key = arn.rpartition(":::")[2].partition("/")
     known = ctx.cloud.hosts["containers"].find(name)
     if known is None:
-        return None
+        reached = door_of_resource(ctx, arn)
+        if reached is None or (known := ctx.cloud.hosts["containers"].find(reached[0].container)) is None:
+            return None
+        key = slash = reached[1]
     if slash:
         head = ctx.objects.head(known.number, key, ctx.params.get("VersionId") and version_of(ctx.params))
         return None if head is None else {tag["Key"]: tag["Value"] for tag in shown_tags(head.tags)}

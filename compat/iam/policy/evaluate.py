@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from compat.iam.policy.compiled import Cited, CompiledStatement, Policy, PolicySet, compile_text
 from compat.iam.policy.document import PolicyType
 from compat.iam.policy.principals import Named, names
-from compat.iam.policy.request import AccessRequest
+from compat.iam.policy.request import AccessRequest, ContextValue
 from compat.iam.principal import PrincipalKind
 
 
@@ -52,6 +53,20 @@ class Holdings:
     session: PolicySet | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """What stands before a resource, with a policy of its own (an access point before its bucket).
+
+    `resource` is the ARN by which the caller asks, `behind` that of the resource itself; `keys` are condition keys that
+    policies of both see, in lower case.
+    """
+
+    resource: str
+    behind: str
+    side: ResourceSide
+    keys: Mapping[str, ContextValue]
+
+
 class ResourceSide:
     """What a resource says itself: whose it is, and its policy.
 
@@ -59,7 +74,7 @@ class ResourceSide:
     `granted` says that an older mechanism (an access control list) lets the principal in; only policies can deny.
     """
 
-    __slots__ = ("granted", "owner", "policy", "required", "unlimited_owner")
+    __slots__ = ("granted", "owner", "passage", "policy", "required", "unlimited_owner")
 
     def __init__(
         self,
@@ -70,8 +85,11 @@ class ResourceSide:
         required: bool = False,
         granted: bool = False,
         unlimited_owner: bool = False,
+        passage: Passage | None = None,
     ) -> None:
         self.owner = owner
+        self.passage = passage
+        """Through what else the resource is reached; then that must allow, too."""
         self.policy = Policy(name, None, policy) if policy is not None else None
         self.required = required
         self.granted = granted

@@ -1,0 +1,42 @@
+"""What S3 offers elsewhere and refuses on general purpose buckets, which are all that there are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from compat.operation import Params, Result, operation, withheld
+from compat.s3 import faults
+from compat.s3.places import bucket_of
+
+if TYPE_CHECKING:
+    from compat.context import Context
+
+
+@operation("s3:ListDirectoryBuckets", action="s3express:ListAllMyDirectoryBuckets")
+def list_directory_buckets(ctx: Context, p: Params) -> Result:
+    """There are none: CreateBucket refuses their names."""
+    return {"Buckets": []}
+
+
+@operation("s3:CreateSession", on="{Bucket}", action="s3:ListBucket", streams=True, reads=True)
+def create_session(ctx: Context, p: Params) -> Result:
+    bucket_of(ctx, p)
+    raise faults.invalid_request("CreateSession is only supported for directory buckets.")
+
+
+@operation("s3:GetObjectTorrent", on="{Bucket}/{Key}", streams=True)
+def get_object_torrent(ctx: Context, p: Params) -> Result:
+    """Torrents ended on 29 April 2022."""
+    bucket_of(ctx, p)
+    raise faults.method_not_allowed("GET", "TORRENT")
+
+
+withheld("there are no directory buckets, which alone have it", "s3:RenameObject")
+withheld("there are no functions that S3 Object Lambda could call", "s3:WriteGetObjectResponse")
+withheld(
+    "the older form of a newer operation with the same method and path, which answers",
+    "s3:GetBucketLifecycle",
+    "s3:PutBucketLifecycle",
+    "s3:GetBucketNotification",
+    "s3:PutBucketNotification",
+)
