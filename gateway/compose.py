@@ -19,6 +19,7 @@ from backends.network import lifecycle as networks
 from backends.network.book import NetworkHost
 from backends.network.drivers.simulated import SimulatedNetwork
 from backends.network.service import NetworkService
+from backends.object.cipher import ContentKeys
 from backends.object.containers import Containers, ContainerService
 from backends.object.drivers.files import FileBlobs
 from backends.object.store import ObjectStore
@@ -101,8 +102,8 @@ def compose(settings: Settings) -> Parts:
     blobs = FileBlobs(folder / "objects")
     if settings.workers == 1:
         blobs.tidy()
-    objects = ObjectStore(database, blobs)
     seal = Seal.at(folder)
+    objects = ObjectStore(database, blobs, ContentKeys(seal.derive("contents of objects")))
     cloud = Cloud(database, rules(settings))
     cloud.hosts |= {
         "identity": seal,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hmac
 import os
 import secrets
 from pathlib import Path
@@ -23,6 +24,7 @@ class Seal:
     """AES-256-GCM with one key. `purpose` binds what is sealed to its place: it must be the same when opening."""
 
     def __init__(self, key: bytes) -> None:
+        self._key = key
         self._cipher = AESGCM(key)
 
     @classmethod
@@ -51,6 +53,10 @@ class Seal:
     def fresh(cls) -> Seal:
         """A seal that ends with the process."""
         return cls(secrets.token_bytes(32))
+
+    def derive(self, purpose: str) -> bytes:
+        """32 bytes that are always the same for one purpose, and tell nothing of the seal's key."""
+        return hmac.digest(self._key, f"derived for {purpose}".encode(), "sha256")
 
     def close(self, plain: bytes, purpose: str) -> bytes:
         """`plain`, sealed: 28 bytes longer, and different each time."""

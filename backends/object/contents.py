@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from backends import checksum
 from backends.errors import DriverError
-from backends.object.drivers.base import Blob, BlobDriver
+from backends.object.cipher import ContentKey, SealedBlob, SealedWriter, seal_small
+from backends.object.drivers.base import Blob, BlobDriver, Writer
 
 log = logging.getLogger("nephele.object")
 
@@ -25,14 +26,18 @@ CHECK = "CRC64NVME"
 
 @dataclass(slots=True)
 class Received:
-    """A content that has arrived and belongs to nobody yet. Small ones are in `data`, others in an unnamed blob."""
+    """A content that has arrived and belongs to nobody yet. Small ones are in `data`, others in a blob that is to have
+    the name `name`. Both are sealed, where there is a `key`; `size` counts the bytes that came."""
 
     size: int
     md5: bytes
     data: bytes | None
-    writer: TalliedWriter | None
+    writer: Writer | None
     name: str | None = None
     """The blob's, once it is kept."""
+    tally: TalliedWriter | None = None
+    """What came to be of the stream on its way to the driver; see `versions.add_blob`."""
+    key: ContentKey | None = None
 
     @property
     def etag(self) -> str:
@@ -93,7 +98,7 @@ def digest_of(data: bytes) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """A run of bytes of a content: all of a blob."""
+    """A run of bytes of a content: all of a blob. `size` counts them as they came, not as they lie there."""
 
     blob: str
     start: int
@@ -111,17 +116,23 @@ class Contents:
         self._condemned: set[str] = set()
 
     def receive(
-        self, blocks: Iterable[bytes], *, inline: bool = True, md5: Callable[[], bytes] | None = None
+        self,
+        blocks: Iterable[bytes],
+        *,
+        key: ContentKey | None,
+        inline: bool = True,
+        md5: Callable[[], bytes] | None = None,
     ) -> Received:
         """Take all of a stream; whatever the stream raises is raised here, and nothing is left behind.
 
-        With `inline`, contents of at most 16 KiB stay in memory for the index. `md5` gives the MD5 digest afterwards,
-        where whoever brings the stream computes it anyway.
+        With a `key` it is sealed. With `inline`, contents of at most 16 KiB stay in memory for the index. `md5` gives
+        the MD5 digest afterwards, where whoever brings the stream computes it anyway.
         """
         digest = hashlib.md5(usedforsecurity=False) if md5 is None else None
         small: list[bytes] = []
         size = 0
-        writer: TalliedWriter | None = None
+        writer: Writer | None = None
+        tally: TalliedWriter | None = None
         try:
             for block in blocks:
                 size += len(block)
@@ -129,7 +140,8 @@ class Contents:
                     small.append(block)
                 else:
                     if writer is None:
-                        writer = TalliedWriter(self.driver)
+                        tally = TalliedWriter(self.driver)
+                        writer = tally if key is None else SealedWriter(tally, key.plain, tally.name)
                         for held in small:
                             writer.write(held)
                         small.clear()
@@ -138,8 +150,9 @@ class Contents:
                     digest.update(block)
             hashed = digest.digest() if digest is not None else md5() if md5 is not None else b""
             if writer is None:
-                return Received(size, hashed, b"".join(small), None)
-            return Received(size, hashed, None, writer)
+                data = b"".join(small)
+                return Received(size, hashed, data if key is None else seal_small(key.plain, data), None, key=key)
+            return Received(size, hashed, None, writer, None, tally, key)
         except BaseException:
             if writer is not None:
                 writer.discard()
@@ -147,12 +160,12 @@ class Contents:
 
     def keep(self, received: Received) -> None:
         """Give a received content its durable name, if it is not for the index. Until `settle` no sweeper takes it."""
-        writer = received.writer
-        if writer is None:
+        writer, tally = received.writer, received.tally
+        if writer is None or tally is None:
             return
         with self._lock:
-            self._arriving.add(writer.name)
-        received.name = writer.name
+            self._arriving.add(tally.name)
+        received.name = tally.name
         writer.keep()
 
     def settle(self, received: Received, *, used: bool) -> None:
@@ -209,32 +222,40 @@ class Contents:
 class Reading:
     """The bytes of a content, block by block. Close it, read or not."""
 
-    def __init__(self, contents: Contents, extents: list[Extent], start: int, length: int) -> None:
-        """`extents` cover `start` … `start + length`. The first is opened at once: raises `Missing` if it is gone."""
-        self._contents, self._extents = contents, extents
+    def __init__(
+        self, contents: Contents, extents: list[Extent], start: int, length: int, key: bytes | None = None
+    ) -> None:
+        """`extents` cover `start` … `start + length`; sealed ones have a `key`. The first is opened at once: raises
+        `Missing` if it is gone."""
+        self._contents, self._extents, self._key = contents, extents, key
         self._start, self._length = start, length
         self._names = [extent.blob for extent in extents]
         self._blob: Blob | None = None
         self._more: list[Blob] = []
         contents.lease(self._names)
         try:
-            self._blob = contents.driver.open(self._names[0])
+            self._blob = self._open(extents[0])
         except BaseException:
             self.close()
             raise
+
+    def _open(self, extent: Extent) -> Blob:
+        blob = self._contents.driver.open(extent.blob)
+        return blob if self._key is None else SealedBlob(blob, self._key, extent.blob, extent.size)
 
     def __iter__(self) -> Iterator[bytes]:
         end = self._start + self._length
         try:
             for place, extent in enumerate(self._extents):
                 if place:
-                    self._blob = self._contents.driver.open(extent.blob)
+                    self._blob = self._open(extent)
                 blob = self._blob
                 assert blob is not None
                 offset = max(self._start - extent.start, 0)
                 stop = min(end - extent.start, extent.size)
                 while offset < stop:
-                    block = blob.read(offset, min(BLOCK, stop - offset))
+                    # Up to the next whole block, so that no segment of a sealed blob is opened twice.
+                    block = blob.read(offset, min(BLOCK - offset % BLOCK, stop - offset))
                     if not block:
                         raise OSError(f"blob {extent.blob} ends at {offset}, {stop} expected")
                     offset += len(block)
@@ -248,7 +269,7 @@ class Reading:
         does not lie in files, or in many."""
         if len(self._extents) > MOST_FILES or self._blob is None or self._blob.descriptor is None:
             return []
-        self._more = [self._contents.driver.open(extent.blob) for extent in self._extents[1:]]
+        self._more = [self._open(extent) for extent in self._extents[1:]]
         found = []
         for extent, blob in zip(self._extents, (self._blob, *self._more), strict=True):
             assert blob.descriptor is not None

@@ -95,10 +95,10 @@ class Version(Base):
     """A version of an object, or a delete marker.
 
     `version` is empty for the null version. The content is one of: `small` (a row of `Small`), `blob` (one file),
-    `assembly` (parts), nothing (a marker). `facts`, `tags`, `grants` and `terms` (for how long and
-    how it is to be kept) are JSON texts of the front end, opaque here.
-    `modified` counts microseconds since 1970. Contents stand elsewhere, since SQLite compares keys of rows that do not
-    fit a quarter of a page by copying the whole row.
+    `assembly` (parts), nothing (a marker). `sealed_key` is the content's key as `cipher.py` seals it, None where the
+    bytes lie as they are. `facts`, `tags`, `grants` and `terms` (for how long and how it is to be kept) are JSON texts
+    of the front end, opaque here. `modified` counts microseconds since 1970. Contents stand elsewhere, since SQLite
+    compares keys of rows that do not fit a quarter of a page by copying the whole row.
     """
 
     __tablename__ = "object_version"
@@ -123,6 +123,7 @@ class Version(Base):
     assembly: Mapped[str | None] = mapped_column(String(64))
     small: Mapped[int | None] = mapped_column(Number)
     terms: Mapped[str] = mapped_column(Text, default="", server_default="")
+    sealed_key: Mapped[bytes | None] = mapped_column(LargeBinary)
 
     __table_args__ = (
         Index(
@@ -138,7 +139,8 @@ class Version(Base):
 
 
 class Small(Base):
-    """A small content; one version is made of it. `digest` and `damage`: see `Blob`. A damaged one is empty."""
+    """A small content, sealed where its version has a key; one version is made of it. `digest` and `damage`: see
+    `Blob`. A damaged one is empty."""
 
     __tablename__ = "object_small"
     __topic__ = None
@@ -152,7 +154,7 @@ class Blob(Base):
     """A file of the driver, and how many versions and parts are made of it. At none, the row goes, then the file.
 
     `size` and `digest` (CRC-64/NVME as a signed number; none: not known yet) are those of the bytes as the driver has
-    them. `damage` says what the auditor found wrong with them.
+    them, sealed. `damage` says what the auditor found wrong with them.
     """
 
     __tablename__ = "blob"
@@ -177,7 +179,8 @@ class Chore(Base):
 class Assembly(Base):
     """A content made of parts. While `uses` is 0 it is an open upload to `key`; then that many versions are made of it.
 
-    `version` and `etag` are what its completion made, for those who complete it again.
+    `version` and `etag` are what its completion made, for those who complete it again. `sealed_key` is the key of all
+    parts, and of the first version that is made of them.
     """
 
     __tablename__ = "assembly"
@@ -192,6 +195,7 @@ class Assembly(Base):
     owner: Mapped[str] = mapped_column(String(64), default="")
     storage: Mapped[str] = mapped_column(String(32), default="")
     facts: Mapped[str] = mapped_column(Text, default="")
+    sealed_key: Mapped[bytes | None] = mapped_column(LargeBinary)
 
     __table_args__ = (
         Index(

@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeVar
 from backends.db import Database
 from backends.errors import Changed, Damaged, Missing
 from backends.object import listing, uploads, versions
+from backends.object.cipher import FOREIGN, ContentKey, ContentKeys, open_small
 from backends.object.contents import INLINE, Contents, Extent, Reading, Received
 from backends.object.drivers.base import BlobDriver
 from backends.object.ledger import Job, Ledger, Transaction
@@ -32,6 +33,9 @@ Also = Callable[[Transaction, T], None]
 Choose = Callable[[Head], Span | None]
 """Looks at the version that is about to be read, gives the bytes wanted (None: none at all), or raises."""
 
+Unlock = Callable[[bytes], bytes]
+"""Opens a sealed key that is not the store's own, or raises."""
+
 
 @dataclass(frozen=True, slots=True)
 class Doomed:
@@ -50,9 +54,10 @@ class ObjectStore:
     is published or deleted when a call returns survives a crash; what a call did not finish is never visible.
     """
 
-    def __init__(self, database: Database, driver: BlobDriver, *, inline: int = INLINE) -> None:
+    def __init__(self, database: Database, driver: BlobDriver, keys: ContentKeys, *, inline: int = INLINE) -> None:
         self.ledger = Ledger(database)
         self.contents = Contents(driver, inline=inline)
+        self.keys = keys
 
     # --- objects ------------------------------------------------------------------------------------------------------
 
@@ -61,8 +66,11 @@ class ObjectStore:
         found = versions.find(self.ledger.read(), container, key.encode(), version)
         return None if found is None else found[1]
 
-    def read(self, container: int, key: str, version: str | None, choose: Choose) -> tuple[Head, bytes | Reading]:
-        """A version and the bytes of it that `choose` wants, small ones at once. Raises `Missing` and `Damaged`.
+    def read(
+        self, container: int, key: str, version: str | None, choose: Choose, unlock: Unlock | None = None
+    ) -> tuple[Head, bytes | Reading]:
+        """A version and the bytes of it that `choose` wants, small ones at once. Raises `Missing` and `Damaged`, and
+        `Locked` where the content's key is not the store's and no `unlock` opens it.
 
         A content that is replaced between the look into the index and the opening of its file is looked up again.
         """
@@ -74,24 +82,46 @@ class ObjectStore:
             span = choose(head)
             if span is None or not span.length:
                 return head, b""
+            secret = None if head.sealed_key is None else self.open_key(head.sealed_key, unlock)
             if head.data is not None:
-                content = head.data[span.start : span.start + span.length]
+                data = head.data if secret is None else open_small(secret, head.data)
+                content = data if span.length == len(data) else data[span.start : span.start + span.length]
                 if len(content) < span.length:
                     raise Damaged("the content is damaged", key=key, reason="its bytes are gone")
                 return head, content
             if before is not None and before[:-1] == head[:-1]:
                 raise Damaged("the content is damaged", key=key, reason="its bytes are gone")
             try:
-                return head, self._reading(head, span)
+                return head, self._reading(head, span, secret)
             except Missing:
                 before = head
 
+    def open_key(self, sealed: bytes, unlock: Unlock | None = None) -> bytes:
+        """The key of a content, or of an upload's parts. Raises `Locked` where it is not the store's, and no `unlock`
+        opens it."""
+        if unlock is not None and sealed[:1] == FOREIGN:
+            return unlock(sealed)
+        return self.keys.open(sealed)
+
     def receive(
-        self, blocks: Iterable[bytes], *, inline: bool = True, md5: Callable[[], bytes] | None = None
+        self, blocks: Iterable[bytes], *, md5: Callable[[], bytes] | None = None, key: ContentKey | None = None
     ) -> Received:
-        """Take a stream (see `Contents.receive`): hashed, written, not yet visible. Close what comes back, published or
-        not."""
-        return self.contents.receive(blocks, inline=inline, md5=md5)
+        """Take a stream (see `Contents.receive`): hashed, sealed, written, not yet visible. Close what comes back,
+        published or not. Without a `key` it gets one that the store opens by itself."""
+        return self.contents.receive(blocks, key=key or self.keys.fresh(), md5=md5)
+
+    def receive_part(
+        self,
+        upload: Upload,
+        blocks: Iterable[bytes],
+        *,
+        md5: Callable[[], bytes] | None = None,
+        unlock: Unlock | None = None,
+    ) -> Received:
+        """The same for a part of an upload. Raises `Locked`."""
+        sealed = upload.sealed_key
+        key = None if sealed is None else ContentKey(self.open_key(sealed, unlock), sealed)
+        return self.contents.receive(blocks, key=key, inline=False, md5=md5)
 
     def publish(
         self,
@@ -108,7 +138,8 @@ class ObjectStore:
         def job(tx: Transaction) -> Published:
             tx.lock(container, name)
             versions.add_blob(tx, received)
-            content = Content(blob=received.name, data=received.data)
+            sealed = None if received.key is None else received.key.sealed
+            content = Content(received.name, None, received.data, sealed)
             published = versions.put(tx, container, name, about, content, expect)
             if also is not None:
                 also(tx, published)
@@ -124,9 +155,12 @@ class ObjectStore:
         about: Description,
         expect: Expect | None = None,
         also: Also[Published] | None = None,
+        *,
+        sealed_key: bytes | None = None,
     ) -> Published:
         """Make another version of a content that is there, without moving a byte (small ones excepted).
 
+        `sealed_key` is the content's key, sealed anew for the copy; without it, the copy is opened as the source is.
         Raises `Changed` when the source is not that version any more.
         """
         from_container, from_key, seen = source
@@ -137,7 +171,10 @@ class ObjectStore:
             found = versions.find(tx, from_container, from_name, seen.version)
             if found is None or found[1][:7] != seen[:7]:
                 raise Changed("the source was replaced meanwhile", key=from_key)
-            published = versions.put(tx, container, name, about, versions.use(tx, found[1]), expect)
+            content = versions.use(tx, found[1])
+            if sealed_key is not None and content.sealed_key is not None:
+                content = content._replace(sealed_key=sealed_key)
+            published = versions.put(tx, container, name, about, content, expect)
             if also is not None:
                 also(tx, published)
             return published
@@ -238,10 +275,24 @@ class ObjectStore:
 
     # --- uploads in parts ---------------------------------------------------------------------------------------------
 
-    def open_upload(self, container: int, key: str, now: int, *, owner: str, storage: str, facts: str) -> str:
-        """Begin an upload; its id. `facts` are kept for its completion."""
+    def open_upload(
+        self,
+        container: int,
+        key: str,
+        now: int,
+        *,
+        owner: str,
+        storage: str,
+        facts: str,
+        sealed_key: bytes | None = None,
+    ) -> str:
+        """Begin an upload; its id. `facts` are kept for its completion. Without a `sealed_key` its parts are sealed
+        under a key that the store opens by itself."""
+        name, secret = key.encode(), sealed_key or self.keys.fresh().sealed
         return self._commit(
-            lambda tx: uploads.open_upload(tx, container, key.encode(), now, owner=owner, storage=storage, facts=facts)
+            lambda tx: uploads.open_upload(
+                tx, container, name, now, owner=owner, storage=storage, facts=facts, sealed_key=secret
+            )
         )
 
     def upload(self, container: int, key: str, id: str) -> Upload:
@@ -251,7 +302,7 @@ class ObjectStore:
     def publish_part(
         self, upload: Upload, number: int, received: Received, *, etag: str, checksum: str, now: int
     ) -> None:
-        """Add a received content (`receive(…, inline=False)`) as a part. Raises `Missing` when the upload is over."""
+        """Add what `receive_part` gave as a part. Raises `Missing` when the upload is over."""
 
         def job(tx: Transaction) -> None:
             tx.lock(upload.container, upload.key)
@@ -363,7 +414,7 @@ class ObjectStore:
             self.ledger.after(lambda: self.contents.remove(garbage))
         return result
 
-    def _reading(self, head: Head, span: Span) -> Reading:
+    def _reading(self, head: Head, span: Span, secret: bytes | None) -> Reading:
         if head.blob is not None:
             extents = [Extent(head.blob, 0, head.size)]
         else:
@@ -371,7 +422,7 @@ class ObjectStore:
             extents = [Extent(row[6], row[1], row[2]) for row in rows]
             if not extents or any(row[7] for row in rows):
                 raise Missing("the content is gone, or damaged")
-        reading = Reading(self.contents, extents, span.start, span.length)
+        reading = Reading(self.contents, extents, span.start, span.length, secret)
         if len(extents) > 1 and self.ledger.read().one(uploads.FIND, head.assembly) is None:
             reading.close()  # it went between the look and the lease
             raise Missing("the content is gone")

@@ -36,6 +36,7 @@ class Upload(NamedTuple):
     owner: str
     storage: str
     facts: str
+    sealed_key: bytes | None
 
 
 class Piece(NamedTuple):
@@ -89,11 +90,21 @@ COMPLETE = Statement(
 OF_CONTAINER = Statement(select(Assembly.id).where(Assembly.container == bindparam("container")), "container")
 
 
-def open_upload(tx: Transaction, container: int, key: bytes, now: int, *, owner: str, storage: str, facts: str) -> str:
+def open_upload(
+    tx: Transaction,
+    container: int,
+    key: bytes,
+    now: int,
+    *,
+    owner: str,
+    storage: str,
+    facts: str,
+    sealed_key: bytes | None,
+) -> str:
     """A new upload's id. Raises `Missing` without the container."""
     keeping_of(tx, container)
     id = secrets.token_urlsafe(40).replace("-", ".")
-    tx.run(OPEN, id, container, key, now, 0, "", "", owner, storage, facts)
+    tx.run(OPEN, id, container, key, now, 0, "", "", owner, storage, facts, sealed_key)
     return id
 
 
@@ -151,7 +162,7 @@ def complete(
             if piece.blob is not None:
                 leave_blob(tx, piece.blob)
     tx.run_many(PLACE_PIECE, starts)
-    published = put(tx, container, key, about, Content(assembly=id), expect)
+    published = put(tx, container, key, about, Content(assembly=id, sealed_key=upload.sealed_key), expect)
     tx.run(COMPLETE, published.version, about.etag, id)
     if also is not None:
         also(tx, published)

@@ -44,6 +44,7 @@ class Head(NamedTuple):
     blob: str | None
     assembly: str | None
     small: int | None
+    sealed_key: bytes | None = None
     data: bytes | None = None
 
 
@@ -73,11 +74,12 @@ class Amendment(NamedTuple):
 
 
 class Content(NamedTuple):
-    """Where a new version's bytes are: one of the three."""
+    """Where a new version's bytes are: one of the first three; and the key that opens them, sealed."""
 
     blob: str | None = None
     assembly: str | None = None
     data: bytes | None = None
+    sealed_key: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,8 @@ Expect = Callable[[Head | None], None]
 
 Revise = Callable[[Head], Amendment | None]
 """Looks at a version in the transaction, and gives what is to change of it (None: nothing), or raises."""
+
+Place = tuple[str | None, str | None, int | None, bytes | None]
 
 _COLUMNS = Head._fields[:-1]
 _HEAD = [getattr(Version, name) for name in _COLUMNS]
@@ -247,7 +251,8 @@ def put(
     if live is not None and not keeps and live.version == NULL:
         if live.small is not None and content.data is not None:
             tx.run(REPLACE_SMALL, content.data, digest_of(content.data), live.small)
-            _write(tx, REPLACE, NULL, None, about, (None, None, live.small), (container, key))
+            place = (None, None, live.small, content.sealed_key)
+            _write(tx, REPLACE, NULL, None, about, place, (container, key))
         else:
             _write(tx, REPLACE, NULL, None, about, _place(tx, content), (container, key))
             leave(tx, live)
@@ -291,7 +296,7 @@ def remove(
     if name == NULL:
         _drop_past_null(tx, container, key)
     about = Description(modified=now, etag="", size=0, owner=owner)
-    _write(tx, INSERT, name, rank, about, (None, None, None), (container, PAST, key), marker=1)
+    _write(tx, INSERT, name, rank, about, (None, None, None, None), (container, PAST, key), marker=1)
     return Deleted(name, True, live is not None, keeping)
 
 
@@ -315,9 +320,9 @@ def head_values(head: Head) -> tuple[str, ...]:
 
 def add_blob(tx: Transaction, received: Received) -> None:
     """Enter the blob of a received content, if it has one, with one use."""
-    writer = received.writer
-    if writer is not None:
-        tx.run(ADD_BLOB, writer.name, writer.size, writer.digest)
+    tally = received.tally
+    if tally is not None:
+        tx.run(ADD_BLOB, tally.name, tally.size, tally.digest)
 
 
 def use(tx: Transaction, head: Head) -> Content:
@@ -331,7 +336,7 @@ def use(tx: Transaction, head: Head) -> Content:
             raise Damaged("the content is damaged", reason=row[0])
     elif head.data is not None and len(head.data) < head.size:
         raise Damaged("the content is damaged", reason="its bytes are gone")
-    return Content(head.blob, head.assembly, head.data)
+    return Content(head.blob, head.assembly, head.data, head.sealed_key)
 
 
 def leave(tx: Transaction, head: Head) -> None:
@@ -410,13 +415,13 @@ def _drop_past_null(tx: Transaction, container: int, key: bytes) -> None:
         leave(tx, head)
 
 
-def _place(tx: Transaction, content: Content) -> tuple[str | None, str | None, int | None]:
+def _place(tx: Transaction, content: Content) -> Place:
     """The content columns of a version; small contents get their row."""
     if content.data is None:
-        return content.blob, content.assembly, None
+        return content.blob, content.assembly, None, content.sealed_key
     row = tx.one(ADD_SMALL, content.data, digest_of(content.data))
     assert row is not None
-    return None, None, row[0]
+    return None, None, row[0], content.sealed_key
 
 
 def _write(
@@ -425,7 +430,7 @@ def _write(
     version: str,
     rank: int | None,
     about: Description,
-    content: tuple[str | None, str | None, int | None],
+    content: Place,
     place: tuple[object, ...],
     marker: int = 0,
 ) -> None:

@@ -208,7 +208,7 @@ def upload_part_copy(ctx: Context, p: Params) -> Result:
             running.update(block)
             yield block
 
-    received: Received = ctx.objects.receive(summed(), inline=False)
+    received: Received = ctx.objects.receive_part(upload, summed())
     try:
         value = checksum.encode(running.digest())
         modified = publish_part(ctx, upload, p["PartNumber"], received, f"{algorithm} {checksums.FULL} {value}")

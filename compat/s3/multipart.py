@@ -118,7 +118,7 @@ def upload_part(ctx: Context, p: Params) -> Result:
         )
     algorithm = expected or checksums.DEFAULT
     body.want("MD5", algorithm)
-    received = ctx.objects.receive(body.blocks(), inline=False, md5=lambda: body.digest("MD5"))
+    received = ctx.objects.receive_part(upload, body.blocks(), md5=lambda: body.digest("MD5"))
     try:
         value = checksum.encode(body.digest(algorithm))
         publish_part(ctx, upload, number, received, f"{algorithm} {checksums.FULL} {value}")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from backends.db import Base, Database, Scope
 from backends.errors import DriverError, Exists, Missing
+from backends.object.cipher import ContentKeys
 from backends.object.containers import Containers, ContainerService
 from backends.object.contents import INLINE
 from backends.object.drivers.base import Blob, BlobDriver, Writer
@@ -131,7 +132,7 @@ class World:
     def __init__(self, url: str, driver: BlobDriver, *, inline: int = INLINE) -> None:
         self.database = Database(url)
         Base.metadata.create_all(self.database.engine)
-        self.store = ObjectStore(self.database, driver, inline=inline)
+        self.store = ObjectStore(self.database, driver, ContentKeys(b"m" * 32), inline=inline)
         self.containers = Containers(self.database, self.store)
         self.driver = driver
         self.clock = 1_000_000
@@ -202,7 +203,7 @@ def whole(numbers: Sequence[int]) -> Callable[[Upload, Sequence[Piece]], tuple[D
 
 
 def send(world: World, upload: Upload, number: int, data: bytes) -> None:
-    received = world.store.receive([data] if data else [], inline=False)
+    received = world.store.receive_part(upload, [data] if data else [])
     try:
         world.store.publish_part(upload, number, received, etag=received.etag, checksum="", now=number)
     finally:

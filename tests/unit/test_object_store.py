@@ -189,7 +189,7 @@ def test_a_container_goes_only_when_empty_and_takes_its_uploads_along(world: Wor
     version = world.put(box, "k", b"x" * 100).version
     marker = world.delete(box, "k").version
     upload = world.store.upload(box, "u", world.store.open_upload(box, "u", 1, owner="", storage="", facts=""))
-    world.store.publish_part(upload, 1, world.store.receive([b"p" * 10], inline=False), etag="e", checksum="", now=1)
+    world.store.publish_part(upload, 1, world.store.receive_part(upload, [b"p" * 10]), etag="e", checksum="", now=1)
 
     def drop() -> None:
         with world.database.unit(SCOPE, write=True) as unit:

@@ -19,7 +19,7 @@ from compat.s3.properties import checked_metadata, facts_of, kept_tags, shown, s
 
 
 def head(etag: str = "abc", modified: int = 5_000_000) -> Head:
-    return Head("", 0, 0, 10, modified, etag, "", "", "", 0, "", "", "", None, None, None)
+    return Head("", 0, 0, 10, modified, etag, "", "", "", 0, "", "", "", "", None, None, None)
 
 
 @given(st.integers(0, 50), st.integers(0, 60), st.integers(0, 60))
