@@ -1,4 +1,4 @@
-"""From rows to the whole of one network as a machine should hold it: a pure function, and the reading of its input.
+"""From rows to the whole of one network as a machine should hold it: a pure function.
 
 A driver applies the difference between a plan and what it observes; `reach` answers questions about packets from the
 same plan. Names of firewall groups and prefix lists are resolved here, so that a plan stands alone.
@@ -7,29 +7,28 @@ same plan. Names of firewall groups and prefix lists are resolved here, so that 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backends.network.models import (
-    FirewallGroup,
-    FirewallRule,
-    Gateway,
-    Nat,
-    Network,
-    PacketFilter,
-    Port,
-    PortGroup,
-    PrefixList,
-    RouteTable,
-    Segment,
-)
+from backends.network.rows import NetworkRows, Row, read_many, read_rows
 
-Row = TypeVar("Row", Segment, Port, RouteTable, PacketFilter, FirewallGroup, Nat, Gateway)
+__all__ = [
+    "EntryPlan",
+    "NatPlan",
+    "NetworkPlan",
+    "NetworkRows",
+    "PeeringPlan",
+    "PortPlan",
+    "RoutePlan",
+    "RulePlan",
+    "SegmentPlan",
+    "plan",
+    "read_plans",
+    "read_rows",
+]
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,9 @@ class RoutePlan:
 
 @dataclass(frozen=True)
 class RulePlan:
-    """A firewall allowance with its peers resolved to ranges and single addresses. Ports as in `FirewallRule`."""
+    """A firewall allowance with its peers resolved to ranges and single addresses. Ports as in `FirewallRule`.
+
+    `named` is the firewall group or prefix list that the peers come from, if they do."""
 
     id: str
     egress: bool
@@ -75,6 +76,7 @@ class RulePlan:
     from_port: int
     to_port: int
     peers: tuple[str, ...]
+    named: str = ""
 
 
 @dataclass(frozen=True)
@@ -102,8 +104,17 @@ class NatPlan:
 
 
 @dataclass(frozen=True)
+class PeeringPlan:
+    """A link to another network, and the ranges of that one."""
+
+    id: str
+    network: str
+    cidrs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class NetworkPlan:
-    """One network, whole."""
+    """One network, whole. `edge_table` is the route table for what comes in through the gateway, if there is one."""
 
     id: str
     cidrs: tuple[str, ...]
@@ -114,147 +125,93 @@ class NetworkPlan:
     filters: dict[str, tuple[EntryPlan, ...]]
     groups: dict[str, tuple[RulePlan, ...]]
     nats: tuple[NatPlan, ...]
+    peerings: tuple[PeeringPlan, ...] = ()
+    edge_table: str | None = None
 
     @cached_property
     def digest(self) -> str:
         """Equal for equal plans, in whatever process."""
-        return hashlib.sha256(repr(asdict(self)).encode()).hexdigest()[:16]
+        return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
 
 
-@dataclass(frozen=True)
-class NetworkRows:
-    """All rows that one network's plan is made of."""
-
-    network: Network
-    segments: Sequence[Segment]
-    ports: Sequence[Port]
-    tables: Sequence[RouteTable]
-    filters: Sequence[PacketFilter]
-    groups: Sequence[FirewallGroup]
-    nats: Sequence[Nat]
-    gateways: Sequence[Gateway]
-    prefixes: Sequence[PrefixList]
-    peers: Sequence[Port]
-    """Ports of other networks whose groups are named by rules here."""
-
-
-def read_rows(session: Session, network_id: str) -> NetworkRows | None:
-    """The rows of one network as they are now; None when it is gone."""
-    network = session.execute(select(Network).where(Network.id == network_id)).scalars().first()
-    if network is None:
-        return None
-
-    def of(model: type[Row]) -> Sequence[Row]:
-        return session.execute(select(model).where(model.network_id == network_id).order_by(model.id)).scalars().all()
-
-    groups = of(FirewallGroup)
-    named = {rule.peer for group in groups for rule in group.rules if rule.peer_kind == "group"} - {
-        group.id for group in groups
-    }
-    where = (PrefixList.tenant == network.tenant, PrefixList.region == network.region)
-    return NetworkRows(
-        network,
-        of(Segment),
-        of(Port),
-        of(RouteTable),
-        of(PacketFilter),
-        groups,
-        of(Nat),
-        of(Gateway),
-        session.execute(select(PrefixList).where(*where)).scalars().all(),
-        session.execute(select(Port).where(Port.groups.any(PortGroup.group_id.in_(named)))).scalars().all()
-        if named
-        else (),
-    )
+def read_plans(session: Session, ids: Collection[str] | None = None) -> dict[str, NetworkPlan]:
+    """The plans of some networks, or of all there are, by id."""
+    return {rows.network.id: plan(rows) for rows in read_many(session, ids)}
 
 
 def plan(rows: NetworkRows) -> NetworkPlan:
     """The whole network that the rows describe."""
-    main = next(table.id for table in rows.tables if table.main)
-    table_of = {link.segment_id: table.id for table in rows.tables for link in table.associations if link.segment_id}
-    filter_of = {link.segment_id: guard.id for guard in rows.filters for link in guard.associations}
-    lists = {row.id: tuple(str(entry["cidr"]) for entry in row.entries()) for row in rows.prefixes}
-    members = _members([*rows.ports, *rows.peers])
+    main = next(link.table_id for link in rows.table_links if link.main)
+    table_of = {link.segment_id: link.table_id for link in rows.table_links if link.segment_id}
+    filter_of = {link.segment_id: link.filter_id for link in rows.filter_links}
+    lists = {id: tuple(str(entry["cidr"]) for entry in row.entries()) for id, row in rows.prefixes.items()}
+    members = {group: tuple(sorted(set(ips))) for group, ips in rows.members.items()}
+    gateway = next((gateway.id for gateway in rows.gateways if not gateway.outbound_only), None)
     return NetworkPlan(
         id=rows.network.id,
-        cidrs=tuple(block.cidr for block in rows.network.ranges),
-        gateway=next((gateway.id for gateway in rows.gateways if not gateway.outbound_only), None),
+        cidrs=tuple(block.cidr for block in rows.ranges),
+        gateway=gateway,
         segments=tuple(
             SegmentPlan(
                 segment.id,
-                tuple(filter(None, (segment.cidr, *(block.cidr for block in segment.ranges)))),
+                tuple(filter(None, (segment.cidr, *(block.cidr for block in rows.segment_ranges.get(segment.id, ()))))),
                 table_of.get(segment.id, main),
                 filter_of[segment.id],
             )
             for segment in rows.segments
         ),
-        ports=tuple(_port(port) for port in rows.ports),
-        tables={table.id: tuple(_routes(table, lists)) for table in rows.tables},
-        filters={guard.id: tuple(_entries(guard)) for guard in rows.filters},
-        groups={group.id: tuple(_rule(rule, members, lists) for rule in group.rules) for group in rows.groups},
+        ports=tuple(_port(port, rows) for port in rows.ports),
+        tables={
+            table.id: tuple(_route(route, lists) for route in rows.routes.get(table.id, ())) for table in rows.tables
+        },
+        filters={
+            guard.id: tuple(EntryPlan(*entry[1:]) for entry in rows.entries.get(guard.id, ())) for guard in rows.filters
+        },
+        groups={
+            group.id: tuple(_rule(rule, members, lists) for rule in rows.rules.get(group.id, ()))
+            for group in rows.groups
+        },
         nats=tuple(
             NatPlan(nat.id, nat.port_id, nat.public)
             for nat in rows.nats
             if nat.port_id is not None and nat.wanted == "available"
         ),
+        peerings=tuple(
+            PeeringPlan(peering[1], peering[2], tuple(block.cidr for block in rows.peer_ranges[peering[2]]))
+            for peering in rows.peerings
+        ),
+        edge_table=next((link.table_id for link in rows.table_links if gateway and link.gateway_id == gateway), None),
     )
 
 
-def _members(ports: Sequence[Port]) -> dict[str, tuple[str, ...]]:
-    """The private addresses in each firewall group."""
-    found: dict[str, list[str]] = {}
-    for port in ports:
-        for link in port.groups:
-            found.setdefault(link.group_id, []).extend(row.ip for row in port.addresses)
-    return {group: tuple(sorted(set(ips))) for group, ips in found.items()}
-
-
-def _port(port: Port) -> PortPlan:
+def _port(port: Row, rows: NetworkRows) -> PortPlan:
+    addresses = rows.addresses.get(port.id, ())
     return PortPlan(
         port.id,
         port.mac,
         port.segment_id,
         port.guest_id,
-        tuple(row.ip for row in port.addresses),
-        tuple((row.ip, row.public_ip) for row in port.addresses if row.public_ip is not None),
-        tuple(link.group_id for link in port.groups),
+        tuple(row.ip for row in addresses),
+        tuple((row.ip, row.public_ip) for row in addresses if row.public_ip is not None),
+        tuple(link.group_id for link in rows.port_groups.get(port.id, ())),
         port.checked,
     )
 
 
-def _routes(table: RouteTable, lists: dict[str, tuple[str, ...]]) -> list[RoutePlan]:
-    return [
-        RoutePlan(
-            (route.destination,) if "/" in route.destination else lists.get(route.destination, ()),
-            "blackhole" if route.state == "blackhole" else route.target_kind,
-            route.target_id,
-        )
-        for route in table.routes
-    ]
+def _route(route: Row, lists: dict[str, tuple[str, ...]]) -> RoutePlan:
+    return RoutePlan(
+        (route.destination,) if "/" in route.destination else lists.get(route.destination, ()),
+        "blackhole" if route.state == "blackhole" else route.target_kind,
+        route.target_id,
+    )
 
 
-def _entries(guard: PacketFilter) -> list[EntryPlan]:
-    return [
-        EntryPlan(
-            entry.number,
-            entry.egress,
-            entry.allow,
-            entry.protocol,
-            entry.cidr,
-            entry.from_port,
-            entry.to_port,
-            entry.icmp_type,
-            entry.icmp_code,
-        )
-        for entry in sorted(guard.entries, key=lambda entry: (entry.egress, entry.number))
-    ]
-
-
-def _rule(rule: FirewallRule, members: dict[str, tuple[str, ...]], lists: dict[str, tuple[str, ...]]) -> RulePlan:
+def _rule(rule: Row, members: dict[str, tuple[str, ...]], lists: dict[str, tuple[str, ...]]) -> RulePlan:
+    named = "" if rule.peer_kind.startswith("cidr") else rule.peer
     if rule.peer_kind == "group":
         peers = members.get(rule.peer, ())
     elif rule.peer_kind == "prefixes":
         peers = lists.get(rule.peer, ())
     else:
         peers = (rule.peer,)
-    return RulePlan(rule.id, rule.egress, rule.protocol, rule.from_port, rule.to_port, peers)
+    return RulePlan(rule.id, rule.egress, rule.protocol, rule.from_port, rule.to_port, peers, named)
