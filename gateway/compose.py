@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from backends.identity.signet import Signet
 from backends.image.service import ImageService
 from backends.network import lifecycle as networks
 from backends.network.book import NetworkHost
+from backends.network.drivers.base import NetworkDriver
 from backends.network.drivers.simulated import SimulatedNetwork
 from backends.network.service import NetworkService
 from backends.object.cipher import ContentKeys
@@ -41,9 +43,33 @@ HOST = "local"
 LIFE = "life"
 """The topic of what happens to objects by themselves, with time."""
 
+
+def _linux_network(settings: Settings) -> NetworkDriver:
+    from backends.network.drivers.linux.driver import LinuxNetwork
+
+    return LinuxNetwork(settings.mark, settings.public_pool, outgoing=settings.outgoing)
+
+
 DISKS = {"sparse": SparseFiles}
 GUESTS = {"simulated": SimulatedGuests}
-NETWORKS = {"simulated": SimulatedNetwork}
+NETWORKS: dict[str, Callable[[Settings], NetworkDriver]] = {
+    "simulated": lambda settings: SimulatedNetwork(),
+    "linux": _linux_network,
+}
+
+
+class CannotRun(Exception):
+    """The machine lacks what a driver needs; the message says what, and how to mend it."""
+
+
+def preflight(settings: Settings) -> None:
+    """Raise `CannotRun` when this machine cannot carry the drivers that the settings name. Nothing is made."""
+    if settings.network == "linux":
+        from backends.network.drivers.linux import lacks
+
+        if lacking := lacks():
+            lines = [f"  {what}" for what in lacking]
+            raise CannotRun("\n".join(["--network linux cannot carry packets here; missing:", *lines]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +122,7 @@ def compose(settings: Settings) -> Parts:
     clock = Clock(folder / "clock")
     alone = settings.workers == 1 and settings.database_url is None
     database = Database(settings.database, exclusive=alone, clock=clock)
-    network = NetworkHost(driver=NETWORKS[settings.network]())
+    network = NetworkHost(driver=NETWORKS[settings.network](settings), public_pool=settings.public_pool)
     volume = VolumeHost(DISKS[settings.volume](folder / "volumes"), forgotten=tags.forget)
     compute = ComputeHost(HOST, GUESTS[settings.compute](), volume.driver, network, forgotten=tags.forget)
     blobs = FileBlobs(folder / "objects")

@@ -64,12 +64,24 @@ def run(settings: Settings) -> int:
         settings, metadata = _bind_metadata(settings, stack)
         from gateway.app import prepare  # slow to import: what can be refused is refused before
 
+        _check_machine(settings)
         prepare(settings)
         gc.freeze()
         shown = banner(settings, fresh_key)
         if settings.workers == 1:
             return _work(settings, listener, 0, lambda: _say(shown), metadata)
         return _supervise(settings, listener, lambda: _say(shown), metadata)
+
+
+def _check_machine(settings: Settings) -> None:
+    """Refuse drivers that this machine cannot carry, before anything is made."""
+    if (settings.compute, settings.network) != ("simulated", "simulated"):
+        from gateway.compose import CannotRun, preflight
+
+        try:
+            preflight(settings)
+        except CannotRun as error:
+            raise StartError(str(error)) from error
 
 
 def _say(text: str) -> None:

@@ -8,6 +8,7 @@ name, since a misspelt security switch that is ignored is worse than none.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import ipaddress
 import os
 import tomllib
@@ -68,13 +69,29 @@ class Settings(BaseSettings):
     default_region: str = Field("us-east-1", min_length=1, description="Region of requests that name none.")
     compute: Literal["simulated"] = Field("simulated", description="What runs guests.")
     volume: Literal["sparse"] = Field("sparse", description="What holds the bytes of disks.")
-    network: Literal["simulated"] = Field("simulated", description="What carries packets.")
+    network: Literal["simulated", "linux"] = Field(
+        "simulated", description="What carries packets: nothing (`simulated`), or this machine's kernel (`linux`)."
+    )
+    public_pool: ipaddress.IPv4Network = Field(
+        ipaddress.IPv4Network("198.18.0.0/15"),
+        description="Range of public IPv4 addresses; its first one is the host's own towards guests.",
+    )
+    outgoing: Literal["none", "masquerade", "route"] = Field(
+        "none",
+        description="Whether guests with a public address reach beyond this host: not at all, in the host's name "
+        "(`masquerade`), or under the public address (`route`; the pool must be routed to this host).",
+    )
     metadata_port: int | None = Field(
         None,
         ge=0,
         le=65535,
         description="Port at which every instance's metadata is served on a loopback address of its own (see "
         "docs/metadata.md); 0 takes a free one. Default: it is not.",
+    )
+    deployment: str = Field(
+        "",
+        pattern=r"^[a-z0-9]{0,12}$",
+        description="Mark of what this cloud makes on the machine. Default: made from the path of the data folder.",
     )
     database_url: str | None = Field(
         None,
@@ -104,6 +121,13 @@ class Settings(BaseSettings):
     def _split_buckets(cls, value: Any) -> Any:
         return _split(value)
 
+    @field_validator("public_pool")
+    @classmethod
+    def _holds_addresses(cls, value: ipaddress.IPv4Network) -> ipaddress.IPv4Network:
+        if value.num_addresses < 4:
+            raise ValueError("a range of public addresses is a /30 or larger")
+        return value
+
     @field_validator("data_dir")
     @classmethod
     def _expand(cls, value: Path) -> Path:
@@ -122,6 +146,11 @@ class Settings(BaseSettings):
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return self.host == "localhost"
+
+    @property
+    def mark(self) -> str:
+        """What is on everything that this cloud makes on the machine."""
+        return self.deployment or hashlib.sha256(str(self.data_dir).encode()).hexdigest()[:8]
 
     @property
     def has_open_root(self) -> bool:
