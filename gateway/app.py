@@ -15,10 +15,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from backends import checksum, schema
 from backends.db import Database
 from compat.errors import AWSError
+from compat.iam.credentials import lookup
 from compat.operation import load
 from gateway import __version__, internal, logs
-from gateway.compose import LIFE, Parts, compose
+from gateway.compose import GUEST_SOCKET, LIFE, Parts, compose
 from gateway.endpoint import Endpoint, Exchange
+from gateway.guest_api import for_guests, serve_guests
 from gateway.head import head_of
 from gateway.metrics import Metrics
 from gateway.reset import reset
@@ -50,9 +52,14 @@ class App:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
         self._settings, self._parts, self._reconcile = settings, parts, reconcile
+        self._guest_api = settings.data_dir / GUEST_SOCKET
+        self._for_guests: Endpoint | None = None
+        if worker == 0 and parts.attendance is not None and settings.auth != "off":
+            find = for_guests(lookup(parts.cloud), parts.cloud.rules)
+            self._for_guests = Endpoint(parts.cloud, parts.dispatcher, observe=self._observe, find=find)
         self._guests: GuestServices | None = None
-        if reconcile and (metadata is not None or parts.network.driver.applies):
-            self._guests = _guest_services(settings, parts, metadata)
+        if reconcile and (metadata is not None or parts.attendance is not None):
+            self._guests = _guest_services(parts, metadata)
         self._metrics = Metrics(__version__, folder=folder, worker=worker)
         self._log = logs.RequestLog(settings)
         self._endpoint = Endpoint(parts.cloud, parts.dispatcher, observe=self._observe)
@@ -73,6 +80,7 @@ class App:
     async def _live(self, receive: Any, send: Any) -> None:
         await receive()
         sharing = asyncio.create_task(self._metrics.share())
+        guests = await serve_guests(self._for_guests, self._guest_api) if self._for_guests is not None else None
         if self._reconcile:
             await asyncio.to_thread(self._parts.survey)
             try:
@@ -86,6 +94,8 @@ class App:
         await send({"type": "lifespan.startup.complete"})
         asyncio.get_running_loop().run_in_executor(None, _warm)
         await receive()
+        if guests is not None:
+            guests.close()
         sharing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await sharing
@@ -94,6 +104,8 @@ class App:
         if self._reconcile:
             await asyncio.to_thread(self._parts.reconciler.stop)
         self._endpoint.close()
+        if self._for_guests is not None:
+            self._for_guests.close()
         self._log.flush()
         self._parts.close()
         await send({"type": "lifespan.shutdown.complete"})
@@ -145,11 +157,11 @@ class _State:
             unit.nudge(LIFE)
 
 
-def _guest_services(settings: Settings, parts: Parts, metadata: socket.socket | None) -> GuestServices:
+def _guest_services(parts: Parts, metadata: socket.socket | None) -> GuestServices:
     """What serves guests from beside them; loaded only where there is something to serve."""
     from gateway.guest_services import GuestServices
 
-    return GuestServices(settings, parts, metadata)
+    return GuestServices(parts, metadata)
 
 
 def create_app(

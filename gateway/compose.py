@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from backends.clock import Clock
 from backends.compute import lifecycle as guests
@@ -35,8 +36,14 @@ from compat import tags, tokens
 from compat.cloud import Cloud, Rules
 from compat.dispatch import Dispatcher
 from compat.iam.directory import directory
+from compat.metadata.service import MetadataService
 from gateway.settings import Settings
 
+if TYPE_CHECKING:
+    from backends.network.attendance import Attendance
+
+GUEST_SOCKET = "guests.sock"
+"""The socket in the data folder at which guests reach the AWS endpoint."""
 HOST = "local"
 """The id of the one machine there is."""
 
@@ -84,6 +91,9 @@ class Parts:
     compute: ComputeHost
     network: NetworkHost
     sweeper: Sweeper
+    metadata: MetadataService
+    attendance: Attendance | None
+    """What opens sockets inside networks, where these are real."""
 
     def survey(self) -> None:
         """Look at what lies on the machine, and reopen or drop what differs from the rows. For start-up, once."""
@@ -157,7 +167,30 @@ def compose(settings: Settings) -> Parts:
     reconciler.add("tokens", lambda: _sweep_tokens(database))
     sweeper = Sweeper(objects, grace=0.0 if settings.workers == 1 else 900.0)
     reconciler.add("objects", sweeper.step)
-    return Parts(cloud, clock, Dispatcher(cloud), reconciler, volume, compute, network, sweeper)
+    metadata = MetadataService(cloud, seal, cloud.hosts["signet"])
+    attendance = _attendance(settings, cloud, network, metadata) if network.driver.applies else None
+    return Parts(cloud, clock, Dispatcher(cloud), reconciler, volume, compute, network, sweeper, metadata, attendance)
+
+
+def _attendance(settings: Settings, cloud: Cloud, network: NetworkHost, metadata: MetadataService) -> Attendance:
+    """What attends to real networks: DHCP and DNS by itself, the streams by ours."""
+    from backends.network.attendance import Attendance
+    from backends.network.sockets import Surroundings
+    from compat.vpc.resolving import resolve
+    from gateway.guest_services import streams_for_guests
+
+    # Where signatures prove nothing, every guest would be whomever it says: there the endpoint is closed to guests.
+    api = None if settings.auth == "off" else settings.data_dir / GUEST_SOCKET
+    return Attendance(
+        Surroundings(
+            cloud.database,
+            network.driver,
+            resolve,
+            lambda port: None,
+            streams_for_guests(metadata, api),
+            settings.dns_servers,
+        )
+    )
 
 
 def _sweep_tokens(database: Database) -> bool:

@@ -27,7 +27,7 @@ from compat.model import SERVICES, operation_model
 from compat.operation import find
 from compat.streams import ClientGone, Stream
 from gateway import cors
-from gateway.authenticated import Authenticated
+from gateway.authenticated import Authenticated, Lookup
 from gateway.batching import Batcher
 from gateway.body import BytesSource, Source, open_body
 from gateway.head import Head, head_of
@@ -136,9 +136,18 @@ def new_request_id() -> str:
 class Endpoint:
     """The ASGI application that speaks AWS."""
 
-    def __init__(self, cloud: Cloud, dispatcher: Dispatcher, *, observe: Observe, threads: int = 64) -> None:
+    def __init__(
+        self,
+        cloud: Cloud,
+        dispatcher: Dispatcher,
+        *,
+        observe: Observe,
+        threads: int = 64,
+        find: Lookup | None = None,
+    ) -> None:
+        """`find` knows access keys; by default as the cloud does."""
         self._cloud, self._dispatcher, self._observe = cloud, dispatcher, observe
-        self._lookup = lookup(cloud)
+        self._lookup = find or lookup(cloud)
         self._router = Router()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="call")
         self._batcher = Batcher(dispatcher)

@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import socket
 import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from compat.metadata.service import Finder, MetadataService, asked_at
+from compat.metadata.service import Finder, MetadataService, asked_at, asking_from
+from compat.vpc.resolving import LINK_LOCAL
 from gateway import metadata
-from gateway.compose import Parts
-from gateway.settings import Settings
+from gateway.relay import serve_relay
 
-log = logging.getLogger("nephele.guests")
+if TYPE_CHECKING:
+    from gateway.compose import Parts
+
+API_PORT = 4566
+"""Where guests find the AWS endpoint at the link-local address; the same whatever port it listens on outside."""
+Serve = Callable[[str, socket.socket], Awaitable[asyncio.Server]]
 
 
 class CannotListen(Exception):
@@ -47,13 +54,12 @@ def _by_loopback(theirs: str, ours: str) -> tuple[object, Finder | None]:
 class GuestServices:
     """Starts with the reconciler, and ends with it."""
 
-    def __init__(self, settings: Settings, parts: Parts, listener: socket.socket | None) -> None:
+    def __init__(self, parts: Parts, listener: socket.socket | None) -> None:
         """`listener`: where metadata is served on loopback, if it is."""
-        hosts = parts.cloud.hosts
-        self._service = MetadataService(parts.cloud, hosts["identity"], hosts["signet"])
-        self._listener = listener
+        self._parts, self._listener = parts, listener
         self._thread: threading.Thread | None = None
         self._loop = asyncio.new_event_loop()
+        self._ending = asyncio.Event()
 
     def start(self) -> None:
         """Serve, on a thread."""
@@ -63,22 +69,39 @@ class GuestServices:
     def stop(self) -> None:
         """End, and close every socket."""
         if self._thread is not None:
-            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._loop.call_soon_threadsafe(self._ending.set)
             self._thread.join()
         self._loop.close()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(self._begin())
-        self._loop.run_forever()
+        self._loop.run_until_complete(self._live())
+
+    async def _live(self) -> None:
+        server = None
+        if self._listener is not None:
+            server = await metadata.serve(self._parts.metadata, _by_loopback, self._listener)
+        attending = None
+        if self._parts.attendance is not None:
+            attending = asyncio.create_task(self._parts.attendance.run())
+        await self._ending.wait()
         if server is not None:
             server.close()
-        for task in asyncio.all_tasks(self._loop):
-            task.cancel()
+        if attending is not None:
+            attending.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                self._loop.run_until_complete(task)
+                await attending
 
-    async def _begin(self) -> asyncio.Server | None:
-        if self._listener is None:
-            return None
-        return await metadata.serve(self._service, _by_loopback, self._listener)
+
+def streams_for_guests(service: MetadataService, api: Path | None) -> dict[tuple[str, int], Serve]:
+    """What is served inside every real network, by address and port; `api` is the socket of the AWS endpoint."""
+
+    async def serve_metadata(network: str, listener: socket.socket) -> asyncio.Server:
+        return await metadata.serve(
+            service, lambda theirs, ours: ((network, theirs), asking_from(network, theirs)), listener
+        )
+
+    found: dict[tuple[str, int], Serve] = {(LINK_LOCAL, 80): serve_metadata}
+    if api is not None:
+        found[LINK_LOCAL, API_PORT] = lambda network, listener: serve_relay(api, listener)
+    return found

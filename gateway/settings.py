@@ -93,6 +93,11 @@ class Settings(BaseSettings):
         pattern=r"^[a-z0-9]{0,12}$",
         description="Mark of what this cloud makes on the machine. Default: made from the path of the data folder.",
     )
+    dns_servers: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="IPv4 addresses of resolvers, with commas between them, that the resolver inside real networks "
+        "asks for names that are not this cloud's. Default: it refuses those.",
+    )
     database_url: str | None = Field(
         None,
         repr=False,
@@ -115,6 +120,11 @@ class Settings(BaseSettings):
     @classmethod
     def _split_keys(cls, value: Any) -> Any:
         return [_root_key(each) for each in _split(value)]
+
+    @field_validator("dns_servers", mode="before")
+    @classmethod
+    def _split_servers(cls, value: Any) -> Any:
+        return [str(ipaddress.IPv4Address(each)) for each in _split(value)]
 
     @field_validator("buckets", mode="before")
     @classmethod
