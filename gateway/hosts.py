@@ -10,6 +10,9 @@ _REGION = r"(?:us|eu|ap|ca|sa|me|af|il|mx|cn|us-gov|us-iso[a-z]?|eu-isoe|eusc-de
 _PLACE = rf"(?:[.-]fips)?(?:[.-]dualstack)?(?:[.-](?:{_REGION}|external-1|global))?"
 _WEBSITE = re.compile(rf"(?P<bucket>.+)\.s3-website{_PLACE}")
 _CONTROL = re.compile(rf"(?:(?P<account>[a-z0-9-]+)\.)?s3-control{_PLACE}")
+_ACCESS_POINT = re.compile(
+    rf"(?P<name>[a-z0-9-]+)-(?P<account>[0-9]{{12}})\.s3-accesspoint(?:-fips)?(?:\.dualstack)?\.(?P<region>{_REGION})"
+)
 _EXPRESS = re.compile(rf"(?:(?P<bucket>.+)\.)?s3express-(?P<zone>[a-z0-9-]+?){_PLACE}")
 _BUCKET = re.compile(rf"(?:(?P<bucket>.+)\.)?s3(?:-accelerate)?{_PLACE}")
 _SERVICE = re.compile(rf"(?P<service>[a-z0-9-]+?){_PLACE}")
@@ -66,6 +69,8 @@ def _below(name: str, domain: str) -> Host:
     """What the labels before a known domain say."""
     if found := _WEBSITE.fullmatch(name):
         return Host("s3", found["bucket"], "website")
+    if found := _ACCESS_POINT.fullmatch(name):
+        return Host("s3", _access_point(found["region"], found["account"], found["name"]), "virtual")
     if found := _CONTROL.fullmatch(name):
         return Host("s3-control", account=found["account"] or "", control=True)
     if found := _EXPRESS.fullmatch(name):
@@ -81,3 +86,9 @@ def _below(name: str, domain: str) -> Host:
     if domain.startswith("amazonaws.") or domain == "localhost.localstack.cloud":
         return Host()
     return Host("s3", name, "virtual")
+
+
+def _access_point(region: str, account: str, name: str) -> str:
+    """The ARN that stands in the place of a bucket's name."""
+    partition = "aws-cn" if region.startswith("cn-") else "aws-us-gov" if region.startswith("us-gov-") else "aws"
+    return f"arn:{partition}:s3:{region}:{account}:accesspoint/{name}"

@@ -125,6 +125,12 @@ def _verify(
     credential = proven(access_key, token, lookup, now)
     to_sign = _to_sign(head, _resource(head, host_bucket), date, query=how == "query")
     right = sign(credential.secret, to_sign.encode("latin-1"))
+    if not same(right, signature) and not host_bucket and head.raw_path.count(b"/") == 1 and len(head.raw_path) > 1:
+        # Clients sign the name of a bucket as its virtual host would have it, with a slash behind it.
+        resource = _resource(head, "").replace(
+            head.raw_path.decode("latin-1"), head.raw_path.decode("latin-1") + "/", 1
+        )
+        right = sign(credential.secret, _to_sign(head, resource, date, query=how == "query").encode("latin-1"))
     if not same(right, signature):
         raise SignatureFault(
             Fault.MISMATCH, access_key=access_key, string_to_sign=to_sign, canonical_request=None, provided=signature

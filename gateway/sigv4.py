@@ -216,13 +216,11 @@ def _from_query(head: Head, query: dict[str, str]) -> _Claim:
 
 
 def _seconds(expires: str) -> int:
-    if _NUMBER(expires) is None:
+    if _NUMBER(expires.removeprefix("-")) is None:
         raise SignatureFault(Fault.QUERY, reason="X-Amz-Expires should be a number")
     seconds = int(expires)
-    if seconds < 1:
-        raise SignatureFault(
-            Fault.QUERY, reason="X-Amz-Expires must be non-negative" if seconds else "X-Amz-Expires must be positive"
-        )
+    if seconds < 0:
+        raise SignatureFault(Fault.QUERY, reason="X-Amz-Expires must be non-negative")
     if seconds > LONGEST:
         raise SignatureFault(
             Fault.QUERY,

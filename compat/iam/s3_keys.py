@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 from compat.iam.guards import RESOURCE_TAGS
 from compat.iam.keys import FAMILIES, Keys, resource_tags_of, service_keys, text, truth
@@ -41,8 +41,8 @@ AUTH_TYPES = {"header": "REST-HEADER", "query": "REST-QUERY-STRING", "post": "PO
 def _copy_source(keys: Keys) -> ContextValue:
     source = keys.p.get("CopySource")
     if isinstance(source, dict):
-        return f"/{source.get('Bucket')}/{source.get('Key')}"
-    return source if source is None else "/" + str(source).partition("?")[0].lstrip("/")
+        return f"{source.get('Bucket')}/{source.get('Key')}"
+    return source if source is None else unquote(str(source).partition("?versionId=")[0])
 
 
 def _location(keys: Keys) -> ContextValue:

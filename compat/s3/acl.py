@@ -13,7 +13,8 @@ from backends.object.versions import Amendment
 from compat.errors import AWSError
 from compat.operation import Params, Result, operation
 from compat.s3 import faults
-from compat.s3.places import bucket_of, canonical_id, key_of, owner, ownership, version_of
+from compat.s3.absence import absent
+from compat.s3.places import bucket_of, canonical_id, key_of, named, owner, ownership, version_of
 
 if TYPE_CHECKING:
     from compat.context import Context
@@ -113,11 +114,13 @@ def grants_of_document(policy: dict[str, Any] | None, owner_id: str) -> Grants:
     return grants
 
 
-def shown_grants(grants: Grants) -> list[dict[str, Any]]:
-    """A list as members of an answer."""
+def shown_grants(ctx: Context, grants: Grants) -> list[dict[str, Any]]:
+    """A list as members of an answer. With display names, which are of older days, groups come first, as they did."""
+    if ctx.rules.owner_display_names:
+        grants = sorted(grants, key=lambda grant: grant[0] not in GROUPS)
     return [
         {
-            "Grantee": {"Type": "Group", "URI": who} if who in GROUPS else {"Type": "CanonicalUser", "ID": who},
+            "Grantee": {"Type": "Group", "URI": who} if who in GROUPS else {"Type": "CanonicalUser", **named(ctx, who)},
             "Permission": what,
         }
         for who, what in grants
@@ -177,7 +180,7 @@ def allows(grants: Grants, permission: str, account: str, anonymous: bool) -> bo
 @operation("s3:GetBucketAcl", on="{Bucket}", streams=True)
 def get_bucket_acl(ctx: Context, p: Params) -> Result:
     bucket = bucket_of(ctx, p)
-    return {"Owner": owner(ctx, bucket.tenant), "Grants": shown_grants(bucket_grants(bucket))}
+    return {"Owner": owner(ctx, bucket.tenant), "Grants": shown_grants(ctx, bucket_grants(bucket))}
 
 
 def bucket_grants(bucket: Known) -> Grants:
@@ -213,7 +216,7 @@ def _object(ctx: Context, p: Params) -> tuple[Known, str, str | None, Any]:
     bucket, key, version = bucket_of(ctx, p), key_of(p), version_of(p)
     head = ctx.objects.head(bucket.number, key, version)
     if head is None or (head.marker and version is None):
-        raise faults.no_such_key(key) if version is None else faults.no_such_version(key, p["VersionId"])
+        raise absent(ctx, key, p.get("VersionId"))
     if head.marker:
         raise faults.method_not_allowed("GET", "DeleteMarker", {"x-amz-delete-marker": "true", "Allow": "DELETE"})
     return bucket, key, version, head
@@ -226,7 +229,7 @@ def get_object_acl(ctx: Context, p: Params) -> Result:
     grants = [[canonical_id(account), "FULL_CONTROL"]]
     if head.grants and ownership(bucket) != ENFORCED:
         grants = orjson.loads(head.grants)
-    return {"Owner": owner(ctx, account), "Grants": shown_grants(grants)}
+    return {"Owner": owner(ctx, account), "Grants": shown_grants(ctx, grants)}
 
 
 @operation("s3:PutObjectAcl", on="{Bucket}/{Key}", streams=True)

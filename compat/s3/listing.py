@@ -19,7 +19,7 @@ from compat.s3 import checksums, faults
 from compat.s3.acl import object_owner
 from compat.s3.conditions import moment
 from compat.s3.paging import limit_of
-from compat.s3.places import NULL, bucket_of, owner, version_of
+from compat.s3.places import NULL, bucket_of, named, owner, version_of
 
 if TYPE_CHECKING:
     from compat.context import Context
@@ -93,7 +93,7 @@ def list_objects_v2(ctx: Context, p: Params) -> Result:
         bucket.number,
         prefix=p.get("Prefix") or "",
         delimiter=p.get("Delimiter") or "",
-        after=(start or "") if token is None else _after(token),
+        after=_after(token) if token else start or "",
         limit=limit,
     )
     result = common(bucket, p, encode, page, limit)
@@ -207,7 +207,7 @@ def list_multipart_uploads(ctx: Context, p: Params) -> Result:
             "Initiated": moment(entry.opened),
             "StorageClass": entry.storage or "STANDARD",
             "Owner": owner(ctx, object_owner(bucket, entry.owner)),
-            "Initiator": plan["initiator"],
+            "Initiator": named(ctx, plan["initiator"]["ID"]),
         }
         if plan.get("algorithm"):
             one |= {"ChecksumAlgorithm": plan["algorithm"], "ChecksumType": plan["type"]}

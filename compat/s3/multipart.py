@@ -21,7 +21,7 @@ from compat.s3.acl import grants_of_upload, object_owner
 from compat.s3.conditions import expectation, moment
 from compat.s3.objects import check_size, owner_of_upload
 from compat.s3.paging import limit_of, marker_of
-from compat.s3.places import bucket_of, canonical_id, key_of, owner
+from compat.s3.places import bucket_of, canonical_id, key_of, named, owner
 from compat.s3.terms import kept
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def create_multipart_upload(ctx: Context, p: Params) -> Result:
         "tags": properties.tags_of(p),
         "grants": grants_of_upload(ctx, bucket, p),
         "terms": locking.terms_of_upload(bucket, p, now),
-        "initiator": _initiator(ctx),
+        "initiator": initiator(ctx),
     }
     if summed is not None:
         plan["algorithm"], plan["type"] = summed
@@ -67,7 +67,8 @@ def create_multipart_upload(ctx: Context, p: Params) -> Result:
     return result
 
 
-def _initiator(ctx: Context) -> dict[str, str]:
+def initiator(ctx: Context) -> dict[str, str]:
+    """Who began an upload, as it is kept: the account's canonical id, or the ARN of a user or a session."""
     if ctx.principal.is_root or ctx.principal.is_anonymous:
         return {"ID": canonical_id(ctx.account)}
     return {"ID": ctx.principal.arn}
@@ -304,7 +305,7 @@ def list_parts(ctx: Context, p: Params) -> Result:
         "Bucket": bucket.name,
         "Key": key,
         "UploadId": upload.id,
-        "Initiator": plan["initiator"],
+        "Initiator": named(ctx, plan["initiator"]["ID"]),
         "Owner": owner(ctx, object_owner(bucket, upload.owner)),
         "StorageClass": upload.storage or "STANDARD",
         "PartNumberMarker": after,

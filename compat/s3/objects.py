@@ -13,6 +13,7 @@ from backends.object.versions import Description, Head
 from compat.errors import AWSError
 from compat.operation import Params, Result, operation
 from compat.s3 import checksums, faults, locking, properties
+from compat.s3.absence import absent
 from compat.s3.acl import grants_of_upload
 from compat.s3.conditions import check_read, expectation, moment, span_of
 from compat.s3.paging import limit_of, marker_of
@@ -226,9 +227,7 @@ class View:
 
     def absent(self, bucket: Known) -> AWSError:
         """The object is not there."""
-        if self.version is not None:
-            return faults.no_such_version(self.key, self.p["VersionId"])
-        return faults.no_such_key(self.key)
+        return absent(self.ctx, self.key, self.p.get("VersionId"))
 
     def result(self, bucket: Known, head: Head) -> Result:
         """Everything of the answer but the bytes. After `choose`."""
@@ -268,6 +267,8 @@ class View:
             return
         if self.part_checksum is not None:
             checksums.show(self.part_checksum, result, type=False)
+            if (whole := checksums.kept(head.checksum)) is not None:
+                result["ChecksumType"] = whole.type
         elif not self.ranged or (self.span is not None and self.span.length == head.size):
             checksums.show(head.checksum, result)
 
@@ -284,6 +285,8 @@ def owner_of_upload(ctx: Context, bucket: Known) -> str:
         return ""
     document = bucket.documents.get("ownership")
     rule = "ObjectWriter" if document is None else document["Rules"][0]["ObjectOwnership"]
+    if rule == "BucketOwnerPreferred" and ctx.params.get("ACL") != "bucket-owner-full-control":
+        return ctx.account
     return ctx.account if rule == "ObjectWriter" else ""
 
 

@@ -101,7 +101,13 @@ def door_arn(door: KnownDoor) -> str:
 def check_account(text: str, header: str) -> None:
     """Refuse what cannot be an account id."""
     if not (len(text) == 12 and text.isascii() and text.isdigit()):
-        raise faults.invalid_argument(f"The value specified in the {header} header is not valid", header, text)
+        raise AWSError(
+            "InvalidBucketOwnerAWSAccountID",
+            "The value of the expected bucket owner parameter must be an AWS Account ID.",
+            400,
+            ArgumentName=header,
+            ArgumentValue=text,
+        )
 
 
 def key_of(p: Params) -> str:
@@ -127,15 +133,28 @@ def version_of(p: Params) -> str | None:
 @lru_cache(1024)
 def canonical_id(account: str) -> str:
     """The canonical user id of an account: 64 hexadecimal digits, the same in every cloud of ours."""
-    return hashlib.sha256(b"canonical user of " + account.encode()).hexdigest()
+    id = hashlib.sha256(b"canonical user of " + account.encode()).hexdigest()
+    if len(_ACCOUNTS) < MOST_NAMED:
+        _ACCOUNTS[id] = account
+    return id
+
+
+_ACCOUNTS: dict[str, str] = {}
+"""Accounts by canonical id, as far as this process has seen them: for display names, which promise nothing."""
+MOST_NAMED = 65536
+
+
+def named(ctx: Context, id: str) -> dict[str, Any]:
+    """A canonical id as an owner, an initiator or a grantee."""
+    shown = {"ID": id}
+    if ctx.rules.owner_display_names and (account := _ACCOUNTS.get(id)) is not None:
+        shown["DisplayName"] = f"account-{account}"
+    return shown
 
 
 def owner(ctx: Context, account: str) -> dict[str, Any]:
     """An account as an `Owner`."""
-    shown = {"ID": canonical_id(account)}
-    if ctx.rules.owner_display_names:
-        shown["DisplayName"] = f"account-{account}"
-    return shown
+    return named(ctx, canonical_id(account))
 
 
 def ownership(known: Known) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from backends.errors import Missing
 from backends.object.containers import Known, KnownDoor
 from compat.errors import AWSError
 from compat.iam.guards import guard
@@ -17,7 +18,7 @@ from compat.iam.trust import unknown_principal
 from compat.operation import Params, Result, operation
 from compat.s3 import faults
 from compat.s3.acl import ENFORCED, Grants, allows, blocks, bucket_grants, is_public, object_owner
-from compat.s3.places import bucket_of, door_arn, door_of_resource, ownership
+from compat.s3.places import bucket_of, canonical_id, door_arn, door_of_resource, ownership
 
 if TYPE_CHECKING:
     from compat.context import Context
@@ -43,6 +44,8 @@ BY_OBJECT_LIST = {
     "s3:PutObjectAcl": "WRITE_ACP",
     "s3:PutObjectVersionAcl": "WRITE_ACP",
 }
+CREATING = frozenset({"PutObject", "CopyObject", "CreateMultipartUpload"})
+OF_UPLOAD = frozenset({"s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"})
 # Conditions that keep a policy from being public, when they name fixed values.
 NARROWING = frozenset(
     "aws:sourceip aws:sourcearn aws:sourcevpc aws:sourcevpce aws:sourceowner aws:sourceaccount aws:userid "
@@ -88,7 +91,14 @@ def bucket_side(ctx: Context, action: str, resource: str) -> ResourceSide | None
 
 def passage_side(ctx: Context, action: str, resource: str) -> ResourceSide | None:
     """What an access point and the bucket behind it say; None where the resource is not reached through one."""
-    if ctx.operation.service != "s3" or (reached := door_of_resource(ctx, resource)) is None:
+    if ctx.operation.service != "s3" or ctx.operation.name == "CreateBucket":
+        return None
+    reached = door_of_resource(ctx, resource)
+    if reached is None:
+        name = resource.partition(":::")[2].partition("/")[0]
+        if name and "*" not in name:
+            # AWS says so to everybody, since nobody's policies could decide.
+            raise faults.no_such_bucket(name)
         return None
     door, key = reached
     known: Known | None = ctx.cloud.hosts["containers"].find(door.container)
@@ -129,6 +139,11 @@ def _side(tenant: str, written: str) -> ResourceSide:
 
 
 def _granted(ctx: Context, known: Known, action: str, key: str) -> bool:
+    """Whether a list, or being the owner of the object or upload in question, lets in a caller of another account."""
+    if ctx.operation.name in CREATING and action == "s3:PutObjectAcl" and not ctx.principal.is_anonymous:
+        return True  # of an object that will be the caller's own
+    if action in OF_UPLOAD:
+        return _began(ctx, known, key)
     if ownership(known) == ENFORCED:
         return False
     anonymous = ctx.principal.is_anonymous
@@ -139,6 +154,8 @@ def _granted(ctx: Context, known: Known, action: str, key: str) -> bool:
         return allows(held, permission, ctx.account, anonymous)
 
     permission = BY_BUCKET_LIST.get(action)
+    if ctx.operation.name in CREATING and action in ("s3:PutObjectAcl", "s3:PutObjectTagging"):
+        permission = "WRITE"  # whoever may create an object by the bucket's list may say what comes with it
     if permission is not None:
         return lets_in(bucket_grants(known), permission)
     permission = BY_OBJECT_LIST.get(action)
@@ -146,9 +163,23 @@ def _granted(ctx: Context, known: Known, action: str, key: str) -> bool:
         return False
     head = ctx.objects.head(known.number, key)
     if head is None:
-        return False
+        # Who may list the bucket learns that there is none.
+        return lets_in(bucket_grants(known), "READ")
     owned = object_owner(known, head.owner) == ctx.account and not anonymous
     return owned or lets_in(orjson.loads(head.grants) if head.grants else [], permission)
+
+
+def _began(ctx: Context, known: Known, key: str) -> bool:
+    """Whether the caller began the upload that the call names."""
+    id = ctx.params.get("UploadId")
+    if not id or not key or ctx.principal.is_anonymous:
+        return False
+    try:
+        upload = ctx.objects.upload(known.number, key, id)
+    except Missing:
+        return False
+    began: dict[str, str] = orjson.loads(upload.facts).get("initiator") or {}
+    return began.get("ID") in (canonical_id(ctx.account), ctx.principal.arn)
 
 
 def is_public_policy(written: str) -> bool:

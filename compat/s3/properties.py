@@ -124,7 +124,7 @@ def tags_of(p: Params) -> str:
     if not given:
         return ""
     pairs = parse_qsl(given, keep_blank_values=True, strict_parsing=False)
-    return kept_tags([{"Key": key, "Value": value} for key, value in pairs])
+    return kept_tags([{"Key": key, "Value": value} for key, value in sorted(pairs)])
 
 
 def kept_tags(tags: list[dict[str, Any]], most: int = MOST_TAGS) -> str:

@@ -9,6 +9,7 @@ from backends.object.versions import Amendment, Head
 from compat.iam.guards import resource_tags
 from compat.operation import Params, Result, operation
 from compat.s3 import faults
+from compat.s3.absence import absent
 from compat.s3.buckets import MOST_BUCKET_TAGS
 from compat.s3.places import NULL, bucket_of, door_of_resource, key_of, version_of
 from compat.s3.properties import check_tags, kept_tags, shown_tags
@@ -24,7 +25,7 @@ def _amend(ctx: Context, p: Params, tags: str) -> Result:
     try:
         head = ctx.objects.amend(bucket.number, key, version, lambda _: Amendment(tags=tags))
     except Missing:
-        raise faults.no_such_key(key) if version is None else faults.no_such_version(key, p["VersionId"]) from None
+        raise absent(ctx, key, p.get("VersionId")) from None
     return {"VersionId": head.version or NULL} if bucket.keeping else {}
 
 
@@ -43,7 +44,7 @@ def get_object_tagging(ctx: Context, p: Params) -> Result:
     bucket, key, version = bucket_of(ctx, p), key_of(p), version_of(p)
     head: Head | None = ctx.objects.head(bucket.number, key, version)
     if head is None or head.marker:
-        raise faults.no_such_key(key) if version is None else faults.no_such_version(key, p["VersionId"])
+        raise absent(ctx, key, p.get("VersionId"))
     result: Result = {"TagSet": shown_tags(head.tags)}
     if bucket.keeping:
         result["VersionId"] = head.version or NULL
