@@ -24,6 +24,8 @@ class Rules:
     old_s3_defaults: bool = False
     """New buckets as before April 2023: ACLs on, no public access block."""
     owner_display_names: bool = False
+    lifecycle_day: int = 86400
+    """Seconds that lifecycle rules take for a day."""
     endpoint: str = "http://127.0.0.1:4566"
 
 

@@ -89,6 +89,7 @@ class App:
                 await send({"type": "lifespan.startup.failed", "message": f"buckets: {error}"})
                 return
             self._parts.reconciler.start()
+            self._parts.keeper.start()
             if self._guests is not None:
                 self._guests.start()
         await send({"type": "lifespan.startup.complete"})
@@ -103,6 +104,7 @@ class App:
             await asyncio.to_thread(self._guests.stop)
         if self._reconcile:
             await asyncio.to_thread(self._parts.reconciler.stop)
+            await asyncio.to_thread(self._parts.keeper.stop)
         self._endpoint.close()
         if self._for_guests is not None:
             self._for_guests.close()

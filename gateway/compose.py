@@ -25,6 +25,7 @@ from backends.network.service import NetworkService
 from backends.object.cipher import ContentKeys
 from backends.object.containers import Containers, ContainerService
 from backends.object.drivers.files import FileBlobs
+from backends.object.rounds import Rounds
 from backends.object.store import ObjectStore
 from backends.object.sweep import Sweeper
 from backends.reconcile import Reconciler
@@ -37,6 +38,7 @@ from compat.cloud import Cloud, Rules
 from compat.dispatch import Dispatcher
 from compat.iam.directory import directory
 from compat.metadata.service import MetadataService
+from compat.s3.lifecycle import Lifecycle
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
@@ -87,6 +89,8 @@ class Parts:
     clock: Clock
     dispatcher: Dispatcher
     reconciler: Reconciler
+    keeper: Reconciler
+    """Does what happens to objects with time, on a thread of its own."""
     volumes: VolumeHost
     compute: ComputeHost
     network: NetworkHost
@@ -121,6 +125,7 @@ def rules(settings: Settings) -> Rules:
         open_root=settings.has_open_root,
         old_s3_defaults=settings.old_s3_defaults,
         owner_display_names=settings.owner_display_names,
+        lifecycle_day=settings.lifecycle_day,
         endpoint=f"http://{settings.host}:{settings.port}",
     )
 
@@ -169,7 +174,18 @@ def compose(settings: Settings) -> Parts:
     reconciler.add("objects", sweeper.step)
     metadata = MetadataService(cloud, seal, cloud.hosts["signet"])
     attendance = _attendance(settings, cloud, network, metadata) if network.driver.applies else None
-    return Parts(cloud, clock, Dispatcher(cloud), reconciler, volume, compute, network, sweeper, metadata, attendance)
+    keeper = _keeper(settings, cloud)
+    dispatcher = Dispatcher(cloud)
+    return Parts(cloud, clock, dispatcher, reconciler, keeper, volume, compute, network, sweeper, metadata, attendance)
+
+
+def _keeper(settings: Settings, cloud: Cloud) -> Reconciler:
+    """What does to objects what time does, on a thread of its own."""
+    rounds = Rounds(cloud.hosts["objects"], Lifecycle(cloud).plans)
+    keeper = Reconciler(cloud.database, period=min(10.0, settings.lifecycle_day / 4))
+    for topic in (LIFE, "container"):
+        keeper.add(topic, rounds.step)
+    return keeper
 
 
 def _attendance(settings: Settings, cloud: Cloud, network: NetworkHost, metadata: MetadataService) -> Attendance:

@@ -113,6 +113,12 @@ class Settings(BaseSettings):
     owner_display_names: bool = Field(
         False, description="Send `DisplayName` of owners, as S3 did before November 2025."
     )
+    lifecycle_day: int = Field(
+        86400,
+        ge=1,
+        le=86400,
+        description="Seconds that S3 lifecycle rules take for a day: fewer for tests.",
+    )
     log_level: Log = Field("info", description="Least severe log line; `info` has one line a request.")
     log_format: Literal["text", "json"] = Field("text", description="Log lines for people or for machines.")
 

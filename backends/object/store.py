@@ -365,6 +365,10 @@ class ObjectStore:
             at = (0 if row is None else row[3], after_upload)
         return listing.uploads(reader, container, prefix.encode(), delimiter.encode(), after.encode(), at, limit)
 
+    def act(self, job: Job[T]) -> T:
+        """Run a step of this package's own in a transaction; what it leaves as garbage goes."""
+        return self._commit(job)
+
     # --- inside -------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:

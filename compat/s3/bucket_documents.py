@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from backends.object.containers import Known
 from compat.errors import AWSError
-from compat.operation import Params, Result, operation
+from compat.operation import Params, operation
 from compat.s3 import faults
 from compat.s3.acl import ENFORCED, bucket_grants
 from compat.s3.documents import deleter, getter, keep, named, putter
 from compat.s3.places import bucket_of, canonical_id
-from compat.s3.properties import CLASSES
 
 if TYPE_CHECKING:
     from compat.context import Context
@@ -21,9 +20,7 @@ ALGORITHMS = frozenset({"AES256", "aws:kms", "aws:kms:dsse"})
 DEFAULT_ENCRYPTION = {
     "Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}, "BucketKeyEnabled": False}]
 }
-SIZES = ("all_storage_classes_128K", "varies_by_storage_class")
 MOST_RULES = 1000
-MOST_ID = 255
 
 
 def _one_of(value: Any, allowed: Any) -> None:
@@ -99,79 +96,6 @@ getter(
     default=DEFAULT_ENCRYPTION,
 )
 deleter("s3:DeleteBucketEncryption", "encryption", action="s3:PutEncryptionConfiguration")
-
-# --- lifecycle --------------------------------------------------------------------------------------------------------
-
-
-def _check_lifecycle(rules: list[dict[str, Any]]) -> None:
-    if not 1 <= len(rules) <= MOST_RULES:
-        raise faults.malformed()
-    ids = [rule.get("ID") for rule in rules if rule.get("ID")]
-    if len(set(ids)) != len(ids):
-        raise faults.invalid_argument("Rule ID must be unique. Found same ID for more than one rule")
-    for rule in rules:
-        if len(rule.get("ID") or "") > MOST_ID:
-            raise faults.invalid_argument("ID length should not exceed allowed limit of 255")
-        _one_of(rule.get("Status"), ("Enabled", "Disabled"))
-        if ("Filter" in rule) == ("Prefix" in rule):
-            raise faults.malformed()
-        _check_actions(rule)
-
-
-def _check_actions(rule: dict[str, Any]) -> None:
-    expiration = rule.get("Expiration")
-    transitions, later = rule.get("Transitions") or (), rule.get("NoncurrentVersionTransitions") or ()
-    stale, unfinished = rule.get("NoncurrentVersionExpiration"), rule.get("AbortIncompleteMultipartUpload")
-    if not (expiration or transitions or later or stale or unfinished):
-        raise faults.invalid_request("At least one action needs to be specified in a rule.")
-    if expiration is not None:
-        if sum(name in expiration for name in ("Days", "Date", "ExpiredObjectDeleteMarker")) != 1:
-            raise faults.malformed()
-        _check_when(expiration, "Expiration")
-    for transition in transitions:
-        if sum(name in transition for name in ("Days", "Date")) != 1:
-            raise faults.malformed()
-        _one_of(transition.get("StorageClass"), CLASSES - {"STANDARD", "REDUCED_REDUNDANCY"})
-        _check_when(transition, "Transition", least=0)
-    for transition in later:
-        _one_of(transition.get("StorageClass"), CLASSES - {"STANDARD", "REDUCED_REDUNDANCY"})
-    if stale is not None and (stale.get("NoncurrentDays") or 0) < 1:
-        raise faults.invalid_argument(
-            "'NoncurrentDays' for NoncurrentVersionExpiration action must be a positive integer"
-        )
-    if unfinished is not None and (unfinished.get("DaysAfterInitiation") or 0) < 1:
-        raise faults.invalid_argument(
-            "'DaysAfterInitiation' for AbortIncompleteMultipartUpload action must be a positive integer"
-        )
-
-
-def _check_when(action: dict[str, Any], name: str, least: int = 1) -> None:
-    days, date = action.get("Days"), action.get("Date")
-    if days is not None and days < least:
-        word = "positive" if least else "nonnegative"
-        raise faults.invalid_argument(f"'Days' for {name} action must be a {word} integer")
-    if date is not None and (date.hour, date.minute, date.second, date.microsecond) != (0, 0, 0, 0):
-        raise faults.invalid_argument("'Date' must be at midnight GMT")
-
-
-@operation("s3:PutBucketLifecycleConfiguration", on="{Bucket}", action="s3:PutLifecycleConfiguration")
-def put_bucket_lifecycle_configuration(ctx: Context, p: Params) -> Result:
-    bucket = bucket_of(ctx, p)
-    rules = (p.get("LifecycleConfiguration") or {}).get("Rules") or []
-    _check_lifecycle(rules)
-    size = p.get("TransitionDefaultMinimumObjectSize") or SIZES[0]
-    if size not in SIZES:
-        raise faults.invalid_argument(
-            "Invalid transition default minimum object size", "x-amz-transition-default-minimum-object-size", size
-        )
-    for number, rule in enumerate(rules):
-        rule.setdefault("ID", f"{ctx.request_id}-{number}" if number else ctx.request_id)
-    keep(ctx, bucket, "lifecycle", {"Rules": rules, "TransitionDefaultMinimumObjectSize": size})
-    return {"TransitionDefaultMinimumObjectSize": size}
-
-
-getter("s3:GetBucketLifecycleConfiguration", "lifecycle", action="s3:GetLifecycleConfiguration")
-deleter("s3:DeleteBucketLifecycle", "lifecycle", action="s3:PutLifecycleConfiguration")
 
 # --- website ----------------------------------------------------------------------------------------------------------
 

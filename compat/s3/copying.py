@@ -18,9 +18,11 @@ from compat.operation import Params, Result, operation
 from compat.s3 import checksums, faults, locking, properties
 from compat.s3.acl import grants_of_upload
 from compat.s3.conditions import check_read, expectation, moment, source_span
+from compat.s3.lifecycle_rules import show_expiration
 from compat.s3.multipart import find_upload, publish_part
 from compat.s3.objects import LARGEST_PUT, owner_of_upload
 from compat.s3.places import NULL, bucket_of, key_of, version_of
+from compat.s3.restoring import check_readable
 from compat.s3.terms import kept
 
 if TYPE_CHECKING:
@@ -79,8 +81,7 @@ def _find(ctx: Context, p: Params) -> tuple[Known, Source, Head]:
             "The source of a copy request may not specifically refer to a delete marker by version id."
         )
     check_read(head, p, "CopySource")
-    if head.storage in properties.ARCHIVED:
-        raise AWSError("InvalidObjectState", "The operation is not valid for the object's storage class", 403)
+    check_readable(ctx, head)
     return bucket, source, head
 
 
@@ -111,6 +112,7 @@ def copy_object(ctx: Context, p: Params) -> Result:
     result: Result = {"CopyObjectResult": copied, "ServerSideEncryption": properties.AES256}
     if origin.keeping or head.version:
         result["CopySourceVersionId"] = head.version or NULL
+    show_expiration(ctx, bucket, key, about.size, about.tags, about.modified, result)
     if published.keeping == "Enabled":
         result["VersionId"] = published.version
     return result

@@ -19,6 +19,7 @@ from compat.operation import Params, Result, operation
 from compat.s3 import checksums, faults, locking, properties
 from compat.s3.acl import grants_of_upload, object_owner
 from compat.s3.conditions import expectation, moment
+from compat.s3.lifecycle_rules import show_abortion, show_expiration
 from compat.s3.objects import check_size, owner_of_upload
 from compat.s3.paging import limit_of, marker_of
 from compat.s3.places import bucket_of, canonical_id, key_of, named, owner
@@ -64,6 +65,7 @@ def create_multipart_upload(ctx: Context, p: Params) -> Result:
     result: Result = {"Bucket": bucket.name, "Key": key, "UploadId": id, "ServerSideEncryption": properties.AES256}
     if summed is not None:
         result["ChecksumAlgorithm"], result["ChecksumType"] = summed
+    show_abortion(ctx, bucket, key, now, result)
     return result
 
 
@@ -166,6 +168,7 @@ def complete_multipart_upload(ctx: Context, p: Params) -> Result:
         "ServerSideEncryption": properties.AES256,
     }
     checksums.show(made[0].checksum, result)
+    show_expiration(ctx, bucket, key, made[0].size, made[0].tags, made[0].modified, result)
     if published.version:
         result["VersionId"] = published.version
     return result
@@ -316,4 +319,5 @@ def list_parts(ctx: Context, p: Params) -> Result:
     }
     if plan.get("algorithm"):
         result |= {"ChecksumAlgorithm": plan["algorithm"], "ChecksumType": plan["type"]}
+    show_abortion(ctx, bucket, key, upload.opened, result)
     return result

@@ -16,8 +16,10 @@ from compat.s3 import checksums, faults, locking, properties
 from compat.s3.absence import absent
 from compat.s3.acl import grants_of_upload
 from compat.s3.conditions import check_read, expectation, moment, span_of
+from compat.s3.lifecycle_rules import show_expiration
 from compat.s3.paging import limit_of, marker_of
 from compat.s3.places import NULL, bucket_of, key_of, version_of
+from compat.s3.restoring import check_readable
 from compat.s3.terms import kept, show
 from compat.streams import FileRange, Stream
 
@@ -79,6 +81,8 @@ def put_object(ctx: Context, p: Params) -> Result:
     }
     if published.keeping == "Enabled":
         result["VersionId"] = published.version
+    if "lifecycle" in bucket.documents:
+        show_expiration(ctx, bucket, key, received.size, tags, now, result)
     return result
 
 
@@ -174,12 +178,7 @@ class View:
         p, size = self.p, head.size
         check_read(head, p)
         if head.storage in properties.ARCHIVED and self.ctx.operation.name == "GetObject":
-            raise AWSError(
-                "InvalidObjectState",
-                "The operation is not valid for the object's storage class",
-                403,
-                StorageClass=head.storage,
-            )
+            check_readable(self.ctx, head)
         text, number = p.get("Range"), p.get("PartNumber")
         self.ranged, self.span = False, Span(0, size)
         if text is not None:
@@ -240,6 +239,8 @@ class View:
         result["AcceptRanges"] = "bytes"
         result["ServerSideEncryption"] = properties.AES256
         name_version(bucket, head, result)
+        if "lifecycle" in bucket.documents and self.version is None:
+            show_expiration(self.ctx, bucket, self.key, head.size, head.tags, head.modified, result)
         if head.storage:
             result["StorageClass"] = head.storage
         if self.ranged and head.size:

@@ -1,0 +1,70 @@
+"""Lifecycle configurations come true: the plans of the rounds over all buckets that have one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import orjson
+from sqlalchemy import select
+
+from backends.db import EPOCH, MICROSECOND
+from backends.object.containers import Containers, Known
+from backends.object.ledger import Transaction
+from backends.object.models import Container, ContainerDocument
+from backends.object.rounds import Plan, Sight, Verdict
+from backends.object.versions import Deleted
+
+if TYPE_CHECKING:
+    from compat.cloud import Cloud
+    from compat.s3.lifecycle_rules import Rules
+
+
+class Lifecycle:
+    """What the rounds ask of this side. One for the process that makes them."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+        self._containers: Containers = cloud.hosts["containers"]
+
+    def plans(self) -> Iterator[Plan]:
+        """A plan for every bucket with a lifecycle configuration."""
+        with self._cloud.database.unit(None, write=False) as unit:
+            names = unit.session.scalars(
+                select(Container.name)
+                .join(ContainerDocument, ContainerDocument.container == Container.number)
+                .where(ContainerDocument.kind == "lifecycle")
+                .order_by(Container.number)
+            ).all()
+            now = (unit.now - EPOCH) // MICROSECOND
+        if not names:
+            return
+        from compat.s3.lifecycle_rules import rules_of  # with much of S3: not at start, and not without need
+
+        for name in names:
+            bucket = self._containers.find(name)
+            rules = None if bucket is None else rules_of(bucket, self._cloud.rules.lifecycle_day)
+            if bucket is not None and rules is not None:
+                yield self._plan(bucket, rules, now)
+
+    def _plan(self, bucket: Known, rules: Rules, now: int) -> Plan:
+        document = bucket.documents["lifecycle"]
+        until = rules.midnight(now)
+
+        def holds() -> bool:
+            known = self._containers.find(bucket.name)
+            return known is not None and known.documents.get("lifecycle") == document
+
+        def followed(tx: Transaction, sight: Sight, verdict: Verdict, deleted: Deleted | None) -> None:
+            """Nobody is told yet."""
+
+        return Plan(
+            container=bucket.number,
+            name=hashlib.sha256(orjson.dumps([document, rules.day])).hexdigest(),
+            until=until,
+            holds=holds,
+            judge=lambda sight: rules.judge(sight, until),
+            ends=lambda one: rules.ends(one, until),
+            followed=followed,
+        )
