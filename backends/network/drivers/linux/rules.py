@@ -28,6 +28,8 @@ from backends.network.plan import EntryPlan, NetworkPlan, PortPlan, RulePlan, Se
 
 GATEWAY_LINK = "igw"
 METADATA, RESOLVER = "169.254.169.254", "169.254.169.253"
+API_PORT = 4566
+"""Where guests reach the cloud that they live in, at the address of their metadata."""
 ANY = "0.0.0.0/0"
 PROTOCOLS = {"tcp": "6", "udp": "17", "icmp": "1", "icmpv6": "58"}
 EVERY_PORT = (0, 65535)
@@ -177,7 +179,7 @@ def _base(plan: NetworkPlan, link: Callable[[str], str]) -> dict[str, Chain]:
                 'iifname "lo" accept',
                 "iifname != @ports drop",
                 "udp dport 67 accept",
-                f"ip daddr {METADATA} tcp dport 80 accept",
+                f"ip daddr {METADATA} tcp dport {{ 80, {API_PORT} }} accept",
                 f"ip daddr {{ {names} }} udp dport 53 accept",
                 f"ip daddr {{ {names} }} tcp dport 53 accept",
                 "ct state related accept",
