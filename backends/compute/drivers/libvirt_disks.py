@@ -1,0 +1,198 @@
+"""What QEMU does for disks that its guests have open: copies at one point in time, growth, limits."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+from xml.etree.ElementTree import Element, SubElement
+
+from backends.compute.drivers.libvirt_domain import domain_name, text
+from backends.compute.drivers.libvirt_qemu import ANSWER, QemuGuests, agent_answers, target_of
+from backends.errors import DriverError
+from backends.volume.drivers.base import Limits
+
+COPYING = 3600.0
+"""Seconds that a copy may take."""
+MIB = 1 << 20
+
+
+class QemuDisks:
+    """`OpenDisks` over the guests of a `QemuGuests`."""
+
+    def __init__(self, guests: QemuGuests) -> None:
+        self._guests = guests
+
+    def holds(self, disk: str) -> bool:
+        """See `OpenDisks`."""
+        return self._guests.session.run(lambda connection: self._holder(connection, disk) is not None)
+
+    def grow(self, disk: str, size: int) -> None:
+        """See `OpenDisks`."""
+        import libvirt
+
+        def grow(connection: Any) -> None:
+            domain, name = self._held(connection, disk)
+            if domain.blockInfo(name)[0] < size:
+                domain.blockResize(name, size, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+
+        self._guests.session.run(grow)
+
+    def limit(self, disk: str, limits: Limits) -> None:
+        """See `OpenDisks`."""
+        import libvirt
+
+        values = {
+            libvirt.VIR_DOMAIN_BLOCK_IOTUNE_TOTAL_IOPS_SEC: limits.iops or 0,
+            libvirt.VIR_DOMAIN_BLOCK_IOTUNE_TOTAL_BYTES_SEC: (limits.throughput or 0) * MIB,
+        }
+
+        def limit(connection: Any) -> None:
+            domain, name = self._held(connection, disk)
+            domain.setBlockIoTune(name, values, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+
+        self._guests.session.run(limit)
+
+    def back_up(
+        self, targets: Mapping[str, str], checkpoint: str, since: Mapping[str, str | None]
+    ) -> Mapping[str, bool]:
+        """See `OpenDisks`."""
+        return self._guests.session.run(
+            lambda connection: self._back_up(connection, targets, checkpoint, since), within=COPYING
+        )
+
+    def _back_up(
+        self, connection: Any, targets: Mapping[str, str], checkpoint: str, since: Mapping[str, str | None]
+    ) -> Mapping[str, bool]:
+        import libvirt
+
+        held = {disk: self._held(connection, disk) for disk in targets}
+        if len({domain.name() for domain, _ in held.values()}) != 1:
+            raise DriverError("the disks are not one guest's")
+        domain = next(iter(held.values()))[0]
+        known = {one.getName() for one in domain.listAllCheckpoints()}
+        if checkpoint in known:
+            domain.checkpointLookupByName(checkpoint).delete()
+            known.discard(checkpoint)
+        names = {disk: name for disk, (_, name) in held.items()}
+        changed = {disk: one for disk, one in since.items() if one in known and disk in targets}
+        try:
+            self._begin(domain, names, targets, checkpoint, changed)
+        except libvirt.libvirtError:
+            # A bitmap that a killed QEMU left behind is of no use: copy everything then.
+            if not changed:
+                raise
+            changed = {}
+            self._begin(domain, names, targets, checkpoint, changed)
+        _wait(domain)
+        for old in known - {one for one in changed.values() if one is None}:
+            _forget(domain, old, names.values(), checkpoint)
+        return {disk: disk in changed for disk in targets}
+
+    def _begin(
+        self,
+        domain: Any,
+        names: Mapping[str, str],
+        targets: Mapping[str, str],
+        checkpoint: str,
+        changed: Mapping[str, str | None],
+    ) -> None:
+        import libvirt
+
+        backup, mark = Element("domainbackup", mode="push"), Element("domaincheckpoint")
+        SubElement(mark, "name").text = checkpoint
+        disks, marks = SubElement(backup, "disks"), SubElement(mark, "disks")
+        for name in _every_disk(domain):
+            disk = next((one for one, place in names.items() if place == name), None)
+            if disk is None:
+                SubElement(disks, "disk", name=name, backup="no")
+                SubElement(marks, "disk", name=name, checkpoint="no")
+                continue
+            element = SubElement(disks, "disk", name=name, type="file", backup="yes")
+            base = changed.get(disk)
+            if base is not None:
+                element.set("backupmode", "incremental")
+                element.set("incremental", base)
+            else:
+                element.set("backupmode", "full")
+            SubElement(element, "target", file=targets[disk])
+            SubElement(element, "driver", type="qcow2")
+            SubElement(marks, "disk", name=name, checkpoint="bitmap")
+        with _frozen(domain):
+            domain.backupBegin(text(backup), text(mark), libvirt.VIR_DOMAIN_BACKUP_BEGIN_REUSE_EXTERNAL)
+
+    def _held(self, connection: Any, disk: str) -> tuple[Any, str]:
+        found = self._holder(connection, disk)
+        if found is None:
+            raise DriverError(f"no running guest has {disk}", disk=disk)
+        return found
+
+    def _holder(self, connection: Any, disk: str) -> tuple[Any, str] | None:
+        import libvirt
+
+        prefix = domain_name(self._guests.machine.deployment, "")
+        for domain in connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
+            if domain.name().startswith(prefix):
+                with contextlib.suppress(libvirt.libvirtError):
+                    if (name := target_of(domain, disk)) is not None:
+                        return domain, name
+        return None
+
+
+def _every_disk(domain: Any) -> list[str]:
+    from xml.etree import ElementTree
+
+    root = ElementTree.fromstring(domain.XMLDesc())
+    return [place.get("dev", "") for place in root.iterfind("devices/disk/target")]
+
+
+@contextlib.contextmanager
+def _frozen(domain: Any) -> Iterator[None]:
+    """Hold the guest's file systems still for a moment, where an agent answers."""
+    import libvirt
+
+    frozen = False
+    if agent_answers(domain):
+        domain.agentSetResponseTimeout(ANSWER * 5, 0)
+        with contextlib.suppress(libvirt.libvirtError):
+            domain.fsFreeze()
+            frozen = True
+    try:
+        yield
+    finally:
+        if frozen:
+            with contextlib.suppress(libvirt.libvirtError):
+                domain.fsThaw()
+
+
+def _wait(domain: Any) -> None:
+    """Until the copy is over. Raises `DriverError` when it failed."""
+    import libvirt
+
+    deadline, pause = time.monotonic() + COPYING, 0.01
+    while True:
+        if domain.jobInfo()[0] == libvirt.VIR_DOMAIN_JOB_NONE:
+            break
+        if time.monotonic() > deadline:
+            domain.abortJob()
+            raise DriverError("a copy took too long")
+        time.sleep(pause)
+        pause = min(pause * 2, 0.25)
+    done = domain.jobStats(libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED)
+    if not done.get("success", True):
+        raise DriverError(f"a copy failed: {done.get('errmsg', 'no reason was given')}")
+
+
+def _forget(domain: Any, checkpoint: str, names: Any, newest: str) -> None:
+    """Give up a checkpoint that only these disks had: its changes are in the newest one."""
+    import libvirt
+
+    with contextlib.suppress(libvirt.libvirtError):
+        found = domain.checkpointLookupByName(checkpoint)
+        from xml.etree import ElementTree
+
+        root = ElementTree.fromstring(found.getXMLDesc())
+        marked = {one.get("name") for one in root.iterfind("disks/disk") if one.get("checkpoint") == "bitmap"}
+        if checkpoint != newest and marked <= set(names):
+            found.delete()
