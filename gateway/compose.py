@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backends.clock import Clock
 from backends.compute import lifecycle as guests
+from backends.compute.drivers.base import GuestDriver
 from backends.compute.drivers.simulated import SimulatedGuests
-from backends.compute.lifecycle import ComputeHost
+from backends.compute.health import survey as survey_guests
+from backends.compute.host import ComputeHost
 from backends.compute.service import ComputeService
 from backends.db import Database, Unit
 from backends.identity.seal import Seal
@@ -53,6 +56,10 @@ LIFE = "life"
 """The topic of what happens to objects by themselves, with time."""
 
 
+MAKER = "Amazon EC2"
+"""What real guests find as the maker of their machine: cloud-init and others know by it where they run."""
+
+
 def _linux_network(settings: Settings) -> NetworkDriver:
     from backends.network.drivers.linux.driver import LinuxNetwork
 
@@ -60,7 +67,7 @@ def _linux_network(settings: Settings) -> NetworkDriver:
 
 
 DISKS = {"sparse": SparseFiles}
-GUESTS = {"simulated": SimulatedGuests}
+GUESTS = ("simulated", "libvirt")
 NETWORKS: dict[str, Callable[[Settings], NetworkDriver]] = {
     "simulated": lambda settings: SimulatedNetwork(),
     "linux": _linux_network,
@@ -69,16 +76,6 @@ NETWORKS: dict[str, Callable[[Settings], NetworkDriver]] = {
 
 class CannotRun(Exception):
     """The machine lacks what a driver needs; the message says what, and how to mend it."""
-
-
-def preflight(settings: Settings) -> None:
-    """Raise `CannotRun` when this machine cannot carry the drivers that the settings name. Nothing is made."""
-    if settings.network == "linux":
-        from backends.network.drivers.linux import lacks
-
-        if lacking := lacks():
-            lines = [f"  {what}" for what in lacking]
-            raise CannotRun("\n".join(["--network linux cannot carry packets here; missing:", *lines]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +100,7 @@ class Parts:
         """Look at what lies on the machine, and reopen or drop what differs from the rows. For start-up, once."""
         guests.register(self.cloud.database, self.compute)
         disks.survey(self.cloud.database, self.volumes)
-        guests.survey(self.cloud.database, self.compute)
+        survey_guests(self.cloud.database, self.compute)
         self.sweeper.begin()
         self.cloud.database.nudge("objects")
 
@@ -130,6 +127,50 @@ def rules(settings: Settings) -> Rules:
     )
 
 
+def preflight(settings: Settings) -> None:
+    """Raise `CannotRun` when this machine cannot carry the drivers that the settings name. Nothing is made."""
+    lines = []
+    if settings.network == "linux":
+        from backends.network.drivers import linux
+
+        if lacking := linux.lacks():
+            lines += ["--network linux cannot carry packets here; missing:", *(f"  {what}" for what in lacking)]
+    if settings.compute != "simulated":
+        from backends.compute.drivers import libvirt
+
+        if lacks := libvirt.lacks(settings.libvirt_uri):
+            lines.append(f"--compute {settings.compute} cannot run guests here; missing:")
+            lines += [f"  {one.what}: {one.remedy}" for one in lacks]
+    if lines:
+        raise CannotRun("\n".join(lines))
+
+
+def guest_driver(settings: Settings, network: NetworkDriver) -> GuestDriver:
+    """What runs guests."""
+    if settings.compute == "simulated":
+        return SimulatedGuests()
+    from backends.compute.drivers import libvirt
+
+    return libvirt.qemu_guests(
+        settings.data_dir / "guests",
+        settings.mark,
+        network.adopt,
+        uri=settings.libvirt_uri,
+        maker=MAKER,
+        overcommit=settings.overcommit,
+    )
+
+
+def _notice(database: Database, host: ComputeHost) -> None:
+    """Have the reconciler look when the driver sees something happen."""
+
+    def notice() -> None:
+        host.notices.tell()
+        database.nudge("compute")
+
+    host.driver.watch(notice)
+
+
 def compose(settings: Settings) -> Parts:
     """Put a cloud together on an up-to-date database."""
     folder: Path = settings.data_dir
@@ -139,7 +180,10 @@ def compose(settings: Settings) -> Parts:
     database = Database(settings.database, exclusive=alone, clock=clock)
     network = NetworkHost(driver=NETWORKS[settings.network](settings), public_pool=settings.public_pool)
     volume = VolumeHost(DISKS[settings.volume](folder / "volumes"), forgotten=tags.forget)
-    compute = ComputeHost(HOST, GUESTS[settings.compute](), volume.driver, network, forgotten=tags.forget)
+    driver = guest_driver(settings, network.driver)
+    crew = ThreadPoolExecutor(4, thread_name_prefix="crew") if driver.capabilities.runs else None
+    compute = ComputeHost(HOST, driver, volume.driver, network, forgotten=tags.forget, crew=crew)
+    _notice(database, compute)
     blobs = FileBlobs(folder / "objects")
     if settings.workers == 1:
         blobs.tidy()

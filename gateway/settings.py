@@ -67,7 +67,9 @@ class Settings(BaseSettings):
     )
     default_account: str = Field("000000000000", pattern=r"^\d{12}$", description="Account of keys that name none.")
     default_region: str = Field("us-east-1", min_length=1, description="Region of requests that name none.")
-    compute: Literal["simulated"] = Field("simulated", description="What runs guests.")
+    compute: Literal["simulated", "libvirt"] = Field(
+        "simulated", description="What runs guests: nothing (`simulated`), or QEMU (`libvirt`)."
+    )
     volume: Literal["sparse"] = Field("sparse", description="What holds the bytes of disks.")
     network: Literal["simulated", "linux"] = Field(
         "simulated", description="What carries packets: nothing (`simulated`), or this machine's kernel (`linux`)."
@@ -87,6 +89,12 @@ class Settings(BaseSettings):
         le=65535,
         description="Port at which every instance's metadata is served on a loopback address of its own (see "
         "docs/metadata.md); 0 takes a free one. Default: it is not.",
+    )
+    libvirt_uri: str | None = Field(
+        None, description="URI of the libvirt that runs guests. Default: one is started for this deployment alone."
+    )
+    overcommit: float = Field(
+        8.0, gt=0, le=1024, description="Virtual processors that real guests get in all for each of the machine's."
     )
     deployment: str = Field(
         "",

@@ -38,13 +38,16 @@ class Cause(StrEnum):
     NONE = ""
     ASKED = "asked"
     INSIDE = "inside"
+    SLEEP = "sleep"
+    CRASH = "crash"
     NO_ROOM = "no-room"
     NO_DISK = "no-disk"
     FAULT = "fault"
 
 
 class Host(Base):
-    """A machine that runs guests. None as a capacity: it has no bound (a simulated machine)."""
+    """A machine that runs guests. None as a capacity: it has no bound (a simulated machine). `overhead`: MiB that a
+    guest takes beside its own memory."""
 
     __tablename__ = "host"
     __topic__ = "compute"
@@ -52,6 +55,7 @@ class Host(Base):
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     vcpus: Mapped[int | None]
     memory: Mapped[int | None]
+    overhead: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
 
 
 class Guest(Scoped, Base):
@@ -96,6 +100,22 @@ class Guest(Scoped, Base):
     applied: Mapped[int] = mapped_column(default=0)
     failures: Mapped[int] = mapped_column(Integer, default=0)
     notes: Mapped[dict[str, Any]] = mapped_column(default=dict)
+
+
+class Health(Scoped, Base):
+    """What was found out about a running guest. Of `boot`, the start it was found out for, on: `leased`, when its card
+    got its address; `agent`, whether the agent inside answered; `trouble`, what is wrong with what runs it ("":
+    nothing); `since`, when any of this changed last."""
+
+    __tablename__ = "guest_health"
+    __topic__ = "compute"
+
+    guest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    boot: Mapped[int] = mapped_column(Integer, default=0)
+    leased: Mapped[datetime | None]
+    agent: Mapped[bool] = mapped_column(Boolean, default=False)
+    trouble: Mapped[str] = mapped_column(String(255), default="")
+    since: Mapped[datetime]
 
 
 class LoginKey(Scoped, Base):

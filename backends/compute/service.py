@@ -60,14 +60,19 @@ class ComputeService:
         guest.launched = self.unit.now
         self._wish(guest, GuestWish.RUNNING, GuestState.PENDING)
 
-    def stop(self, guest: Guest, *, force: bool = False) -> None:
-        """Wish the guest to stop; nothing to do when it does or has. Raises `WrongState` (facts: guest, state)."""
+    def stop(self, guest: Guest, *, force: bool = False, sleep: bool = False) -> None:
+        """Wish the guest to stop, keeping its memory with `sleep`; nothing to do when it does or has.
+
+        Raises `WrongState` (facts: guest, state).
+        """
         if guest.state in (GuestState.STOPPING, GuestState.STOPPED):
             return
         if guest.state != GuestState.RUNNING:
             raise WrongState(guest=guest.id, state=guest.state)
-        guest.notes = guest.notes | {"force": force}
+        guest.notes = guest.notes | {"force": force, "sleep": sleep}
         self._wish(guest, GuestWish.STOPPED, GuestState.STOPPING)
+        if sleep:
+            guest.cause = Cause.SLEEP
 
     def reboot(self, guest: Guest) -> None:
         """Wish the guest to start anew. Raises `WrongState` (facts: guest, state) unless it runs or begins to."""
@@ -83,10 +88,12 @@ class ComputeService:
             return
         self._wish(guest, GuestWish.TERMINATED, GuestState.SHUTTING_DOWN)
 
-    def refresh(self, guest: Guest) -> None:
-        """The guest's devices or shape changed: let the machinery look again."""
-        guest.generation += 1
-        self.unit.nudge("compute")
+    def look_again(self, guest: str) -> None:
+        """The guest's devices changed: let the machinery bring them into it if it runs, or is about to."""
+        row = self._session.get(Guest, guest)
+        if row is not None and row.wanted == GuestWish.RUNNING:
+            row.generation += 1
+            self.unit.nudge("compute")
 
     def add_key(self, *, id: str, name: str, kind: str, public: str, fingerprint: str) -> LoginKey:
         """A public key under a name. Raises `Exists` (facts: name) when the name is taken."""
@@ -107,24 +114,25 @@ class ComputeService:
         """A host with room; None while no host is known (the first one to come takes the guest)."""
         hosts = self._hosts
         if hosts is None:
-            hosts = self._hosts = self._session.execute(select(Host.id, Host.vcpus, Host.memory)).all()
+            hosts = self._hosts = self._session.execute(select(Host.id, Host.vcpus, Host.memory, Host.overhead)).all()
         if not hosts:
             return None
-        bounded = any(cpus is not None or mib is not None for _, cpus, mib in hosts)
+        bounded = any(cpus is not None or mib is not None for _, cpus, mib, _ in hosts)
         used = self._used() if bounded else {}
         rooms = []
-        for id, cpus, mib in hosts:
-            cpus_used, mib_used = used.get(id, (0, 0))
-            rooms.append(Room(id, None if cpus is None else cpus - cpus_used, None if mib is None else mib - mib_used))
+        for id, cpus, mib, overhead in hosts:
+            cpus_used, mib_used, guests = used.get(id, (0, 0, 0))
+            left = None if mib is None else mib - mib_used - (guests + 1) * overhead
+            rooms.append(Room(id, None if cpus is None else cpus - cpus_used, left))
         return place(vcpus, memory, rooms)
 
-    def _used(self) -> dict[str, tuple[int, int]]:
-        """What every tenant's guests take of each host: processors, MiB."""
+    def _used(self) -> dict[str, tuple[int, int, int]]:
+        """What every tenant's guests take of each host: processors, MiB, and how many they are."""
         self._session.flush()
         table = Guest.__table__
         rows = self._session.connection().execute(
-            select(table.c.host, func.sum(table.c.vcpus), func.sum(table.c.memory))
+            select(table.c.host, func.sum(table.c.vcpus), func.sum(table.c.memory), func.count())
             .where(table.c.state.in_(AT_WORK))
             .group_by(table.c.host)
         )
-        return {host: (int(cpus), int(mib)) for host, cpus, mib in rows}
+        return {host: (int(cpus), int(mib), int(count)) for host, cpus, mib, count in rows}

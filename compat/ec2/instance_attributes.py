@@ -219,6 +219,7 @@ def modify_instance_maintenance_options(ctx: Context, p: Params) -> Result:
     options = dict(guest.notes["shown"]["MaintenanceOptions"])
     options |= {member: p[member] for member in ("AutoRecovery", "RebootMigration") if p.get(member)}
     show(guest, "MaintenanceOptions", options)
+    guest.notes = guest.notes | {"recovers": options["AutoRecovery"] != "disabled"}
     return {"InstanceId": guest.id, **options}
 
 
@@ -334,14 +335,6 @@ def monitor_instances(ctx: Context, p: Params) -> Result:
 def unmonitor_instances(ctx: Context, p: Params) -> Result:
     """Turn detailed monitoring off."""
     return _monitor(ctx, p["InstanceIds"], False)
-
-
-@operation("ec2:GetConsoleOutput", on="instance/{InstanceId}")
-def get_console_output(ctx: Context, p: Params) -> Result:
-    """What an instance wrote to its serial console, in base64."""
-    guest: Guest = ctx.find("instance", p["InstanceId"])
-    output = ctx.cloud.hosts["compute"].driver.console(guest.id)
-    return {"InstanceId": guest.id, "Timestamp": ctx.now, "Output": base64.b64encode(output).decode()}
 
 
 @operation("ec2:GetPasswordData", on="instance/{InstanceId}")

@@ -26,12 +26,15 @@ CODES = {
 
 REASONS: dict[str, tuple[str, str]] = {
     Cause.ASKED: ("Client.UserInitiatedShutdown", "Client.UserInitiatedShutdown: User initiated shutdown"),
+    Cause.SLEEP: ("Client.UserInitiatedHibernate", "Client.UserInitiatedHibernate: User initiated hibernate"),
+    Cause.CRASH: ("Server.InternalError", "Server.InternalError: The instance broke down"),
     Cause.INSIDE: ("Client.InstanceInitiatedShutdown", "Client.InstanceInitiatedShutdown: Instance initiated shutdown"),
     Cause.NO_ROOM: ("Server.InsufficientInstanceCapacity", "Server.InsufficientInstanceCapacity: no host has room"),
     Cause.NO_DISK: ("Client.InternalError", "Client.InternalError: a volume could not be made"),
     Cause.FAULT: ("Server.InternalError", "Server.InternalError: Internal error on launch"),
 }
-
+TOLD = (Cause.NO_ROOM, Cause.FAULT, Cause.CRASH)
+"""Reasons that have more to tell: what was in the way."""
 
 FEW = 32
 """Up to so many instances are named one by one in the queries below; more of them are nearly all there are."""
@@ -227,12 +230,21 @@ def render_instance(ctx: Context, guest: Guest) -> dict[str, Any]:
     if ports:
         answer |= _from_port(ports[0])
     if guest.state == GuestState.PENDING:
-        answer["StateReason"] = {"Code": "pending", "Message": "pending"}
+        trouble = guest.notes.get("trouble")
+        answer["StateReason"] = {"Code": "pending", "Message": f"pending: {trouble}" if trouble else "pending"}
         answer["MetadataOptions"] = {**shown["MetadataOptions"], "State": "pending"}
     elif guest.cause in REASONS and guest.state != GuestState.RUNNING:
         code, message = REASONS[guest.cause]
+        if guest.cause in TOLD and guest.notes.get("trouble"):
+            message += f" ({guest.notes['trouble']})"
         answer["StateReason"] = {"Code": code, "Message": message}
-        by = "User" if guest.cause == Cause.ASKED else "Instance" if guest.cause == Cause.INSIDE else "Server"
+        by = (
+            "User"
+            if guest.cause in (Cause.ASKED, Cause.SLEEP)
+            else "Instance"
+            if guest.cause == Cause.INSIDE
+            else "Server"
+        )
         answer["StateTransitionReason"] = f"{by} initiated ({guest.changed:%Y-%m-%d %H:%M:%S} GMT)"
     return answer
 

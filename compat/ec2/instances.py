@@ -9,6 +9,7 @@ from backends.compute.models import Guest, GuestState
 from backends.errors import Exhausted, WrongState
 from compat.context import Context
 from compat.describe import page
+from compat.ec2.instance_status import can_hibernate, load_status, render_status
 from compat.ec2.instance_view import load, render_instance, state
 from compat.ec2.listing import at
 from compat.errors import AWSError
@@ -267,8 +268,7 @@ def start_instances(ctx: Context, p: Params) -> Result:
 @operation("ec2:StopInstances", on="instance/{InstanceIds}", raises=_wrong("stopped"))
 def stop_instances(ctx: Context, p: Params) -> Result:
     """Stop running instances."""
-    if p.get("Hibernate"):
-        raise AWSError("UnsupportedHibernationConfiguration", "The instances do not support hibernation.")
+    sleep = bool(p.get("Hibernate"))
 
     def stop(guest: Guest) -> None:
         if guest.stop_locked:
@@ -282,7 +282,12 @@ def stop_instances(ctx: Context, p: Params) -> Result:
                 "UnsupportedOperation",
                 f"The instance '{guest.id}' does not have an 'ebs' root device type and cannot be stopped.",
             )
-        ctx.compute.stop(guest, force=bool(p.get("Force")))
+        if sleep and not (guest.notes["shown"]["HibernationOptions"]["Configured"] and can_hibernate(ctx)):
+            raise AWSError(
+                "UnsupportedHibernationConfiguration",
+                f"The instance '{guest.id}' is not configured for hibernation, or its host cannot hibernate.",
+            )
+        ctx.compute.stop(guest, force=bool(p.get("Force")), sleep=sleep)
 
     return {"StoppingInstances": _change(ctx, p["InstanceIds"], stop)}
 
@@ -313,25 +318,8 @@ def terminate_instances(ctx: Context, p: Params) -> Result:
 # --- status ----------------------------------------------------------------------------------------------------------
 
 
-def _render_status(ctx: Context, guest: Guest) -> dict[str, Any]:
-    running = guest.state == GuestState.RUNNING
-    word = "ok" if running else "not-applicable"
-    check = {"Status": word}
-    details = {"Details": [{"Name": "reachability", "Status": "passed"}]} if running else {}
-    return {
-        "InstanceId": guest.id,
-        "AvailabilityZone": guest.zone,
-        "InstanceState": state(guest.state),
-        "InstanceStatus": check | details,
-        "SystemStatus": check | details,
-        "AttachedEbsStatus": check | details,
-        "Events": [],
-        "Operator": {"Managed": False},
-    }
-
-
 def _status(path: str) -> Any:
-    return at(_render_status, path)
+    return at(render_status, path)
 
 
 STATUS_FILTERS: Filters = {
@@ -360,4 +348,4 @@ STATUS_FILTERS: Filters = {
 def describe_instance_status(ctx: Context, p: Params) -> Result:
     """The health of the caller's running instances; of all, when the call says so."""
     where = () if p.get("IncludeAllInstances") else (Guest.state == GuestState.RUNNING,)
-    return page(ctx, p, "instance", STATUS_FILTERS, _render_status, where=where, prepare=load)
+    return page(ctx, p, "instance", STATUS_FILTERS, render_status, where=where, prepare=load_status)

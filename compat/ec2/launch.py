@@ -17,6 +17,7 @@ from backends.volume.models import Snapshot
 from compat.context import Context
 from compat.ec2.flavors import valid_cores
 from compat.ec2.images import image_arn
+from compat.ec2.instance_status import can_hibernate
 from compat.ec2.instance_view import load, render_instance
 from compat.ec2.key_pairs import missing_key
 from compat.ec2.launch_facts import check_user_data, find_flavor, find_image, find_profile
@@ -270,7 +271,7 @@ class Launch:
                     "CapacityReservationPreference", "open"
                 )
             },
-            "HibernationOptions": {"Configured": bool((spec.get("HibernationOptions") or {}).get("Configured"))},
+            "HibernationOptions": {"Configured": self._hibernates()},
             "MetadataOptions": self._metadata_options(),
             "EnclaveOptions": {"Enabled": bool((spec.get("EnclaveOptions") or {}).get("Enabled"))},
             "MaintenanceOptions": {
@@ -307,6 +308,12 @@ class Launch:
             group = placement_group(self.ctx, placement.get("GroupName"), placement.get("GroupId"))
             found |= {"GroupName": group.name, "GroupId": group.id}
         return found
+
+    def _hibernates(self) -> bool:
+        asked = bool((self.spec.get("HibernationOptions") or {}).get("Configured"))
+        if asked and not can_hibernate(self.ctx):
+            raise AWSError("UnsupportedHibernationConfiguration", "What runs instances here cannot hibernate them.")
+        return asked
 
     def _cpu_options(self) -> dict[str, Any]:
         asked = self.spec.get("CpuOptions") or {}
@@ -352,6 +359,8 @@ class Launch:
         segment = self.cards[0].segment
         credits = (spec.get("CreditSpecification") or {}).get("CpuCredits")
         notes: dict[str, Any] = {"shown": self.shown}
+        if self.shown["MaintenanceOptions"]["AutoRecovery"] == "disabled":
+            notes["recovers"] = False
         if self.login_key is not None:
             notes["login_key"] = self.login_key
         if self.flavor.family.burstable:

@@ -273,6 +273,7 @@ def attach_network_interface(ctx: Context, p: Params) -> Result:
         attachment_id=fresh("network-interface-attachment"),
         card_index=card,
     )
+    ctx.compute.look_again(instance.id)
     return {"AttachmentId": attached.attachment_id, "NetworkCardIndex": card}
 
 
@@ -289,7 +290,10 @@ def detach_network_interface(ctx: Context, p: Params) -> Result:
             "OperationNotPermitted",
             "The network interface at device index 0 and networkCard index 0 cannot be detached.",
         )
+    holder = port.guest_id
     ctx.network.detach_port(port.id)
+    if holder is not None:
+        ctx.compute.look_again(holder)
     return {}
 
 

@@ -15,7 +15,9 @@ from sqlalchemy import select
 
 from backends.compute.drivers.base import Capacity, GuestDriver, GuestSpec, Power, Sighting
 from backends.compute.drivers.simulated import SimulatedGuests
-from backends.compute.lifecycle import ComputeHost, converge, register, survey
+from backends.compute.health import survey
+from backends.compute.host import ComputeHost
+from backends.compute.lifecycle import converge, register
 from backends.compute.models import Cause, Guest, GuestState
 from backends.compute.scheduler import Room, place
 from backends.compute.service import ComputeService

@@ -75,8 +75,8 @@ def test_a_file_that_is_no_toml_is_refused(text: str, tmp_path: Path) -> None:
     [
         ("NEPHELE_AUTH", "sof", "auth: .*'enforce', 'soft' or 'off', not 'sof'"),
         ("NEPHELE_PORT", "66000", "port: .*not '66000'"),
-        ("NEPHELE_COMPUTE", "libvirt", "compute: there is no driver 'libvirt'"),
-        ("EC2_VM_MANAGER", "libvirt", "compute: there is no driver 'libvirt'"),
+        ("NEPHELE_COMPUTE", "esx", "compute: there is no driver 'esx'"),
+        ("EC2_VM_MANAGER", "esx", "compute: there is no driver 'esx'"),
         ("ENFORCE_IAM", "maybe", "ENFORCE_IAM: must be 1 or 0"),
         ("GATEWAY_LISTEN", "0.0.0.0", "GATEWAY_LISTEN: must be ADDRESS:PORT"),
         ("USE_SSL", "1", "USE_SSL: there is no TLS"),

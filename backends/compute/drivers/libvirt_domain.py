@@ -165,6 +165,13 @@ def disk(binding: DiskBinding, name: str, *, boots: bool = False) -> Element:
     )
     SubElement(element, "source", file=binding.access.path)
     SubElement(element, "target", dev=name, bus="virtio")
+    limits = binding.limits
+    if limits.iops or limits.throughput:
+        tune = SubElement(element, "iotune")
+        if limits.throughput:
+            _say(tune, "total_bytes_sec", str(limits.throughput << 20))
+        if limits.iops:
+            _say(tune, "total_iops_sec", str(limits.iops))
     _say(element, "serial", binding.access.serial)
     SubElement(element, "alias", name=alias(binding.disk))
     if boots:

@@ -165,11 +165,12 @@ class LibvirtGuests:
         if domain is None or not domain.isActive():
             self._forget_press(spec.id)
             domain = self._create(connection, domain, spec)
+            self._mark(domain, spec)  # what woke up bears the mark of the start before
         if domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED:
             for port in spec.ports:
                 self.adopt(port)
             domain.resume()
-        elif not self._has_started_anew(domain, spec):
+        if not self._has_started_anew(domain, spec):
             return False
         self.sync(connection, domain, spec)
         return True
@@ -207,10 +208,7 @@ class LibvirtGuests:
 
     def _has_started_anew(self, domain: Any, spec: GuestSpec) -> bool:
         """Whether the running guest was started for `spec.boot`; press its buttons when it was not."""
-        import libvirt
-
-        mark = ElementTree.fromstring(domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, NAMESPACE))
-        if int(mark.get("boot", "0")) >= spec.boot:
+        if _boot(domain) >= spec.boot:
             return True
         now, resets = time.monotonic(), self._resets.get(spec.id, 0)
         press = self._presses.get(spec.id)
@@ -226,10 +224,17 @@ class LibvirtGuests:
                 return False
             domain.reset()
         self._forget_press(spec.id)
-        flags = libvirt.VIR_DOMAIN_AFFECT_LIVE | libvirt.VIR_DOMAIN_AFFECT_CONFIG
-        kind = libvirt.VIR_DOMAIN_METADATA_ELEMENT
-        domain.setMetadata(kind, metadata_xml(self.machine, spec), "nephele", NAMESPACE, flags)
+        self._mark(domain, spec)
         return True
+
+    def _mark(self, domain: Any, spec: GuestSpec) -> None:
+        """Write into the running domain which start it was made for."""
+        import libvirt
+
+        if _boot(domain) < spec.boot:
+            flags = libvirt.VIR_DOMAIN_AFFECT_LIVE | libvirt.VIR_DOMAIN_AFFECT_CONFIG
+            kind = libvirt.VIR_DOMAIN_METADATA_ELEMENT
+            domain.setMetadata(kind, metadata_xml(self.machine, spec), "nephele", NAMESPACE, flags)
 
     def reboot_flags(self) -> int:
         """How a guest is asked to start anew."""
@@ -315,6 +320,14 @@ class LibvirtGuests:
     def console(self, guest: str) -> bytes:
         """See `GuestDriver`."""
         return console.tail(console_log(self.machine, guest))
+
+
+def _boot(domain: Any) -> int:
+    """Which start a domain was made for."""
+    import libvirt
+
+    mark = ElementTree.fromstring(domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, NAMESPACE))
+    return int(mark.get("boot", "0"))
 
 
 def _source(disk: Any) -> str | None:

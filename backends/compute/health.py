@@ -1,0 +1,168 @@
+"""Looking after guests: what happened to them that nobody asked for, what that means, and whether they are well.
+
+One look serves all occasions: the start of the engine, after whatever ended it; a notice of the driver's; and the
+passing of time. What is seen is compared with what is wanted, and what differs is wished anew.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import delete, select, update
+
+from backends.compute.drivers.base import Power, Sighting
+from backends.compute.host import ComputeHost, on
+from backends.compute.models import Cause, Guest, GuestState, GuestWish, Health
+from backends.db import Database, Scope, Unit
+from backends.errors import NativeError, Unavailable
+from backends.network.models import Port
+
+AGAIN = timedelta(minutes=5)
+"""A guest that breaks down twice within this time stays down."""
+BATCH = 500
+
+_log = logging.getLogger(__name__)
+
+
+def survey(database: Database, host: ComputeHost) -> None:
+    """Compare what the machine runs with what is wanted: reopen what differs, drop what nobody knows. For start-up.
+
+    Where the machinery is away, the next look does the same.
+    """
+    try:
+        _compare(database, host, host.driver.observe())
+    except Unavailable as error:
+        _log.warning("guests cannot be looked at yet: %s", error)
+
+
+def look(database: Database, host: ComputeHost) -> bool:
+    """See what became of the guests, where there is more of them than states, when it is time to."""
+    if not host.driver.capabilities.runs or not host.notices.due():
+        return False
+    try:
+        observed = host.driver.observe()
+    except Unavailable as error:
+        _log.warning("guests cannot be looked at: %s", error)
+        return False
+    _compare(database, host, observed)
+    _examine(database, host, observed)
+    return False
+
+
+def _compare(database: Database, host: ComputeHost, observed: Mapping[str, Sighting]) -> None:
+    """What is observed first and has no row afterwards can have none later: a row is always older than its guest."""
+    with database.unit(None, write=False) as unit:
+        settled = select(Guest.id, Guest.state).where(on(host), Guest.state != GuestState.TERMINATED)
+        rows: dict[str, str] = {row.id: row.state for row in unit.session.execute(settled)}
+    for id in sorted(set(observed) - set(rows)):
+        try:
+            host.driver.drop(id)
+        except NativeError as error:
+            _log.warning("dropping %s, which nobody wants: %s", id, error)
+    nothing = Sighting(Power.OFF)
+    differing = []
+    for id, state in rows.items():
+        sighting = observed.get(id, nothing)
+        if state == GuestState.RUNNING and sighting.power in (Power.HALTED, Power.CRASHED):
+            _end_seen(database, id, sighting)
+        elif (state == GuestState.RUNNING) != (sighting.power == Power.ON) and not _is_down(state, sighting):
+            differing.append(id)
+    if differing:
+        with database.unit(None, write=True) as unit:
+            for start in range(0, len(differing), BATCH):
+                unit.session.execute(
+                    update(Guest)
+                    .where(Guest.id.in_(differing[start : start + BATCH]), Guest.applied == Guest.generation)
+                    .values(generation=Guest.generation + 1)
+                )
+            unit.nudge("compute")
+
+
+def _is_down(state: str, sighting: Sighting) -> bool:
+    return state != GuestState.RUNNING and sighting.power != Power.HELD and sighting.power != Power.ON
+
+
+def _end_seen(database: Database, id: str, sighting: Sighting) -> None:
+    """A guest that was to run ended by itself: it shut down, or broke down. The latter is started again once in a
+    while, unless its owner wants it left alone."""
+    with database.unit(None, write=True) as unit:
+        guest = unit.session.get(Guest, id)
+        if guest is None or guest.state != GuestState.RUNNING or guest.applied != guest.generation:
+            return
+        crashed = sighting.power == Power.CRASHED
+        guest.generation += 1
+        if crashed:
+            _log.warning("%s broke down: %s", id, sighting.reason)
+            fell = guest.notes.get("fell")
+            recent = fell is not None and unit.now - datetime.fromisoformat(fell) < AGAIN
+            guest.notes = guest.notes | {"fell": unit.now.isoformat(), "trouble": sighting.reason}
+            if not recent and guest.notes.get("recovers", True):
+                unit.nudge("compute")
+                return
+        gone = guest.ends_on_shutdown and not crashed
+        guest.wanted = GuestWish.TERMINATED if gone else GuestWish.STOPPED
+        guest.state = GuestState.SHUTTING_DOWN if gone else GuestState.STOPPING
+        guest.cause = Cause.CRASH if crashed else Cause.INSIDE
+        guest.notes = {name: value for name, value in guest.notes.items() if name not in ("sleep", "force")}
+        guest.changed = unit.now
+        unit.nudge("compute")
+
+
+# --- whether they are well --------------------------------------------------------------------------------------------
+
+
+def leased(unit: Unit, port: str) -> None:
+    """A port's guest was given its address. For the DHCP server; a port without a guest is no error."""
+    session = unit.session
+    found = session.execute(
+        select(Guest.id, Guest.boot, Guest.tenant, Guest.region)
+        .join(Port, Port.guest_id == Guest.id)
+        .where(Port.id == port)
+    ).first()
+    if found is None:
+        return
+    health = session.get(Health, found.id)
+    if health is not None and health.boot == found.boot and health.leased is not None:
+        return
+    values: dict[str, Any] = {"boot": found.boot, "leased": unit.now, "since": unit.now}
+    if health is None:
+        row = Health(guest=found.id, tenant=found.tenant, region=found.region, agent=False, trouble="", **values)
+        session.add(row)
+    else:
+        for name, value in values.items():
+            setattr(health, name, value)
+    unit.touch("compute")
+
+
+def _examine(database: Database, host: ComputeHost, observed: Mapping[str, Sighting]) -> None:
+    """Ask every running guest's agent, and note what changed since it was asked last."""
+    with database.unit(None, write=False) as unit:
+        query = select(Guest, Health).outerjoin(Health, Health.guest == Guest.id)
+        rows = unit.session.execute(query.where(on(host), Guest.state == GuestState.RUNNING)).all()
+        gone = unit.session.scalars(
+            select(Health.guest)
+            .outerjoin(Guest, Guest.id == Health.guest)
+            .where(Guest.id.is_(None) | (Guest.state == GuestState.TERMINATED))
+        ).all()
+    if gone:
+        with database.unit(None, write=True) as unit:
+            unit.session.execute(delete(Health).where(Health.guest.in_(gone)))
+    known = {guest.id: (guest, health) for guest, health in rows if guest.id in observed}
+    for id, answer in host.each(known, host.driver.answers):
+        guest, health = known[id]
+        agent = answer is True
+        trouble = observed[id].reason[:255]
+        stale = health is None or health.boot != guest.boot
+        if not stale and (health.agent, health.trouble) == (agent, trouble):
+            continue
+        with database.unit(Scope(guest.tenant, guest.region), write=True) as unit:
+            row = unit.session.get(Health, id)
+            if row is None:
+                row = Health(guest=id, boot=guest.boot, leased=None, agent=agent, trouble=trouble, since=unit.now)
+                unit.session.add(row)
+            elif row.boot != guest.boot:
+                row.boot, row.leased = guest.boot, None
+            row.agent, row.trouble, row.since = agent, trouble, unit.now

@@ -1,0 +1,84 @@
+"""One machine that runs guests, with what it needs for that."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from sqlalchemy import or_
+
+from backends.compute.drivers.base import GuestDriver
+from backends.compute.models import Guest
+from backends.db import Unit
+from backends.errors import NativeError
+from backends.network.book import NetworkHost
+from backends.volume.drivers.base import DiskDriver
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+PATROL = 10.0
+"""Seconds between two looks at the machine that nothing gave rise to."""
+
+
+class Notices:
+    """Remembers that something happened on the machine, from whatever thread it is told."""
+
+    def __init__(self) -> None:
+        self._told = threading.Event()
+        self._last = float("-inf")
+
+    def tell(self) -> None:
+        """Something happened: the next look is due."""
+        self._told.set()
+
+    def due(self) -> bool:
+        """Whether to look now; takes the notice away."""
+        if not self._told.is_set() and time.monotonic() - self._last < PATROL:
+            return False
+        self._told.clear()
+        self._last = time.monotonic()
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class ComputeHost:
+    """One machine: what runs guests there, what keeps the disks that they open, and the networks they are plugged into.
+
+    Terminated guests are shown for `shown`. `forgotten` is told, in the unit of work, the ids of what is gone for good.
+    Calls for several guests are made by the threads of `crew` side by side; None: one after the other.
+    """
+
+    id: str
+    driver: GuestDriver
+    disks: DiskDriver
+    network: NetworkHost
+    shown: timedelta = timedelta(hours=1)
+    forgotten: Callable[[Unit, Sequence[str]], None] = lambda unit, ids: None
+    crew: ThreadPoolExecutor | None = None
+    notices: Notices = field(default_factory=Notices)
+
+    def each(self, things: Iterable[T], verb: Callable[[T], R]) -> Iterator[tuple[T, R | NativeError]]:
+        """Call `verb` with each of the things; what came of it, as it comes. Native errors are results, too."""
+        if self.crew is None:
+            yield from ((thing, _outcome(verb, thing)) for thing in things)
+            return
+        calls = {self.crew.submit(_outcome, verb, thing): thing for thing in things}
+        yield from ((calls[call], call.result()) for call in as_completed(calls))
+
+
+def _outcome(verb: Callable[[T], R], thing: T) -> R | NativeError:
+    try:
+        return verb(thing)
+    except NativeError as error:
+        return error
+
+
+def on(host: ComputeHost) -> Any:
+    """The condition that a guest is this machine's."""
+    return or_(Guest.host == host.id, Guest.host.is_(None))

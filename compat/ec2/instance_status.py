@@ -1,0 +1,96 @@
+"""Whether instances are well: what was found out about them, in the words of AWS's status checks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import select
+
+from backends.compute.models import Guest, GuestState, Health
+from compat.context import Context
+from compat.ec2.instance_view import Belongings, load, state
+
+STARTING = timedelta(minutes=5)
+"""So long after its start an instance may be silent before it counts as impaired."""
+
+
+def can_hibernate(ctx: Context) -> bool:
+    """Whether what runs instances can keep their memory while they are stopped."""
+    return bool(ctx.cloud.hosts["compute"].driver.capabilities.hibernates)
+
+
+class Findings(Belongings):
+    """What instances have, and what was found out about them."""
+
+    def __init__(self, ctx: Context, guests: Sequence[Guest]) -> None:
+        super().__init__(ctx, guests)
+        hosts = ctx.cloud.hosts
+        self.checked = bool(hosts["compute"].driver.capabilities.runs)
+        self.connected = bool(hosts["network"].driver.applies)
+        self.health: dict[str, Health] = {}
+        if self.checked:
+            ctx.volatile = True  # who is silent for too long is impaired, though nothing changed
+            ids = [guest.id for guest in guests]
+            for row in ctx.session.scalars(select(Health).where(Health.guest.in_(ids))):
+                self.health[row.guest] = row
+
+
+def load_status(ctx: Context, guests: Sequence[Guest]) -> None:
+    """Fetch what `render_status` needs for these instances."""
+    load(ctx, guests)
+    ctx.prepared = Findings(ctx, guests)
+
+
+def _passed() -> dict[str, Any]:
+    return {"Status": "ok", "Details": [{"Name": "reachability", "Status": "passed"}]}
+
+
+def _failed(since: datetime) -> dict[str, Any]:
+    details = [{"Name": "reachability", "Status": "failed", "ImpairedSince": since}]
+    return {"Status": "impaired", "Details": details}
+
+
+def _initializing() -> dict[str, Any]:
+    return {"Status": "initializing", "Details": [{"Name": "reachability", "Status": "initializing"}]}
+
+
+def _checks(ctx: Context, guest: Guest) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The system's check and the instance's.
+
+    The system is well while nothing is wrong with what runs the instance; the instance is reachable when its network
+    card was given its address since it was started, or the agent inside it answers.
+    """
+    if guest.state != GuestState.RUNNING:
+        return {"Status": "not-applicable"}, {"Status": "not-applicable"}
+    found: Findings = ctx.prepared
+    if not found.checked:
+        return _passed(), _passed()
+    health = found.health.get(guest.id)
+    current = health is not None and health.boot == guest.boot
+    if health is None or not current:
+        return _initializing(), _initializing()
+    system = _failed(health.since) if health.trouble else _passed()
+    if health.trouble:
+        return system, _failed(health.since)
+    if health.agent or health.leased is not None or not found.connected:
+        return system, _passed()
+    if ctx.now - guest.launched < STARTING:
+        return system, _initializing()
+    return system, _failed(guest.launched + STARTING)
+
+
+def render_status(ctx: Context, guest: Guest) -> dict[str, Any]:
+    """The health of an instance in AWS's form. Call `load_status` before."""
+    system, instance = _checks(ctx, guest)
+    return {
+        "InstanceId": guest.id,
+        "AvailabilityZone": guest.zone,
+        "InstanceState": state(guest.state),
+        "InstanceStatus": instance,
+        "SystemStatus": system,
+        "AttachedEbsStatus": system,
+        "Events": [],
+        "Operator": {"Managed": False},
+    }
