@@ -18,6 +18,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from gateway import __version__
+from gateway.commands import image
 from gateway.settings import RootKey, Settings, SettingsError, load
 
 app = typer.Typer(
@@ -27,6 +28,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(image.app, name="image")
 
 
 class Shape(StrEnum):
@@ -57,10 +59,11 @@ def main() -> None:
     try:
         app()
     except SettingsError as error:
-        _fail(str(error), 2)
+        fail(str(error), 2)
 
 
-def _fail(message: str, status: int = 1) -> NoReturn:
+def fail(message: str, status: int = 1) -> NoReturn:
+    """End the command with a message, line by line, on standard error."""
     for line in message.splitlines():
         typer.echo(f"nephele: {line}", err=True)
     sys.exit(status)
@@ -93,7 +96,7 @@ def serve(
     try:
         status = run(settings)
     except StartError as error:
-        _fail(str(error))
+        fail(str(error))
     sys.exit(status)
 
 
@@ -106,7 +109,7 @@ def version() -> None:
 @app.command()
 def env(endpoint: Endpoint = None, account: Account = None, config: Config = None) -> None:
     """Print exports for a shell: eval "$(nephele env)"."""
-    for name, value in _client_environment(load(config=config), endpoint, account).items():
+    for name, value in client_environment(load(config=config), endpoint, account).items():
         typer.echo(f"export {name}={shlex.quote(value)}")
 
 
@@ -116,12 +119,12 @@ def env(endpoint: Endpoint = None, account: Account = None, config: Config = Non
 )
 def aws(context: typer.Context) -> None:
     """Run the AWS CLI at the endpoint: nephele aws s3 ls. Where it listens is read from the settings."""
-    environment = os.environ | _client_environment(load(), os.environ.get("AWS_ENDPOINT_URL"), None)
+    environment = os.environ | client_environment(load(), os.environ.get("AWS_ENDPOINT_URL"), None)
     environment.pop("AWS_PROFILE", None)
     beside = Path(sys.executable).with_name("aws")
     program = str(beside) if beside.exists() else shutil.which("aws")
     if program is None:
-        _fail("the AWS CLI is not installed: pip install awscli", 127)
+        fail("the AWS CLI is not installed: pip install awscli", 127)
     os.execve(program, ["aws", *context.args], environment)
 
 
@@ -198,7 +201,8 @@ def _root(settings: Settings) -> RootKey:
     return RootKey(access_key="test", secret_key="test")
 
 
-def _client_environment(settings: Settings, endpoint: str | None, account: str | None) -> dict[str, str]:
+def client_environment(settings: Settings, endpoint: str | None, account: str | None) -> dict[str, str]:
+    """The variables with which AWS's tools find the server, and are somebody there."""
     key = RootKey(access_key=account, secret_key="test") if account else _root(settings)
     return {
         "AWS_ENDPOINT_URL": _endpoint(settings, endpoint),
@@ -227,6 +231,6 @@ def _ask(
             return found
     except urllib.error.HTTPError as error:
         with error:
-            _fail(f"{base} answered {error.code}: {error.read(4096).decode('utf-8', 'replace')}")
+            fail(f"{base} answered {error.code}: {error.read(4096).decode('utf-8', 'replace')}")
     except (urllib.error.URLError, TimeoutError, ValueError) as error:
-        _fail(f"no Nephele answers at {base}: {getattr(error, 'reason', error)}")
+        fail(f"no Nephele answers at {base}: {getattr(error, 'reason', error)}")

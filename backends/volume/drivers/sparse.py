@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from backends.errors import DriverError, Exhausted, Missing
-from backends.volume.drivers import qemu_img
+from backends.image import qemu_img
 from backends.volume.drivers.base import DiskAccess, DiskSpec, Limits, Observed, Report, serial, silent
 
 FICLONE = 0x40049409
