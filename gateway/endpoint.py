@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from time import perf_counter
 from typing import Any
 
@@ -46,6 +46,7 @@ from gateway.streaming import (
     send_last_bytes,
     send_stream,
 )
+from gateway.website import Visit
 from gateway.wire import WireFault, WireRequest, WireResponse, codec, encode_error, parse_form
 
 log = logging.getLogger("nephele.endpoint")
@@ -188,6 +189,9 @@ class Endpoint:
             return await self._send(exchange, cors.preflight(self._cloud, head, route))
         if route.operation == "PostObject":
             return await self._post_object(exchange, route)
+        if route.style == "website":
+            visit = Visit(self._dispatcher, head, route, self._plain_call(exchange))
+            return await self._send(exchange, await self._on_thread(visit.answer, exchange.request_id))
         facts = facts_of(route.service, route.operation)
         if route.service != "s3" and raw is None:
             raw = await self._whole(exchange)
@@ -403,24 +407,25 @@ class Endpoint:
             return 499
         return response.status
 
+    def _plain_call(self, exchange: Exchange) -> Callable[..., Call]:
+        """Makes a call of S3 out of an exchange and of what whoever read it found."""
+        head = exchange.head
+        return partial(
+            Call,
+            service="s3",
+            request_id=exchange.request_id,
+            source_ip=head.client or "127.0.0.1",
+            secure=head.scheme == "https",
+            user_agent=head.text(b"user-agent"),
+            headers=Headers(head.view),
+        )
+
     async def _post_object(self, exchange: Exchange, route: Route) -> int:
         head = exchange.head
         source = exchange.source = await open_source(head, exchange.receive)
         upload = Upload(self._dispatcher, self._lookup, head, route.path["Bucket"], source)
-
-        def call_with(**changed: Any) -> Call:
-            return Call(
-                service="s3",
-                request_id=exchange.request_id,
-                source_ip=head.client or "127.0.0.1",
-                secure=head.scheme == "https",
-                user_agent=head.text(b"user-agent"),
-                headers=Headers(head.view),
-                **changed,
-            )
-
         try:
-            response = await self._on_thread(upload.answer, call_with)
+            response = await self._on_thread(upload.answer, self._plain_call(exchange))
         finally:
             exchange.principal = upload.principal
         response.headers += [

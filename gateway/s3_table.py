@@ -99,9 +99,7 @@ def find(head: Head, style: str, bucket: bool, key: bool, directories: bool = Fa
     if method == "OPTIONS":
         return "Preflight"
     if style == "website":
-        if method in ("GET", "HEAD"):
-            return "GetObject" if method == "GET" else "HeadObject"
-        raise _refused(method)
+        return "HeadObject" if method == "HEAD" else "GetObject"  # others are refused in HTML
     level = KEY if key else BUCKET if bucket else SERVICE
     if head.raw_query:
         operation = _by_query(method, level, head.query)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from backends.object.containers import Known
@@ -21,6 +22,7 @@ DEFAULT_ENCRYPTION = {
     "Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}, "BucketKeyEnabled": False}]
 }
 MOST_RULES = 1000
+MOST_ROUTES = 50
 
 
 def _one_of(value: Any, allowed: Any) -> None:
@@ -118,6 +120,31 @@ def _check_website(ctx: Context, bucket: Known, document: dict[str, Any]) -> Non
         )
     if not suffix or "/" in suffix:
         raise faults.invalid_argument("The IndexDocument Suffix is not well formed")
+    if (error := document.get("ErrorDocument")) is not None and not error.get("Key"):
+        raise faults.invalid_argument("The ErrorDocument Key is not well formed")
+    rules = document.get("RoutingRules") or []
+    if len(rules) > MOST_ROUTES:
+        raise faults.invalid_request(
+            f"{len(rules)} routing rules provided, the number of routing rules in a website "
+            f"configuration is limited to {MOST_ROUTES}."
+        )
+    for rule in rules:
+        _check_route(rule)
+
+
+def _check_route(rule: dict[str, Any]) -> None:
+    redirect, condition = rule.get("Redirect"), rule.get("Condition")
+    if not redirect or (condition is not None and not condition):
+        raise faults.malformed()
+    if "ReplaceKeyWith" in redirect and "ReplaceKeyPrefixWith" in redirect:
+        raise faults.invalid_request("You can only define ReplaceKeyPrefix or ReplaceKey but not both.")
+    _one_of(redirect.get("Protocol"), (None, "http", "https"))
+    code = redirect.get("HttpRedirectCode")
+    if code is not None and not re.fullmatch("3[0-9][0-9]", code):
+        raise faults.invalid_request(f"The provided HTTP redirect code ({code}) is not valid.")
+    error = (condition or {}).get("HttpErrorCodeReturnedEquals")
+    if error is not None and not re.fullmatch("[45][0-9][0-9]", error):
+        raise faults.invalid_request(f"The provided HTTP error code ({error}) is not valid.")
 
 
 putter("s3:PutBucketWebsite", "website", "WebsiteConfiguration", _check_website)

@@ -9,7 +9,6 @@ import ipaddress
 import socket
 from pathlib import Path
 
-
 from backends.network.drivers.base import NetworkDriver
 from backends.network.drivers.linux import namespace
 from backends.network.drivers.linux.namespace import OWN, Namespace
@@ -75,5 +74,3 @@ def populate(driver: NetworkDriver, host: Namespace, plan: NetworkPlan) -> dict[
             found[port.id] = StandIn(name, host, driver.link(port.id), port, segments[port.segment])
             driver.adopt(plan.id, port.id)
     return found
-
-
