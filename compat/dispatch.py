@@ -15,13 +15,14 @@ from typing import Any
 from sqlalchemy.exc import DBAPIError
 
 from backends.errors import NativeError
+from backends.shortage import shortage
 from compat import audit, tokens
 from compat.cloud import Cloud
 from compat.context import Call, Context
 from compat.errors import AWSError, not_implemented
 from compat.iam.authorize import authorize, refusal
 from compat.model import service_model
-from compat.operation import REASONS, Operation, Params, Result, find
+from compat.operation import FALLBACKS, REASONS, Operation, Params, Result, find
 from compat.preparing import PREPARATIONS, prepare
 from compat.validate import validator
 
@@ -119,6 +120,8 @@ class Dispatcher:
             return Answer(self._write(operation, ctx))
         except NativeError as fact:
             raise self._translate(operation, fact) from fact
+        except (DBAPIError, self.cloud.database.faults) as fault:
+            raise self.translate(operation, fault) from fault
         finally:
             ctx.close()
 
@@ -182,10 +185,15 @@ class Dispatcher:
 
     def _translate(self, operation: Operation, fact: NativeError) -> Exception:
         for kind in type(fact).__mro__:
-            named = operation.raises.get(kind)
+            named = operation.raises.get(kind) or FALLBACKS.get(operation.service, {}).get(kind)
             if named is not None:
                 return AWSError(named, str(fact)) if isinstance(named, str) else named(fact)
         return fact
+
+    def translate(self, operation: Operation, fault: Exception) -> Exception:
+        """What an operation answers where its writing failed; the fault itself when nothing is known of it."""
+        found = shortage(fault)
+        return fault if found is None else self._translate(operation, found)
 
 
 def _met(fault: Exception) -> bool:

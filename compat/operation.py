@@ -51,6 +51,8 @@ class Operation:
 
 
 OPERATIONS: dict[tuple[str, str], Operation] = {}
+FALLBACKS: dict[str, Raises] = {}
+"""Service -> what native errors are called there, where an operation's own `raises` says nothing of them."""
 REASONS: dict[tuple[str, str], str] = {}
 """Why an operation that AWS has is not offered, where that was decided."""
 

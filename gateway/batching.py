@@ -54,7 +54,8 @@ class Batcher:
                     await loop.run_in_executor(self._committer, batch.commit)
                     batch.settle()
                 except Exception as fault:  # noqa: BLE001 - told to everyone whose change is not durable
-                    outcomes = [(future, fault) for _, future in calls]
+                    translate = self._dispatcher.translate
+                    outcomes = [(future, translate(admitted.operation, fault)) for admitted, future in calls]
                 for future, outcome in outcomes:
                     if future.done():  # its caller is gone
                         continue

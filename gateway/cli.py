@@ -18,6 +18,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from gateway import __version__
+from gateway.commands import audit as audit_commands
 from gateway.commands import image
 from gateway.settings import RootKey, Settings, SettingsError, load
 
@@ -83,6 +84,7 @@ def serve(
     volume: Annotated[str | None, typer.Option(help="What holds disks.  [default: sparse]")] = None,
     network: Annotated[str | None, typer.Option(help="What carries packets.  [default: simulated]")] = None,
     metadata_port: Annotated[int | None, typer.Option(help="Port of instance metadata on loopback.")] = None,
+    objects: Annotated[str | None, typer.Option(help="What keeps objects: files or s3.  [default: files]")] = None,
     database_url: Annotated[str | None, typer.Option(help="sqlite:///… or postgresql+psycopg://…")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning, error or off.")] = None,
     log_format: Annotated[str | None, typer.Option(help="text or json.")] = None,
@@ -178,6 +180,10 @@ def settings(markdown: Annotated[bool, typer.Option("--markdown", help="As docs/
     for row in coverage.settings_rows():
         table.add_row(*row)
     rich.print(table)
+
+
+app.command()(audit_commands.audit)
+app.command()(audit_commands.sweep)
 
 
 # --- talking to a server ---------------------------------------------------------------------------------------------

@@ -25,9 +25,9 @@ from backends.network.book import NetworkHost
 from backends.network.drivers.base import NetworkDriver
 from backends.network.drivers.simulated import SimulatedNetwork
 from backends.network.service import NetworkService
+from backends.object.audit import BackgroundAudit
 from backends.object.cipher import ContentKeys
 from backends.object.containers import Containers, ContainerService
-from backends.object.drivers.files import FileBlobs
 from backends.object.rounds import Rounds
 from backends.object.store import ObjectStore
 from backends.object.sweep import Sweeper
@@ -43,6 +43,7 @@ from compat.iam.directory import directory
 from compat.metadata.service import MetadataService
 from compat.s3.lifecycle import Lifecycle
 from gateway.settings import Settings
+from gateway.storage import grace, open_blobs
 
 if TYPE_CHECKING:
     from backends.network.attendance import Attendance
@@ -107,6 +108,7 @@ class Parts:
     def close(self) -> None:
         """Give everything back."""
         self.cloud.hosts["objects"].close()
+        self.cloud.hosts["objects"].contents.driver.close()
         self.cloud.database.close()
 
 
@@ -184,9 +186,7 @@ def compose(settings: Settings) -> Parts:
     crew = ThreadPoolExecutor(4, thread_name_prefix="crew") if driver.capabilities.runs else None
     compute = ComputeHost(HOST, driver, volume.driver, network, forgotten=tags.forget, crew=crew)
     _notice(database, compute)
-    blobs = FileBlobs(folder / "objects")
-    if settings.workers == 1:
-        blobs.tidy()
+    blobs = open_blobs(settings, database)
     seal = Seal.at(folder)
     objects = ObjectStore(database, blobs, ContentKeys(seal.derive("contents of objects")))
     cloud = Cloud(database, rules(settings))
@@ -214,7 +214,7 @@ def compose(settings: Settings) -> Parts:
     reconciler.add("network", lambda: bool(networks.converge(database, network)))
     reconciler.add("identity", directory(cloud).settle)
     reconciler.add("tokens", lambda: _sweep_tokens(database))
-    sweeper = Sweeper(objects, grace=0.0 if settings.workers == 1 else 900.0)
+    sweeper = Sweeper(objects.ledger, objects.contents, grace=grace(settings))
     reconciler.add("objects", sweeper.step)
     metadata = MetadataService(cloud, seal, cloud.hosts["signet"])
     attendance = _attendance(settings, cloud, network, metadata) if network.driver.applies else None
@@ -229,6 +229,9 @@ def _keeper(settings: Settings, cloud: Cloud) -> Reconciler:
     keeper = Reconciler(cloud.database, period=min(10.0, settings.lifecycle_day / 4))
     for topic in (LIFE, "container"):
         keeper.add(topic, rounds.step)
+    if settings.audit_rate:
+        objects, rate, period = cloud.hosts["objects"], settings.audit_rate << 20, settings.audit_days * 86400
+        keeper.add("audit", BackgroundAudit(objects.ledger, objects.contents.driver, rate=rate, period=period).step)
     return keeper
 
 

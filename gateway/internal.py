@@ -138,7 +138,7 @@ class _Internal:
                 "database": settings.database.partition(":")[0],
                 "auth": settings.auth,
                 "workers": settings.workers,
-                "drivers": {"compute": settings.compute, "volume": settings.volume, "network": settings.network},
+                "drivers": settings.drivers,
                 "default_account": settings.default_account,
                 "default_region": settings.default_region,
                 "operations": dict(sorted((await run_in_threadpool(self.services)).items())),

@@ -192,7 +192,7 @@ def banner(settings: Settings, fresh_key: RootKey | None) -> str:
         ("database", make_url(settings.database).render_as_string(hide_password=True)),
         ("signatures", signatures),
         ("policies", policies[settings.auth]),
-        ("drivers", f"compute {settings.compute}, volume {settings.volume}, network {settings.network}"),
+        ("drivers", ", ".join(f"{kind} {name}" for kind, name in settings.drivers.items())),
     ]
     if settings.workers > 1:
         rows.append(("workers", str(settings.workers)))

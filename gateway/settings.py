@@ -83,6 +83,21 @@ class Settings(BaseSettings):
         description="Whether guests with a public address reach beyond this host: not at all, in the host's name "
         "(`masquerade`), or under the public address (`route`; the pool must be routed to this host).",
     )
+    objects: Literal["files", "s3"] = Field(
+        "files", description="What keeps the bytes of objects: files in the data folder, or an engine that speaks S3."
+    )
+    objects_endpoint: str | None = Field(
+        None, pattern=r"^https?://", description="URL of the engine, with `objects` `s3`; so the next ones."
+    )
+    objects_bucket: str | None = Field(None, min_length=1, description="Bucket of the engine; it must be there.")
+    objects_prefix: str = Field("", description="What the keys of this store begin with in that bucket.")
+    objects_region: str = Field("us-east-1", min_length=1, description="Region of the engine.")
+    objects_access_key: str | None = Field(None, min_length=1, description="Access key for the engine.")
+    objects_secret_key: str | None = Field(None, min_length=1, repr=False, description="Its secret.")
+    audit_rate: int = Field(
+        0, ge=0, description="MiB a second that are read again in the background to find rot; 0: none are."
+    )
+    audit_days: float = Field(7, gt=0, description="Days from one such round to the next.")
     metadata_port: int | None = Field(
         None,
         ge=0,
@@ -161,6 +176,11 @@ class Settings(BaseSettings):
     def _fits(self) -> Self:
         if self.ephemeral and self.database_url is not None:
             raise ValueError("ephemeral and database_url exclude each other: a given database is not thrown away")
+        if self.objects == "s3":
+            needed = ("objects_endpoint", "objects_bucket", "objects_access_key", "objects_secret_key")
+            missing = [name for name in needed if getattr(self, name) is None]
+            if missing:
+                raise ValueError(f"objects s3 needs {', '.join(missing)}, too")
         return self
 
     @property
@@ -175,6 +195,11 @@ class Settings(BaseSettings):
     def mark(self) -> str:
         """What is on everything that this cloud makes on the machine."""
         return self.deployment or hashlib.sha256(str(self.data_dir).encode()).hexdigest()[:8]
+
+    @property
+    def drivers(self) -> dict[str, str]:
+        """What does the work below: by its kind, the name of the driver."""
+        return {name: getattr(self, name) for name in ("compute", "volume", "network", "objects")}
 
     @property
     def has_open_root(self) -> bool:
@@ -247,9 +272,11 @@ def _explain(fault: Mapping[str, Any]) -> str:
     message = fault["msg"].removeprefix("Value error, ")
     if not name:
         return str(message)
-    if fault["loc"][0] in ("compute", "volume", "network"):
+    if fault["loc"][0] in ("compute", "volume", "network", "objects"):
         return f"{name}: there is no driver {fault['input']!r} in this version; {message.lower()}"
-    value = "" if fault["loc"][0] in ("root_keys", "database_url") else f", not {fault['input']!r}"
+    value = (
+        "" if fault["loc"][0] in ("root_keys", "database_url", "objects_secret_key") else f", not {fault['input']!r}"
+    )
     return f"{name}: {message[:1].lower()}{message[1:]}{value}"
 
 

@@ -69,6 +69,7 @@ class Server:
                 break
         else:
             status = self.process.wait()
+            self.process.stdout.close()
             raise AssertionError(f"the server ended with {status}:\n{''.join(self.banner)}{self.log.read_text()}")
         addresses = ENDPOINT.findall("".join(self.banner))
         assert addresses, f"the banner names no endpoint: {self.banner}"

@@ -19,9 +19,9 @@ from backends import checksum
 from backends.errors import DriverError, Missing
 from backends.object import chores
 from backends.object.contents import BLOCK, CHECK, as_number, digest_of
-from backends.object.ledger import Job, Row, Statement
+from backends.object.drivers.base import BlobDriver
+from backends.object.ledger import Job, Ledger, Row, Statement
 from backends.object.models import Blob, Container, Part, Small, Version
-from backends.object.store import ObjectStore
 
 NOTED = 64 << 20
 """Bytes after which progress is noted: so much is read twice at most after a kill."""
@@ -113,8 +113,8 @@ class Damage(NamedTuple):
 class Auditor:
     """Goes through the whole store once a round. One at a time for a store; readers and writers go on meanwhile."""
 
-    def __init__(self, store: ObjectStore) -> None:
-        self._store, self._ledger, self._driver = store, store.ledger, store.contents.driver
+    def __init__(self, ledger: Ledger, driver: BlobDriver) -> None:
+        self._ledger, self._driver = ledger, driver
         self.progress = Progress(**chores.recall(self._ledger.read(), WORK))
 
     def totals(self) -> tuple[int, int]:
@@ -232,10 +232,10 @@ class Auditor:
 class BackgroundAudit:
     """A round every so often, a little at a time. For one reconciler."""
 
-    def __init__(self, store: ObjectStore, *, rate: int, period: float, glance: float = 0.1) -> None:
+    def __init__(self, ledger: Ledger, driver: BlobDriver, *, rate: int, period: float, glance: float = 0.1) -> None:
         """`rate`: bytes a second; `period`: seconds from the end of one round to the beginning of the next; `glance`:
         seconds between steps of a round."""
-        self._auditor = Auditor(store)
+        self._auditor = Auditor(ledger, driver)
         self._slice, self._left, self._period = max(int(rate * glance), 1), 0, period
         self._round: Iterator[int] | None = None
 

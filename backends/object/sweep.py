@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from sqlalchemy import bindparam, select
 
 from backends.object import chores
-from backends.object.ledger import Statement
+from backends.object.contents import Contents
+from backends.object.ledger import Ledger, Statement
 from backends.object.models import Blob
-from backends.object.store import ObjectStore
 
 KNOWN = Statement(select(Blob.uses).where(Blob.name == bindparam("name")), "name")
 SLICE = 20_000
@@ -25,10 +25,10 @@ class Sweeper:
     A round begins where the one before it ended or was broken off, and goes once around, in order of names.
     """
 
-    def __init__(self, store: ObjectStore, *, grace: float) -> None:
+    def __init__(self, ledger: Ledger, contents: Contents, *, grace: float) -> None:
         """`grace`: seconds for which a blob that no row knows may belong to another process that is about to publish
         it; 0 where no other process works on this store."""
-        self._store, self._grace = store, grace
+        self._ledger, self._contents, self._grace = ledger, contents, grace
         self._round: Iterator[str] | None = None
         self._due = 0.0
         self._start = ""
@@ -50,20 +50,20 @@ class Sweeper:
         if self._round is None:
             if time.monotonic() < self._due:
                 return False
-            self._start = self._at = chores.recall(self._store.ledger.read(), WORK).get("at", "")
+            self._start = self._at = chores.recall(self._ledger.read(), WORK).get("at", "")
             self._round = self._sweep(self._start)
         slice = list(itertools.islice(self._round, SLICE))
         if slice:
             self.seen += len(slice)
             self._at = slice[-1]
         if len(slice) == SLICE:
-            self._store.ledger.write(lambda tx: chores.note(tx, WORK, {"at": self._at}))
+            self._ledger.write(lambda tx: chores.note(tx, WORK, {"at": self._at}))
             return True
         self._round, self._due = None, time.monotonic() + PERIOD
         return False
 
     def _sweep(self, start: str) -> Iterator[str]:
-        contents, ledger = self._store.contents, self._store.ledger
+        contents, ledger = self._contents, self._ledger
         behind = contents.driver.names(start)
         before = itertools.takewhile(lambda one: one[0] <= start, contents.driver.names())
         for name, age in itertools.chain(behind, before):

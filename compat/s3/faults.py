@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
+from backends.errors import Damaged, DriverError, Exhausted
 from compat.errors import AWSError
+from compat.operation import FALLBACKS
+
+log = logging.getLogger("nephele.object")
 
 # "Not configured" has a code and a sentence of its own for each document.
 ABSENT = {
@@ -112,3 +117,23 @@ def method_not_allowed(method: str, resource: str, headers: dict[str, str] | Non
 def not_offered(what: str) -> AWSError:
     """501: understood, and not offered."""
     return AWSError("NotImplemented", f"{what} is not implemented by Nephele.", 501)
+
+
+def _no_room(fact: Exhausted) -> AWSError:
+    """503, as S3 answers when it cannot take more for now; clients try again by themselves."""
+    return AWSError("SlowDown", f"Please reduce your request rate. (Nephele: {fact})", 503)
+
+
+def _failed(fact: DriverError) -> AWSError:
+    """500: what this says of the disk is for those who run the server."""
+    log.error("the object store failed: %s", fact)
+    return AWSError("InternalError", "We encountered an internal error. Please try again.", 500)
+
+
+def _damaged(fact: Damaged) -> AWSError:
+    """500, in words: a second try will not help."""
+    text = f"The stored content of this object is damaged: {fact.reason}. `nephele audit` tells what else is."
+    return AWSError("InternalError", text, 500)
+
+
+FALLBACKS["s3"] = {Exhausted: _no_room, Damaged: _damaged, DriverError: _failed}

@@ -174,7 +174,7 @@ class World:
 
     def sweep(self) -> int:
         """Remove orphans; how many there were."""
-        sweeper = Sweeper(self.store, grace=0)
+        sweeper = Sweeper(self.store.ledger, self.store.contents, grace=0)
         while sweeper.step():
             pass
         return sweeper.removed

@@ -92,7 +92,7 @@ def test_health_follows_the_database(path: str) -> None:
 def test_info_tells_what_is_enforced_and_which_drivers() -> None:
     info = Cloud(auth="soft").ask("GET", "/_nephele/info").json
     assert (info["version"], info["auth"], info["operations"]) == ("1.2.3", "soft", {"ec2": 9, "s3": 5})
-    assert info["drivers"] == {"compute": "simulated", "volume": "sparse", "network": "simulated"}
+    assert info["drivers"] == {"compute": "simulated", "volume": "sparse", "network": "simulated", "objects": "files"}
 
 
 def test_init_stages() -> None:

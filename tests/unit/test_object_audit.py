@@ -33,7 +33,7 @@ def blobs(world: World) -> MemoryBlobs:
 
 
 def audit(world: World) -> Auditor:
-    auditor = Auditor(world.store)
+    auditor = Auditor(world.store.ledger, world.driver)
     assert sum(auditor.round()) == auditor.progress.bytes
     return auditor
 
@@ -175,15 +175,15 @@ def test_a_round_that_was_broken_off_goes_on(world: World, monkeypatch: pytest.M
     for number in range(50):
         world.put(box, f"k{number}", bytes([number]) * 100)
     rot(world, min(blobs(world).kept))
-    first = Auditor(world.store)
+    first = Auditor(world.store.ledger, world.driver)
     for _ in zip(range(30), first.round(), strict=False):
         pass
-    second = Auditor(world.store)  # as after a kill
+    second = Auditor(world.store.ledger, world.driver)  # as after a kill
     assert 0 < second.progress.contents < 30
     rest = sum(second.round())
     assert 0 < rest < 5000
     assert (second.progress.contents, second.progress.damaged) == (50, 1)
-    third = Auditor(world.store)
+    third = Auditor(world.store.ledger, world.driver)
     list(third.round())
     assert third.progress.contents == 50  # the round had ended: a new one
 
@@ -193,12 +193,12 @@ def test_the_background_keeps_to_its_rate(world: World) -> None:
     for number in range(20):
         world.put(box, f"k{number}", bytes([number]) * 10_000)
     rot(world, max(blobs(world).kept))
-    background = BackgroundAudit(world.store, rate=400_000, period=3600, glance=0.1)
+    background = BackgroundAudit(world.store.ledger, world.driver, rate=400_000, period=3600, glance=0.1)
     steps = 1
     while background.step():
         steps += 1
     assert 5 <= steps <= 7  # 200,000 bytes, and a little for each
-    assert len(Auditor(world.store).damages()) == 1
+    assert len(Auditor(world.store.ledger, world.driver).damages()) == 1
     assert not background.step()  # not due
 
 
@@ -226,12 +226,12 @@ def test_a_sweep_goes_on_where_it_was_broken_off(world: World, monkeypatch: pyte
     kept = blobs(world).kept
     for number in range(35):
         kept[f"{number * 7:02x}" + "0" * 30] = b"orphan"
-    first = Sweeper(world.store, grace=0)
+    first = Sweeper(world.store.ledger, world.store.contents, grace=0)
     assert first.step() and first.step()
     assert first.removed == 20
     assert 0.4 < first.fraction < 0.7
     kept["00" + "1" * 30] = kept["ff" + "1" * 30] = b"left meanwhile"
-    second = Sweeper(world.store, grace=0)
+    second = Sweeper(world.store.ledger, world.store.contents, grace=0)
     assert second.step()
     assert min(kept) == "00" + "1" * 30  # the new round goes around from where the old one stood
     while second.step():
