@@ -40,6 +40,7 @@ from sqlalchemy.types import TypeDecorator
 from backends.clock import wall
 from backends.sqlite import tune
 from backends.statement import Row, Statement, insertion
+from backends.turn import Turn
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -430,7 +431,7 @@ class Database:
         """What the driver itself raises, for statements past the session."""
         self.writer = self.engine.execution_options(nephele_write=True)
         self.stamps = Stamps(self)
-        self.turn = threading.Lock()
+        self.turn = Turn()
         """The turn to write (SQLite): held while a write transaction is open, by whomever."""
         self._local = threading.local()
         self._listeners: dict[str, list[Callable[[], None]]] = {}

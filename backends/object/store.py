@@ -14,6 +14,7 @@ from backends.object.contents import INLINE, Contents, Extent, Reading, Received
 from backends.object.drivers.base import BlobDriver
 from backends.object.ledger import Job, Ledger, Transaction
 from backends.object.listing import Entry, Open, Page
+from backends.object.recent import Recent
 from backends.object.uploads import Judge, Piece, Upload
 from backends.object.versions import Content, Deleted, Description, Expect, Head, Published, Revise
 
@@ -57,6 +58,7 @@ class ObjectStore:
     def __init__(self, database: Database, driver: BlobDriver, keys: ContentKeys, *, inline: int = INLINE) -> None:
         self.ledger = Ledger(database)
         self.contents = Contents(driver, inline=inline)
+        self.recent = Recent(database)
         self.keys = keys
 
     # --- objects ------------------------------------------------------------------------------------------------------
@@ -74,7 +76,12 @@ class ObjectStore:
 
         A content that is replaced between the look into the index and the opening of its file is looked up again.
         """
+        if version is None and (recent := self.recent.find(container, key)) is not None:
+            known, data = recent
+            span = choose(known)
+            return known, b"" if span is None else data[span.start : span.start + span.length]
         before: Head | None = None
+        mark = self.recent.mark()
         while True:
             head = self.head(container, key, version)
             if head is None:
@@ -88,6 +95,8 @@ class ObjectStore:
                 content = data if span.length == len(data) else data[span.start : span.start + span.length]
                 if len(content) < span.length:
                     raise Damaged("the content is damaged", key=key, reason="its bytes are gone")
+                if version is None and (head.sealed_key is None or head.sealed_key[:1] != FOREIGN):
+                    self.recent.keep(mark, container, key, head, data)
                 return head, content
             if before is not None and before[:-1] == head[:-1]:
                 raise Damaged("the content is damaged", key=key, reason="its bytes are gone")

@@ -11,6 +11,7 @@ import math
 import re
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}").fullmatch
@@ -143,6 +144,7 @@ def iso_seconds(instant: datetime) -> str:
     return instant.isoformat("T", "seconds")[:19] + "Z"
 
 
+@lru_cache(1024)
 def http_date(instant: datetime) -> str:
     """`Tue, 24 Sep 2013 16:32:50 GMT`"""
     if instant.tzinfo is not UTC:

@@ -130,7 +130,7 @@ class World:
     """A store with one container, and short ways to use it."""
 
     def __init__(self, url: str, driver: BlobDriver, *, inline: int = INLINE) -> None:
-        self.database = Database(url)
+        self.database = Database(url, exclusive=url.startswith("sqlite"))
         Base.metadata.create_all(self.database.engine)
         self.store = ObjectStore(self.database, driver, ContentKeys(b"m" * 32), inline=inline)
         self.containers = Containers(self.database, self.store)

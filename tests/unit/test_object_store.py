@@ -324,3 +324,21 @@ def test_uploads_are_listed_by_key_then_age_in_pages(world: World) -> None:
     assert seen == expected
     page = world.store.list_uploads(box, delimiter="/")
     assert (page.prefixes, len(page.entries)) == ([b"a/"], 4)
+
+
+def test_what_was_read_lately_comes_from_memory_until_anybody_writes(world: World) -> None:
+    box = world.add()
+
+    def read() -> Head:
+        head, content = world.store.read(box, "k", None, lambda head: Span(2, 3))
+        assert content == b"cde"
+        return head
+
+    world.put(box, "k", b"abcdef")
+    known = read()
+    assert (read() is known) == world.database.is_sqlite
+    world.put(box, "other", b"x")
+    assert read() is not known and read() == known
+    world.delete(box, "k")
+    with pytest.raises(Missing):
+        read()
