@@ -12,6 +12,7 @@ from backends.clock import Clock
 from backends.compute import lifecycle as guests
 from backends.compute.drivers.base import GuestDriver
 from backends.compute.drivers.simulated import SimulatedGuests
+from backends.compute.health import leased
 from backends.compute.health import survey as survey_guests
 from backends.compute.host import ComputeHost
 from backends.compute.service import ComputeService
@@ -217,7 +218,7 @@ def compose(settings: Settings) -> Parts:
     sweeper = Sweeper(objects.ledger, objects.contents, grace=grace(settings))
     reconciler.add("objects", sweeper.step)
     metadata = MetadataService(cloud, seal, cloud.hosts["signet"])
-    attendance = _attendance(settings, cloud, network, metadata) if network.driver.applies else None
+    attendance = _attendance(settings, cloud, compute, metadata) if network.driver.applies else None
     keeper = _keeper(settings, cloud)
     dispatcher = Dispatcher(cloud)
     return Parts(cloud, clock, dispatcher, reconciler, keeper, volume, compute, network, sweeper, metadata, attendance)
@@ -235,7 +236,7 @@ def _keeper(settings: Settings, cloud: Cloud) -> Reconciler:
     return keeper
 
 
-def _attendance(settings: Settings, cloud: Cloud, network: NetworkHost, metadata: MetadataService) -> Attendance:
+def _attendance(settings: Settings, cloud: Cloud, compute: ComputeHost, metadata: MetadataService) -> Attendance:
     """What attends to real networks: DHCP and DNS by itself, the streams by ours."""
     from backends.network.attendance import Attendance
     from backends.network.sockets import Surroundings
@@ -247,13 +248,24 @@ def _attendance(settings: Settings, cloud: Cloud, network: NetworkHost, metadata
     return Attendance(
         Surroundings(
             cloud.database,
-            network.driver,
+            compute.network.driver,
             resolve,
-            lambda port: None,
+            lambda port: _leased(cloud.database, compute, port),
             streams_for_guests(metadata, api),
             settings.dns_servers,
         )
     )
+
+
+def _leased(database: Database, compute: ComputeHost, port: str) -> None:
+    """A card took its address: note it, on another thread than the one that serves guests."""
+
+    def note() -> None:
+        with database.unit(None, write=True) as unit:
+            leased(unit, port)
+
+    if compute.crew is not None:
+        compute.crew.submit(note)
 
 
 def _sweep_tokens(database: Database) -> bool:

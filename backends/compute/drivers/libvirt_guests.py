@@ -166,7 +166,10 @@ class LibvirtGuests:
             self._forget_press(spec.id)
             domain = self._create(connection, domain, spec)
             self._mark(domain, spec)  # what woke up bears the mark of the start before
-        if domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED:
+        state = domain.state()[0]
+        if state in (libvirt.VIR_DOMAIN_SHUTDOWN, libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_CRASHED):
+            raise Unavailable(f"{spec.id} is going down at this moment")
+        if state == libvirt.VIR_DOMAIN_PAUSED:
             for port in spec.ports:
                 self.adopt(port)
             domain.resume()
