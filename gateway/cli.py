@@ -14,6 +14,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
+from urllib.parse import urlencode
 
 import typer
 
@@ -150,6 +151,20 @@ def reset(endpoint: Endpoint = None, account: Account = None, config: Config = N
     settings = load(config=config)
     done = _ask(settings, endpoint, "POST", "/_nephele/reset", {"account": account} if account else {})
     typer.echo(f"Reset {done['reset']}.")
+
+
+@app.command()
+def events(
+    bucket: Annotated[str | None, typer.Option(help="One bucket only.")] = None,
+    after: Annotated[int, typer.Option(help="Only those behind this number.")] = 0,
+    limit: Annotated[int, typer.Option(help="At most so many.", min=1, max=10000)] = 1000,
+    endpoint: Endpoint = None,
+    config: Config = None,
+) -> None:
+    """Print the events of buckets that have a notification configuration, one JSON line each."""
+    query = {"after": after, "limit": limit} | ({"bucket": bucket} if bucket else {})
+    for event in _ask(load(config=config), endpoint, "GET", f"/_nephele/events?{urlencode(query)}")["events"]:
+        typer.echo(json.dumps(event))
 
 
 @app.command()

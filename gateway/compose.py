@@ -29,6 +29,7 @@ from backends.network.service import NetworkService
 from backends.object.audit import BackgroundAudit
 from backends.object.cipher import ContentKeys
 from backends.object.containers import Containers, ContainerService
+from backends.object.outbox import EVENTS, Outbox
 from backends.object.rounds import Rounds
 from backends.object.store import ObjectStore
 from backends.object.sweep import Sweeper
@@ -90,6 +91,8 @@ class Parts:
     reconciler: Reconciler
     keeper: Reconciler
     """Does what happens to objects with time, on a thread of its own."""
+    courier: Reconciler | None
+    """Sends events on, where somebody is to get them."""
     volumes: VolumeHost
     compute: ComputeHost
     network: NetworkHost
@@ -199,6 +202,7 @@ def compose(settings: Settings) -> Parts:
         "compute": compute,
     }
     cloud.hosts |= {"objects": objects, "containers": Containers(database, objects)}
+    cloud.hosts["outbox"] = Outbox(database, objects.ledger, sends=settings.events_webhook is not None)
     cloud.services |= {
         "identity": lambda unit: IdentityService(unit, seal),
         "network": lambda unit: NetworkService(unit, network),
@@ -220,16 +224,41 @@ def compose(settings: Settings) -> Parts:
     metadata = MetadataService(cloud, seal, cloud.hosts["signet"])
     attendance = _attendance(settings, cloud, compute, metadata) if network.driver.applies else None
     keeper = _keeper(settings, cloud)
+    courier = _courier(settings, cloud)
     dispatcher = Dispatcher(cloud)
-    return Parts(cloud, clock, dispatcher, reconciler, keeper, volume, compute, network, sweeper, metadata, attendance)
+    return Parts(
+        cloud, clock, dispatcher, reconciler, keeper, courier, volume, compute, network, sweeper, metadata, attendance
+    )
+
+
+def _courier(settings: Settings, cloud: Cloud) -> Reconciler | None:
+    """What sends events to the operator's webhook, on a thread that may wait for it."""
+    if settings.events_webhook is None:
+        return None
+    from compat.s3.telling import sender
+    from gateway.webhook import Webhook
+
+    outbox: Outbox = cloud.hosts["outbox"]
+    courier = Reconciler(cloud.database, period=1.0)
+    send = sender(Webhook(settings.events_webhook).post)
+    courier.add(EVENTS, lambda: outbox.deliver(send))
+    return courier
 
 
 def _keeper(settings: Settings, cloud: Cloud) -> Reconciler:
     """What does to objects what time does, on a thread of its own."""
+    outbox: Outbox = cloud.hosts["outbox"]
     rounds = Rounds(cloud.hosts["objects"], Lifecycle(cloud).plans)
+
+    def go_round() -> bool:
+        more = rounds.step()
+        outbox.wake()
+        return more
+
     keeper = Reconciler(cloud.database, period=min(10.0, settings.lifecycle_day / 4))
     for topic in (LIFE, "container"):
-        keeper.add(topic, rounds.step)
+        keeper.add(topic, go_round)
+    keeper.add(EVENTS, outbox.trim)
     if settings.audit_rate:
         objects, rate, period = cloud.hosts["objects"], settings.audit_rate << 20, settings.audit_days * 86400
         keeper.add("audit", BackgroundAudit(objects.ledger, objects.contents.driver, rate=rate, period=period).step)

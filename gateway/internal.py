@@ -31,6 +31,7 @@ from gateway.metrics import CONTENT_TYPE, Metrics
 from gateway.settings import Settings
 
 MOST_BODY = 65536
+MOST_EVENTS = 10000
 ALIASES = {("GET", b"/health"), ("GET", b"/metrics"), ("POST", b"/moto-api/reset")}
 PREFIXES = (b"/_nephele/", b"/_localstack/")
 # Hosts that name a bucket, or a service of its own.
@@ -51,6 +52,9 @@ class State(Protocol):
 
     def reset(self, account: str | None) -> None:
         """Throw away everything, or everything of one account. With everything, time is the machine's again."""
+
+    def events(self, bucket: str | None, after: int, most: int) -> list[dict[str, Any]]:
+        """Events of buckets with a notification configuration, behind a number, in order."""
 
     def ahead(self) -> float:
         """Seconds that the cloud's clock is ahead of the machine's."""
@@ -84,6 +88,7 @@ def make(settings: Settings, version: str, services: Services, state: State, met
             Route("/_nephele/health", internal.health),
             Route("/_nephele/info", internal.info),
             Route("/_nephele/reset", internal.reset, methods=["POST"]),
+            Route("/_nephele/events", internal.events),
             Route("/_nephele/time", internal.time),
             Route("/_nephele/time", internal.advance, methods=["POST"]),
             Route("/_nephele/metrics", internal.numbers),
@@ -167,6 +172,17 @@ class _Internal:
         if stage not in (*stages, "shutdown"):
             return JSONResponse({"message": f"no such stage {stage}"}, 404)
         return JSONResponse({"completed": stage in stages, "scripts": []})
+
+    async def events(self, request: Request) -> Response:
+        """GET /_nephele/events?bucket=&after=&limit=: for roots, since keys of all accounts stand in it."""
+        if refusal := self._refusal(request):
+            return refusal
+        query = request.query_params
+        after, most = query.get("after", "0"), query.get("limit", "1000")
+        if not (after.isdecimal() and most.isdecimal() and len(after) < 19 and 1 <= int(most[:9]) <= MOST_EVENTS):
+            return JSONResponse({"message": f"after is a number, limit one from 1 to {MOST_EVENTS}"}, 400)
+        found = await run_in_threadpool(self.state.events, query.get("bucket"), int(after), int(most))
+        return JSONResponse({"events": found})
 
     async def time(self, request: Request) -> Response:
         """The cloud's time, and by how many seconds it is ahead of the machine's."""

@@ -136,6 +136,11 @@ class Settings(BaseSettings):
     owner_display_names: bool = Field(
         False, description="Send `DisplayName` of owners, as S3 did before November 2025."
     )
+    events_webhook: str | None = Field(
+        None,
+        pattern=r"^https?://[^/\s]+",
+        description="URL to which events of buckets with a notification configuration are posted.",
+    )
     lifecycle_day: int = Field(
         86400,
         ge=1,

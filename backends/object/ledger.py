@@ -53,6 +53,11 @@ class Transaction(Reader):
         super().__init__(cursor, dialect)
         self.garbage: list[str] = []
 
+    @property
+    def cursor(self) -> Any:
+        """The driver's cursor, for what is no statement of ours."""
+        return self._cursor
+
     def run(self, statement: Statement, *values: Any) -> int:
         """How many rows were changed."""
         sql, bound = statement.on(self._dialect, values)

@@ -12,7 +12,7 @@ from backends.object.containers import Known
 from backends.object.versions import Amendment
 from compat.errors import AWSError
 from compat.operation import Params, Result, operation
-from compat.s3 import faults
+from compat.s3 import faults, sequel
 from compat.s3.absence import absent
 from compat.s3.places import bucket_of, canonical_id, key_of, named, owner, ownership, version_of
 
@@ -246,7 +246,10 @@ def put_object_acl(ctx: Context, p: Params) -> Result:
     check_public(bucket.documents, ctx, bucket.tenant, grants)
     try:
         amendment = Amendment(grants=orjson.dumps(grants).decode())
-        ctx.objects.amend(bucket.number, key, head.version if version is None else version, lambda _: amendment)
+        also = sequel.amended(ctx, bucket, key, "ObjectAcl:Put")
+        name = head.version if version is None else version
+        ctx.objects.amend(bucket.number, key, name, lambda _: amendment, also)
+        sequel.wake(ctx, also)
     except Missing:
         raise faults.no_such_key(key) from None
     return {}

@@ -30,10 +30,6 @@ def _one_of(value: Any, allowed: Any) -> None:
         raise faults.malformed()
 
 
-def _free(ctx: Context, bucket: Known, document: dict[str, Any]) -> None:
-    """What the shape demands is all there is to check."""
-
-
 # --- CORS -------------------------------------------------------------------------------------------------------------
 
 
@@ -282,14 +278,6 @@ putter("s3:PutBucketAbac", "abac", "AbacStatus", _check_abac)
 getter("s3:GetBucketAbac", "abac", "AbacStatus", default={"Status": "Disabled"})
 putter("s3:PutBucketRequestPayment", "payment", "RequestPaymentConfiguration", _check_payer)
 getter("s3:GetBucketRequestPayment", "payment", default={"Payer": "BucketOwner"})
-putter(
-    "s3:PutBucketNotificationConfiguration",
-    "notification",
-    "NotificationConfiguration",
-    _free,
-    action="s3:PutBucketNotification",
-)
-getter("s3:GetBucketNotificationConfiguration", "notification", action="s3:GetBucketNotification", default={})
 
 named(
     (

@@ -15,7 +15,7 @@ from backends.object.versions import Description, Head
 from compat.errors import AWSError
 from compat.iam.demands import Demand, demands_also
 from compat.operation import Params, Result, operation
-from compat.s3 import checksums, faults, locking, properties
+from compat.s3 import checksums, faults, locking, properties, sequel
 from compat.s3.acl import grants_of_upload
 from compat.s3.conditions import check_read, expectation, moment, source_span
 from compat.s3.lifecycle_rules import show_expiration
@@ -97,8 +97,9 @@ def copy_object(ctx: Context, p: Params) -> Result:
                 f"The specified copy source is larger than the maximum allowable size for a copy source: {LARGEST_PUT}"
             )
         about = _describe(ctx, p, bucket, key, origin, source, head)
+        also = sequel.created(ctx, bucket, key, "ObjectCreated:Copy", lambda about=about: about)  # type: ignore[misc]
         try:
-            published = ctx.objects.copy((origin.number, source.key, head), bucket.number, key, about, expect)
+            published = ctx.objects.copy((origin.number, source.key, head), bucket.number, key, about, expect, also)
             break
         except Changed:
             if attempt == TRIES - 1:
@@ -112,6 +113,7 @@ def copy_object(ctx: Context, p: Params) -> Result:
     result: Result = {"CopyObjectResult": copied, "ServerSideEncryption": properties.AES256}
     if origin.keeping or head.version:
         result["CopySourceVersionId"] = head.version or NULL
+    sequel.wake(ctx, also)
     show_expiration(ctx, bucket, key, about.size, about.tags, about.modified, result)
     if published.keeping == "Enabled":
         result["VersionId"] = published.version

@@ -11,7 +11,7 @@ from backends.object.versions import Deleted
 from compat.errors import AWSError
 from compat.iam.authorize import ask
 from compat.operation import Params, Result, operation
-from compat.s3 import faults, locking, properties
+from compat.s3 import faults, locking, properties, sequel
 from compat.s3.conditions import expectation_of_delete
 from compat.s3.places import LONGEST_KEY, NULL, bucket_of, key_of, version_of
 
@@ -28,9 +28,11 @@ def delete_object(ctx: Context, p: Params) -> Result:
     now = properties.now(ctx)
     expect = locking.unlocked(bucket, version, now, bool(p.get("BypassGovernanceRetention")), expect)
     try:
-        deleted = ctx.objects.delete(bucket.number, key, version, now, expect=expect)
+        also = sequel.removed(ctx, bucket, key, version)
+        deleted = ctx.objects.delete(bucket.number, key, version, now, expect=expect, also=also)
     except Missing:
         raise faults.no_such_bucket(bucket.name) from None
+    sequel.wake(ctx, also)
     result: Result = {}
     if version is not None or deleted.keeping:
         result["VersionId"] = deleted.version or NULL
@@ -60,6 +62,7 @@ def delete_objects(ctx: Context, p: Params) -> Result:
             raise faults.no_such_bucket(bucket.name) from None
         for (place, _), result in zip(doomed, done, strict=True):
             outcomes[place] = result
+        sequel.wake(ctx, doomed[0][1].also)
     deleted: list[dict[str, Any]] = []
     errors: list[dict[str, Any]] = []
     for one, outcome in zip(wanted, outcomes, strict=True):
@@ -93,7 +96,8 @@ def _doom(ctx: Context, bucket: Known, one: dict[str, Any]) -> Doomed:
     except AWSError:
         raise faults.no_such_version(key, str(named)) from None
     expect = expectation_of_delete(one.get("ETag"), one.get("LastModifiedTime"), one.get("Size"))
-    return Doomed(key, version, locking.unlocked(bucket, version, properties.now(ctx), bypass, expect))
+    expect = locking.unlocked(bucket, version, properties.now(ctx), bypass, expect)
+    return Doomed(key, version, expect, sequel.removed(ctx, bucket, key, version))
 
 
 def _shown(one: dict[str, Any], outcome: Deleted) -> dict[str, Any]:

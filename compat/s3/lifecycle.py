@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,14 @@ from backends.db import EPOCH, MICROSECOND
 from backends.object.containers import Containers, Known
 from backends.object.ledger import Transaction
 from backends.object.models import Container, ContainerDocument
-from backends.object.rounds import Plan, Sight, Verdict
+from backends.object.rounds import Fate, Plan, Sight, Verdict
 from backends.object.versions import Deleted
 
 if TYPE_CHECKING:
     from compat.cloud import Cloud
     from compat.s3.lifecycle_rules import Rules
+
+SERVICE = "s3.amazonaws.com"
 
 
 class Lifecycle:
@@ -50,14 +53,24 @@ class Lifecycle:
 
     def _plan(self, bucket: Known, rules: Rules, now: int) -> Plan:
         document = bucket.documents["lifecycle"]
-        until = rules.midnight(now)
+        until, plan_id = rules.midnight(now), str(uuid.uuid4())
 
         def holds() -> bool:
             known = self._containers.find(bucket.name)
             return known is not None and known.documents.get("lifecycle") == document
 
         def followed(tx: Transaction, sight: Sight, verdict: Verdict, deleted: Deleted | None) -> None:
-            """Nobody is told yet."""
+            if "notification" not in bucket.documents:
+                return
+            from compat.s3.telling import Cause, Thing, tell
+
+            kept = deleted is not None and deleted.marker and verdict.fate is Fate.DELETE
+            event = "LifecycleExpiration:DeleteMarkerCreated" if kept else "LifecycleExpiration:Delete"
+            if verdict.fate is Fate.MOVE:
+                event = "LifecycleTransition"
+            cause = Cause(EPOCH + now * MICROSECOND, bucket.region, SERVICE, SERVICE, SERVICE, plan_id)
+            version = sight.version if deleted is None else deleted.version
+            tell(self._cloud, tx, bucket, event, cause, Thing(sight.key.decode(), version, sight.size))
 
         return Plan(
             container=bucket.number,

@@ -11,7 +11,7 @@ from backends.object.containers import Known
 from backends.object.versions import Expect, Head
 from compat.errors import AWSError
 from compat.operation import Params, Result, operation
-from compat.s3 import faults, properties
+from compat.s3 import faults, properties, sequel
 from compat.s3.documents import document_of, keep
 from compat.s3.places import bucket_of, key_of, version_of
 from compat.s3.terms import DAY, Terms, revision, terms_of
@@ -165,7 +165,9 @@ def put_object_retention(ctx: Context, p: Params) -> Result:
 def _revise(ctx: Context, p: Params, bucket: Known, head: Head, change: Any) -> None:
     key = key_of(p)
     try:
-        ctx.objects.amend(bucket.number, key, head.version, revision(change))
+        also = sequel.amended(ctx, bucket, key, "")
+        ctx.objects.amend(bucket.number, key, head.version, revision(change), also)
+        sequel.wake(ctx, also)
     except Missing:
         raise faults.no_such_key(key) from None
 

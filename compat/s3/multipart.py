@@ -16,7 +16,7 @@ from backends.object.uploads import Piece, Upload
 from backends.object.versions import Description
 from compat.errors import AWSError
 from compat.operation import Params, Result, operation
-from compat.s3 import checksums, faults, locking, properties
+from compat.s3 import checksums, faults, locking, properties, sequel
 from compat.s3.acl import grants_of_upload, object_owner
 from compat.s3.conditions import expectation, moment
 from compat.s3.lifecycle_rules import show_abortion, show_expiration
@@ -156,7 +156,8 @@ def complete_multipart_upload(ctx: Context, p: Params) -> Result:
         return made[0], numbers
 
     try:
-        published, etag = ctx.objects.complete(bucket.number, key, id, judge, expectation(p, key))
+        also = sequel.created(ctx, bucket, key, "ObjectCreated:CompleteMultipartUpload", lambda: made[0])
+        published, etag = ctx.objects.complete(bucket.number, key, id, judge, expectation(p, key), also)
     except Missing:
         raise faults.no_such_upload(id) from None
     host = (ctx.call.headers or {}).get("host") or "s3.amazonaws.com"
@@ -168,6 +169,7 @@ def complete_multipart_upload(ctx: Context, p: Params) -> Result:
         "ServerSideEncryption": properties.AES256,
     }
     checksums.show(made[0].checksum, result)
+    sequel.wake(ctx, also)
     show_expiration(ctx, bucket, key, made[0].size, made[0].tags, made[0].modified, result)
     if published.version:
         result["VersionId"] = published.version

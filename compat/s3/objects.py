@@ -12,7 +12,7 @@ from backends.object.store import Span
 from backends.object.versions import Description, Head
 from compat.errors import AWSError
 from compat.operation import Params, Result, operation
-from compat.s3 import checksums, faults, locking, properties
+from compat.s3 import checksums, faults, locking, properties, sequel
 from compat.s3.absence import absent
 from compat.s3.acl import grants_of_upload
 from compat.s3.conditions import check_read, expectation, moment, span_of
@@ -68,7 +68,9 @@ def put_object(ctx: Context, p: Params) -> Result:
             grants=grants,
             terms=kept(terms) if terms else "",
         )
-        published = ctx.objects.publish(bucket.number, key, about, received, expect)
+        event = "ObjectCreated:Post" if ctx.call.auth_type == "post" else "ObjectCreated:Put"
+        also = sequel.created(ctx, bucket, key, event, lambda: about)
+        published = ctx.objects.publish(bucket.number, key, about, received, expect, also)
     except Missing:
         raise faults.no_such_bucket(bucket.name) from None
     finally:
@@ -81,6 +83,7 @@ def put_object(ctx: Context, p: Params) -> Result:
     }
     if published.keeping == "Enabled":
         result["VersionId"] = published.version
+    sequel.wake(ctx, also)
     if "lifecycle" in bucket.documents:
         show_expiration(ctx, bucket, key, received.size, tags, now, result)
     return result

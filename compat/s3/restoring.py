@@ -12,7 +12,7 @@ from backends.errors import Missing
 from backends.object.versions import Head
 from compat.errors import AWSError
 from compat.operation import Params, Result, operation
-from compat.s3 import faults, properties
+from compat.s3 import faults, properties, sequel
 from compat.s3.places import bucket_of, key_of, version_of
 from compat.s3.terms import Terms, is_restored, is_restoring, revision, terms_of
 
@@ -77,7 +77,9 @@ def restore_object(ctx: Context, p: Params) -> Result:
         terms["restore"] = {"ready": ready, "ends": -((begins + days * day) // -day) * day}
 
     try:
-        ctx.objects.amend(bucket.number, key, head.version, revision(change))
+        also = sequel.amended(ctx, bucket, key, "ObjectRestore:Post")
+        ctx.objects.amend(bucket.number, key, head.version, revision(change), also)
+        sequel.wake(ctx, also)
     except Missing:
         raise faults.no_such_key(key) from None
     return {"$status": statuses[0]}

@@ -8,7 +8,7 @@ from backends.errors import Missing
 from backends.object.versions import Amendment, Head
 from compat.iam.guards import resource_tags
 from compat.operation import Params, Result, operation
-from compat.s3 import faults
+from compat.s3 import faults, sequel
 from compat.s3.absence import absent
 from compat.s3.buckets import MOST_BUCKET_TAGS
 from compat.s3.places import NULL, bucket_of, door_of_resource, key_of, version_of
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 def _amend(ctx: Context, p: Params, tags: str) -> Result:
     bucket, key, version = bucket_of(ctx, p), key_of(p), version_of(p)
     try:
-        head = ctx.objects.amend(bucket.number, key, version, lambda _: Amendment(tags=tags))
+        also = sequel.amended(ctx, bucket, key, f"ObjectTagging:{ctx.operation.name.partition('Object')[0]}")
+        head = ctx.objects.amend(bucket.number, key, version, lambda _: Amendment(tags=tags), also)
+        sequel.wake(ctx, also)
     except Missing:
         raise absent(ctx, key, p.get("VersionId")) from None
     return {"VersionId": head.version or NULL} if bucket.keeping else {}
