@@ -103,7 +103,8 @@ class Dispatcher:
         finally:
             ctx.close()
         if params.get("DryRun") is True:
-            raise AWSError("DryRunOperation", "Request would have succeeded, but DryRun flag is set.")
+            code = "DryRunOperationException" if call.service == "kms" else "DryRunOperation"
+            raise AWSError(code, "Request would have succeeded, but DryRun flag is set.")
         key = None
         if call.raw is not None and operation.reads and not operation.streams:
             key = (operation, call.raw, call.region, call.principal.arn)

@@ -21,6 +21,8 @@ from backends.identity.seal import Seal
 from backends.identity.service import IdentityService
 from backends.identity.signet import Signet
 from backends.image.service import ImageService
+from backends.keys import service as keys
+from backends.keys.ring import KeyRing
 from backends.network import lifecycle as networks
 from backends.network.book import NetworkHost
 from backends.network.drivers.base import NetworkDriver
@@ -203,6 +205,7 @@ def compose(settings: Settings) -> Parts:
     }
     cloud.hosts |= {"objects": objects, "containers": Containers(database, objects)}
     cloud.hosts["outbox"] = Outbox(database, objects.ledger, sends=settings.events_webhook is not None)
+    cloud.hosts["keys"] = KeyRing(database, seal)
     cloud.services |= {
         "identity": lambda unit: IdentityService(unit, seal),
         "network": lambda unit: NetworkService(unit, network),
@@ -210,6 +213,7 @@ def compose(settings: Settings) -> Parts:
         "volumes": VolumeService,
         "compute": ComputeService,
         "containers": lambda unit: ContainerService(unit, objects),
+        "keys": lambda unit: keys.KeyService(unit, seal),
     }
     reconciler = Reconciler(database)
     for topic in disks.TOPICS:
@@ -218,6 +222,7 @@ def compose(settings: Settings) -> Parts:
         reconciler.add(topic, lambda: guests.converge(database, compute))
     reconciler.add("network", lambda: bool(networks.converge(database, network)))
     reconciler.add("identity", directory(cloud).settle)
+    reconciler.add("keys", lambda: keys.settle(database, seal))
     reconciler.add("tokens", lambda: _sweep_tokens(database))
     sweeper = Sweeper(objects.ledger, objects.contents, grace=grace(settings))
     reconciler.add("objects", sweeper.step)

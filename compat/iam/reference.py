@@ -18,7 +18,8 @@ import orjson
 @dataclass(frozen=True, slots=True)
 class ActionKeys:
     """The keys of an action: those that it always has, and those that it has on a type of resource (where the action
-    lists none, those that the type has). All in lower case; a key that names a tag ends in `/`."""
+    lists none, those that the type has). All in lower case; a key that names a tag ends in `/`, one of an
+    encryption context in `:`."""
 
     always: frozenset[str]
     by_type: Mapping[str, frozenset[str]]
@@ -50,8 +51,11 @@ def _names(keys: list[str]) -> frozenset[str]:
 
 
 def family(key: str) -> str:
-    """The key itself, or what stands before the name of a tag: `aws:requesttag/` of `aws:requesttag/env`."""
+    """The key itself, or what stands before the name of a tag: `aws:requesttag/` of `aws:requesttag/env`; or before a
+    third part: `kms:encryptioncontext:` of `kms:encryptioncontext:project`."""
     name, slash, _ = key.partition("/")
+    if name.count(":") > 1:
+        return ":".join(name.split(":", 2)[:2]) + ":"
     return name + slash
 
 

@@ -1,0 +1,1 @@
+"""Keys that never leave: made, turned and used here, sealed at rest."""
