@@ -39,6 +39,11 @@ class Reconciler:
         self._stopping = False
         self._thread: threading.Thread | None = None
 
+    @property
+    def topics(self) -> list[str]:
+        """The topics that have steps."""
+        return list(self._steps)
+
     def add(self, topic: str, step: Converge) -> None:
         """Run `step` whenever rows of `topic` changed, and every period."""
         self._steps.setdefault(topic, []).append(step)

@@ -52,9 +52,10 @@ class App:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
         self._settings, self._parts, self._reconcile = settings, parts, reconcile
+        self._first = worker == 0
         self._guest_api = settings.data_dir / GUEST_SOCKET
         self._for_guests: Endpoint | None = None
-        if worker == 0 and parts.attendance is not None and settings.auth != "off":
+        if worker == 0 and settings.network != "simulated" and settings.auth != "off":
             find = for_guests(lookup(parts.cloud), parts.cloud.rules)
             self._for_guests = Endpoint(parts.cloud, parts.dispatcher, observe=self._observe, find=find)
         self._guests: GuestServices | None = None
@@ -83,15 +84,14 @@ class App:
         guests = await serve_guests(self._for_guests, self._guest_api) if self._for_guests is not None else None
         if self._reconcile:
             await asyncio.to_thread(self._parts.survey)
+        if self._first:
             try:
                 await asyncio.to_thread(make_buckets, self._parts.dispatcher, self._settings)
             except AWSError as error:
                 await send({"type": "lifespan.startup.failed", "message": f"buckets: {error}"})
                 return
-            self._parts.reconciler.start()
-            self._parts.keeper.start()
-            if self._parts.courier is not None:
-                self._parts.courier.start()
+        if self._reconcile:
+            self._parts.start()
             if self._guests is not None:
                 self._guests.start()
         await send({"type": "lifespan.startup.complete"})
@@ -105,10 +105,7 @@ class App:
         if self._guests is not None:
             await asyncio.to_thread(self._guests.stop)
         if self._reconcile:
-            await asyncio.to_thread(self._parts.reconciler.stop)
-            await asyncio.to_thread(self._parts.keeper.stop)
-            if self._parts.courier is not None:
-                await asyncio.to_thread(self._parts.courier.stop)
+            await asyncio.to_thread(self._parts.stop)
         self._endpoint.close()
         if self._for_guests is not None:
             self._for_guests.close()

@@ -81,6 +81,9 @@ def serve(
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that answer.  [default: 1]")] = None,
     auth: Annotated[Auth | None, typer.Option(help="What policies do.  [default: enforce]")] = None,
+    engine: Annotated[
+        bool | None, typer.Option("--engine/--no-engine", help="Reconcile here, or leave it to `nephele engine`.")
+    ] = None,
     compute: Annotated[str | None, typer.Option(help="What runs guests.  [default: simulated]")] = None,
     volume: Annotated[str | None, typer.Option(help="What holds disks.  [default: sparse]")] = None,
     network: Annotated[str | None, typer.Option(help="What carries packets.  [default: simulated]")] = None,
@@ -93,11 +96,37 @@ def serve(
 ) -> None:
     """Serve until Ctrl-C. Every setting is also NEPHELE_<NAME> in the environment and a key of --config."""
     given = {name: value for name, value in locals().items() if value is not None and name != "config"}
+    if engine is not None:
+        given["engine"] = "inside" if engine else "apart"
     settings = load(given, config)
     from gateway.serve import StartError, run
 
     try:
         status = run(settings)
+    except StartError as error:
+        fail(str(error))
+    sys.exit(status)
+
+
+@app.command(name="engine")
+def run_engine(
+    data_dir: Annotated[Path | None, typer.Option(help="Folder of all state.", file_okay=False)] = None,
+    compute: Annotated[str | None, typer.Option(help="What runs guests.  [default: simulated]")] = None,
+    volume: Annotated[str | None, typer.Option(help="What holds disks.  [default: sparse]")] = None,
+    network: Annotated[str | None, typer.Option(help="What carries packets.  [default: simulated]")] = None,
+    metadata_port: Annotated[int | None, typer.Option(help="Port of instance metadata on loopback.")] = None,
+    database_url: Annotated[str | None, typer.Option(help="sqlite:///… or postgresql+psycopg://…")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning, error or off.")] = None,
+    config: Config = None,
+) -> None:
+    """Be the engine of servers that were started with --no-engine: reconcilers, drivers, and what serves guests."""
+    given = {name: value for name, value in locals().items() if value is not None and name != "config"}
+    settings = load(given, config)
+    from gateway import engine
+    from gateway.serve import StartError
+
+    try:
+        status = engine.run_engine(settings)
     except StartError as error:
         fail(str(error))
     sys.exit(status)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from backends.clock import Clock
 from backends.compute import lifecycle as guests
@@ -37,6 +38,7 @@ from backends.object.store import ObjectStore
 from backends.object.sweep import Sweeper
 from backends.reconcile import Reconciler
 from backends.volume import lifecycle as disks
+from backends.volume.drivers.base import DiskDriver
 from backends.volume.drivers.sparse import SparseFiles
 from backends.volume.lifecycle import VolumeHost
 from backends.volume.service import VolumeService
@@ -46,6 +48,7 @@ from compat.dispatch import Dispatcher
 from compat.iam.directory import directory
 from compat.metadata.service import MetadataService
 from compat.s3.lifecycle import Lifecycle
+from gateway.engine_link import Nudger, remote_drivers
 from gateway.settings import Settings
 from gateway.storage import grace, open_blobs
 
@@ -110,6 +113,21 @@ class Parts:
         survey_guests(self.cloud.database, self.compute)
         self.sweeper.begin()
         self.cloud.database.nudge("objects")
+
+    @property
+    def works(self) -> list[Reconciler]:
+        """Everything that works in the background, to be started by the engine, wherever that is."""
+        return [self.reconciler, self.keeper, *([] if self.courier is None else [self.courier])]
+
+    def start(self) -> None:
+        """Begin to work in the background."""
+        for work in self.works:
+            work.start()
+
+    def stop(self) -> None:
+        """End that, after the steps that run."""
+        for work in self.works:
+            work.stop()
 
     def close(self) -> None:
         """Give everything back."""
@@ -179,19 +197,33 @@ def _notice(database: Database, host: ComputeHost) -> None:
     host.driver.watch(notice)
 
 
-def compose(settings: Settings) -> Parts:
-    """Put a cloud together on an up-to-date database."""
+class _Drivers(NamedTuple):
+    network: NetworkDriver
+    disks: DiskDriver
+    guests: GuestDriver
+
+
+def _drivers(settings: Settings) -> _Drivers:
+    network = NETWORKS[settings.network](settings)
+    disks_driver = DISKS[settings.volume](settings.data_dir / "volumes")
+    return _Drivers(network, disks_driver, guest_driver(settings, network))
+
+
+def compose(settings: Settings, *, drives: bool | None = None) -> Parts:
+    """Put a cloud together on an up-to-date database. `drives`: drivers work in this process; by default where the
+    engine is inside of it. Else they are asked at the engine, which is nudged."""
     folder: Path = settings.data_dir
+    drives = settings.engine == "inside" if drives is None else drives
     # The lock on the data folder keeps other servers away from the database in it.
     clock = Clock(folder / "clock")
-    alone = settings.workers == 1 and settings.database_url is None
-    database = Database(settings.database, exclusive=alone, clock=clock)
-    network = NetworkHost(driver=NETWORKS[settings.network](settings), public_pool=settings.public_pool)
-    volume = VolumeHost(DISKS[settings.volume](folder / "volumes"), forgotten=tags.forget)
-    driver = guest_driver(settings, network.driver)
-    crew = ThreadPoolExecutor(4, thread_name_prefix="crew") if driver.capabilities.runs else None
-    compute = ComputeHost(HOST, driver, volume.driver, network, forgotten=tags.forget, crew=crew)
-    _notice(database, compute)
+    database = Database(settings.database, exclusive=settings.is_alone and settings.database_url is None, clock=clock)
+    drivers = _drivers(settings) if drives else remote_drivers(folder)
+    network = NetworkHost(driver=drivers.network, public_pool=settings.public_pool)
+    volume = VolumeHost(drivers.disks, forgotten=tags.forget)
+    crew = ThreadPoolExecutor(4, thread_name_prefix="crew") if drives and drivers.guests.capabilities.runs else None
+    compute = ComputeHost(HOST, drivers.guests, volume.driver, network, forgotten=tags.forget, crew=crew)
+    if drives:
+        _notice(database, compute)
     blobs = open_blobs(settings, database)
     seal = Seal.at(folder)
     objects = ObjectStore(database, blobs, ContentKeys(seal.derive("contents of objects")))
@@ -227,7 +259,11 @@ def compose(settings: Settings) -> Parts:
     sweeper = Sweeper(objects.ledger, objects.contents, grace=grace(settings))
     reconciler.add("objects", sweeper.step)
     metadata = MetadataService(cloud, seal, cloud.hosts["signet"])
-    attendance = _attendance(settings, cloud, compute, metadata) if network.driver.applies else None
+    attendance = _attendance(settings, cloud, compute, metadata) if drives and network.driver.applies else None
+    if not drives:
+        nudger = Nudger(folder)
+        for topic in reconciler.topics:
+            database.on_nudge(topic, partial(nudger.nudge, topic))
     keeper = _keeper(settings, cloud)
     courier = _courier(settings, cloud)
     dispatcher = Dispatcher(cloud)

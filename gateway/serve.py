@@ -57,14 +57,17 @@ def run(settings: Settings) -> int:
             folder = Path(tempfile.mkdtemp(prefix="nephele-"))
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
             settings = settings.model_copy(update={"data_dir": folder})
-        stack.enter_context(_hold(settings.data_dir))
+        stack.enter_context(hold(settings.data_dir, "lock"))
+        if settings.engine == "inside":
+            stack.enter_context(hold(settings.data_dir, "engine.lock"))
         settings, fresh_key = _with_root(settings)
         listener = stack.enter_context(_bind(settings))
         settings = settings.model_copy(update={"port": listener.getsockname()[1]})
-        settings, metadata = _bind_metadata(settings, stack)
+        settings, metadata = metadata_listener(settings, stack)
         from gateway.app import prepare  # slow to import: what can be refused is refused before
 
-        _check_machine(settings)
+        if settings.engine == "inside":
+            check_machine(settings)
         prepare(settings)
         gc.freeze()
         shown = banner(settings, fresh_key)
@@ -73,7 +76,7 @@ def run(settings: Settings) -> int:
         return _supervise(settings, listener, lambda: _say(shown), metadata)
 
 
-def _check_machine(settings: Settings) -> None:
+def check_machine(settings: Settings) -> None:
     """Refuse drivers that this machine cannot carry, before anything is made."""
     if (settings.compute, settings.network) != ("simulated", "simulated"):
         from gateway.compose import CannotRun, preflight
@@ -93,11 +96,12 @@ def _say(text: str) -> None:
 
 
 @contextlib.contextmanager
-def _hold(folder: Path) -> Iterator[None]:
-    """Make the data folder, for its owner only, and keep other servers out of it."""
+def hold(folder: Path, name: str) -> Iterator[None]:
+    """Make the data folder, for its owner only, and keep others who would hold the same lock out of it: servers hold
+    `lock`, engines `engine.lock`."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = (folder / "lock").open("a+")
+        lock = (folder / name).open("a+")
     except OSError as error:
         raise StartError(f"cannot use the data folder {folder}: {error.strerror}") from error
     with lock:
@@ -155,9 +159,11 @@ def _bind(settings: Settings) -> socket.socket:
     return listener
 
 
-def _bind_metadata(settings: Settings, stack: contextlib.ExitStack) -> tuple[Settings, socket.socket | None]:
+def metadata_listener(
+    settings: Settings, stack: contextlib.ExitStack, *, drives: bool = False
+) -> tuple[Settings, socket.socket | None]:
     """The socket of the metadata service on loopback, where the settings ask for one, and settings with its port."""
-    if settings.metadata_port is None:
+    if settings.metadata_port is None or settings.engine == "apart" and not drives:
         return settings, None
     from gateway.guest_services import CannotListen, loopback_listener
 
@@ -196,7 +202,9 @@ def banner(settings: Settings, fresh_key: RootKey | None) -> str:
     ]
     if settings.workers > 1:
         rows.append(("workers", str(settings.workers)))
-    if settings.metadata_port is not None:
+    if settings.engine == "apart":
+        rows.append(("engine", "apart: start it with `nephele engine`"))
+    elif settings.metadata_port is not None:
         rows.append(("metadata", f"port {settings.metadata_port} of each instance's loopback address"))
     lines = [f"Nephele {__version__}", *(f"  {name:<11}{text}" for name, text in rows)]
     if fresh_key is not None:
@@ -245,7 +253,7 @@ def _work(
     """Answer requests in this process until told to end. Worker 0 reconciles for all."""
     from gateway.app import create_app
 
-    app = create_app(settings, reconcile=worker == 0, worker=worker, metadata=metadata)
+    app = create_app(settings, reconcile=worker == 0 and settings.engine == "inside", worker=worker, metadata=metadata)
     gc.freeze()
     gc.enable()
     config = uvicorn.Config(

@@ -54,6 +54,11 @@ class Settings(BaseSettings):
     )
     ephemeral: bool = Field(False, description="Keep the state in a temporary folder that goes away at the end.")
     workers: int = Field(1, ge=1, le=64, description="Processes that answer requests.")
+    engine: Literal["inside", "apart"] = Field(
+        "inside",
+        description="Where reconcilers and drivers work: in the process that answers requests (`inside`), or in one of "
+        "its own, `nephele engine`, with the privileges that they need (`apart`).",
+    )
     auth: Literal["enforce", "soft", "off"] = Field(
         "enforce", description="What policies do: `enforce`, `soft` (log what would be denied) or `off`."
     )
@@ -179,6 +184,10 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        if self.ephemeral and self.engine == "apart":
+            raise ValueError(
+                "ephemeral and engine=apart exclude each other: two processes need to know the data folder"
+            )
         if self.ephemeral and self.database_url is not None:
             raise ValueError("ephemeral and database_url exclude each other: a given database is not thrown away")
         if self.objects == "s3":
@@ -210,6 +219,11 @@ class Settings(BaseSettings):
     def has_open_root(self) -> bool:
         """Whether `test` and access keys of 12 digits are roots."""
         return self.is_loopback if self.open_root is None else self.open_root
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether one process does everything, so that no other works on the data folder."""
+        return self.workers == 1 and self.engine == "inside"
 
     @property
     def database(self) -> str:

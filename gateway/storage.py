@@ -27,7 +27,7 @@ def open_blobs(settings: Settings, database: Database) -> BlobDriver:
     """The driver of blobs that the settings name. Raises `SettingsError` where the engine cannot be used."""
     if settings.objects == "files":
         files = FileBlobs(settings.data_dir / "objects")
-        if settings.workers == 1:
+        if settings.is_alone:
             files.tidy()
         return files
     with contextlib.closing(Ledger(database)) as ledger:
@@ -36,7 +36,7 @@ def open_blobs(settings: Settings, database: Database) -> BlobDriver:
 
 def grace(settings: Settings) -> float:
     """What the sweeper waits, in seconds: nothing where no other process can work on the store."""
-    return 0.0 if settings.workers == 1 and settings.objects == "files" else GRACE
+    return 0.0 if settings.is_alone and settings.objects == "files" else GRACE
 
 
 def _open_engine(settings: Settings, ledger: Ledger) -> BlobDriver:
