@@ -1,0 +1,381 @@
+"""The contract of guest drivers, on every driver that there is: what one says that it can do, it has to do here.
+
+The guests of real drivers are booted once and go through their whole life in the order of the tests.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from backends.compute.drivers.base import ConsoleStream, DiskBinding, GuestDriver, GuestSpec, PortBinding, Power
+from backends.compute.drivers.libvirt import lacks, qemu_guests
+from backends.compute.drivers.libvirt_daemon import OwnDaemon
+from backends.compute.drivers.libvirt_disks import QemuDisks
+from backends.compute.drivers.libvirt_qemu import QemuGuests
+from backends.compute.drivers.simulated import SimulatedGuests
+from backends.errors import DriverError, NativeError, Unavailable, Unsupported
+from backends.image import micro
+from backends.volume.drivers.base import DiskAccess, Limits, serial
+from tests.sandbox import unable
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+
+PATIENCE = 120.0
+"""Seconds for what a guest does: without KVM, and beside other work, it is slow."""
+GUEST = "i-0123456789abcdef0"
+
+
+@dataclass
+class World:
+    """A driver with one guest and its devices."""
+
+    driver: GuestDriver
+    spec: GuestSpec
+    data: DiskBinding
+    port: PortBinding
+    folder: Path
+    adopted: list[str]
+    daemon: OwnDaemon | None = None
+
+    @property
+    def real(self) -> bool:
+        return self.driver.capabilities.runs
+
+    def run(self, spec: GuestSpec) -> None:
+        """Have the guest run as `spec` says."""
+        self.spec = spec
+        until(lambda: patient(lambda: self.driver.ensure_running(spec)), "the guest does not run as it should")
+
+    def power(self) -> Power | None:
+        return self.driver.observe()[GUEST].power if GUEST in self.driver.observe() else None
+
+    def says(self, text: bytes, since: int = 0) -> None:
+        """Wait until the console has the text, where somebody speaks there."""
+        if self.real:
+            driver = self.driver
+            try:
+                until(lambda: text in driver.console(GUEST)[since:], f"the guest never said {text!r}")
+            except AssertionError as error:
+                raise AssertionError(f"{error}; its console:\n{driver.console(GUEST)[-3000:].decode()}") from None
+
+    def said(self) -> int:
+        return len(self.driver.console(GUEST))
+
+
+def patient(verb: Callable[[], bool]) -> bool:
+    """A verb that is asked again while the machinery is away."""
+    try:
+        return verb()
+    except Unavailable:
+        return False
+
+
+def until(true: Callable[[], object], complaint: str) -> None:
+    """Look until something holds."""
+    deadline = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < deadline, complaint
+        time.sleep(0.05)
+
+
+def type_(console: ConsoleStream, command: str) -> bytes:
+    """Type a command at the guest's shell; what it wrote until it was done."""
+    console.write(command.encode() + b"; echo DO''NE\n")
+    seen, deadline = b"", time.monotonic() + PATIENCE
+    while b"DONE" not in seen and time.monotonic() < deadline:
+        block = console.read(1.0)
+        assert block is not None, "the console was closed"
+        seen += block
+    assert b"DONE" in seen, seen
+    return seen
+
+
+def make_disk(folder: Path, id: str, device: str, base: Path | None = None) -> DiskBinding:
+    path = folder / f"{id}.qcow2"
+    backing = ["-b", str(base), "-F", "raw"] if base is not None else []
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *backing, str(path), "1G"], check=True)
+    return DiskBinding(id, device, DiskAccess(str(path), "qcow2", serial(id)))
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A disk that boots by itself."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nephele"
+    cache.mkdir(parents=True, exist_ok=True)
+    try:
+        return micro.build(cache).disk
+    except Unsupported as error:
+        unable(f"cannot make the micro image: {error}")
+
+
+@pytest.fixture(scope="module", params=["simulated", "qemu"])
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp(request.param)
+    spec = GuestSpec(GUEST, 1, 192, "x86_64", 1, (), (), "/dev/xvda", generation=1)
+    port = PortBinding("eni-1", "02:aa:00:00:00:01", 1, "vpc-1", "n0123456789ab")
+    adopted: list[str] = []
+    if request.param == "simulated":
+        access = DiskAccess("/nowhere", "raw", "vol0")
+        root, data = DiskBinding("vol-0", "/dev/xvda", access), DiskBinding("vol-1", "/dev/sdf", access)
+        yield World(SimulatedGuests(), replace(spec, disks=(root,)), data, port, folder, adopted)
+        return
+    if missing := lacks():
+        unable("; ".join(f"lacks {one.what} ({one.remedy})" for one in missing))
+    request.getfixturevalue("sandbox")
+    root = make_disk(folder, "vol-0123456789abcdef0", "/dev/xvda", request.getfixturevalue("image"))
+    data = make_disk(folder, "vol-0123456789abcdef1", "/dev/sdf")
+    driver = qemu_guests(
+        folder / "guests", f"t{os.getpid()}", lambda network, port: adopted.append(port), maker="Amazon EC2"
+    )
+    daemon = OwnDaemon(folder / "guests" / "libvirt", f"t{os.getpid()}", kvm=driver.machine.accelerator == "kvm")
+    yield World(driver, replace(spec, disks=(root,)), data, port, folder, adopted, daemon)
+    driver.drop(GUEST)
+    driver.session.close()
+    if pid := daemon.pid():
+        os.kill(pid, signal.SIGTERM)
+    shutil.rmtree(daemon.run, ignore_errors=True)
+
+
+@pytest.fixture
+def qemu(world: World) -> QemuGuests:
+    if not isinstance(world.driver, QemuGuests):
+        pytest.skip("a simulated guest does nothing by itself")
+    return world.driver
+
+
+def test_nothing_is_there_in_the_beginning(world: World) -> None:
+    assert dict(world.driver.observe()) == {}
+    assert world.driver.ensure_stopped(GUEST, force=False)
+    world.driver.drop(GUEST)
+    world.driver.unplug(GUEST, "vol-nobody")
+
+
+def test_a_guest_boots_from_its_disk(world: World) -> None:
+    world.run(world.spec)
+    assert world.power() == Power.ON
+    world.says(b"nephele-micro: no network card; ready")
+    world.run(world.spec)
+    assert world.driver.console(GUEST).count(b"nephele-micro: no network card; ready") == (1 if world.real else 0)
+
+
+def test_its_console_is_live(world: World) -> None:
+    if not world.driver.capabilities.console:
+        with pytest.raises(Unsupported):
+            world.driver.open_console(GUEST)
+        return
+    console = world.driver.open_console(GUEST)
+    assert b"=42=" in type_(console, "echo =$((40+2))=")
+    console.close()
+    console.close()
+    assert console.read(0.1) is None
+
+
+def test_its_maker_is_told(qemu: QemuGuests) -> None:
+    console = qemu.open_console(GUEST)
+    seen = type_(console, "cat /sys/class/dmi/id/sys_vendor /sys/class/dmi/id/product_uuid")
+    console.close()
+    assert b"Amazon EC2" in seen
+    assert b"ec2" in seen.lower().replace(b"amazon ec2", b"")
+
+
+def test_its_screen_is_shown(world: World) -> None:
+    if not world.driver.capabilities.screenshots:
+        with pytest.raises(Unsupported):
+            world.driver.screenshot(GUEST)
+        return
+    assert world.driver.screenshot(GUEST).startswith(b"\xff\xd8\xff")
+
+
+def test_what_it_used_is_told(world: World) -> None:
+    if not world.driver.capabilities.counts:
+        with pytest.raises(Unsupported):
+            world.driver.counters(GUEST)
+        return
+    used = world.driver.counters(GUEST)
+    assert used.processor > 0.1
+    assert used.disks[world.spec.disks[0].disk].bytes_read > 1 << 20
+
+
+def test_a_disk_comes_and_is_known_by_its_serial(world: World) -> None:
+    world.driver.plug(GUEST, world.data)
+    world.driver.plug(GUEST, world.data)
+    world.spec = replace(world.spec, disks=(*world.spec.disks, world.data))
+    if isinstance(world.driver, QemuGuests):
+        console = world.driver.open_console(GUEST)
+        want = world.data.access.serial.encode()
+        until(lambda: want in type_(console, "cat /sys/class/block/vd*/serial"), "the guest never saw the disk")
+        console.close()
+
+
+def test_a_disk_grows_and_is_limited_while_it_is_open(qemu: QemuGuests, world: World) -> None:
+    disks = QemuDisks(qemu)
+    assert disks.holds(world.data.disk)
+    assert not disks.holds("vol-nobody")
+    disks.grow(world.data.disk, 2 << 30)
+    disks.grow(world.data.disk, 2 << 30)
+    disks.limit(world.data.disk, Limits(3000, 125))
+    console = qemu.open_console(GUEST)
+    until(lambda: b"\n4194304" in type_(console, "cat /sys/class/block/vdb/size"), "the guest never saw the growth")
+    console.close()
+
+
+def test_open_disks_are_copied_and_then_what_changed(qemu: QemuGuests, world: World) -> None:
+    disks, data, root = QemuDisks(qemu), world.data.disk, world.spec.disks[0].disk
+    console = qemu.open_console(GUEST)
+
+    def write(text: str, at: int) -> None:
+        type_(console, f"printf {text} | dd of=/dev/vdb bs=1M seek={at} conv=notrunc; sync")
+
+    def empty(name: str, size: str, base: str = "") -> str:
+        path = str(world.folder / name)
+        backing = ["-b", base, "-F", "qcow2"] if base else []
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *backing, path, size], check=True)
+        return path
+
+    def read(path: str, at: int, length: int) -> bytes:
+        raw = path + ".raw"
+        subprocess.run(["qemu-img", "convert", "-f", "qcow2", "-O", "raw", path, raw], check=True)
+        with open(raw, "rb") as file:
+            file.seek(at << 20)
+            return file.read(length)
+
+    write("first", 1)
+    one, roots = empty("one.qcow2", "2G"), empty("roots.qcow2", "1G")
+    assert disks.back_up({data: one, root: roots}, "snap-1", {}) == {data: False, root: False}
+    write("second", 2)
+    two = empty("two.qcow2", "2G", one)
+    assert disks.back_up({data: two}, "snap-2", {data: "snap-1"}) == {data: True}
+    write("third", 3)
+    three = empty("three.qcow2", "2G", two)
+    assert disks.back_up({data: three}, "snap-3", {data: "snap-unknown"}) == {data: False}
+    console.close()
+    assert (read(one, 1, 5), read(one, 2, 6)) == (b"first", bytes(6))
+    assert (read(two, 1, 5), read(two, 2, 6), read(two, 3, 5)) == (b"first", b"second", bytes(5))
+    assert (read(three, 1, 5), read(three, 2, 6), read(three, 3, 5)) == (b"first", b"second", b"third")
+    assert os.stat(two).st_blocks < os.stat(roots).st_blocks
+
+
+def test_a_port_comes_into_its_network_and_goes(world: World) -> None:
+    if not world.driver.capabilities.plugs_ports:
+        with pytest.raises(Unsupported):
+            world.driver.plug_port(GUEST, world.port)
+        return
+    world.driver.plug_port(GUEST, world.port)
+    world.driver.plug_port(GUEST, world.port)
+    assert world.adopted == (["eni-1"] if world.real else [])
+
+    def gone() -> bool:
+        try:
+            world.driver.unplug_port(GUEST, world.port.port)
+        except DriverError:
+            return False
+        return True
+
+    until(gone, "the guest does not let go of its card")
+    world.driver.unplug_port(GUEST, world.port.port)
+
+
+def test_a_disk_goes(world: World) -> None:
+    def gone() -> bool:
+        try:
+            world.driver.unplug(GUEST, world.data.disk)
+        except DriverError:
+            return False
+        return True
+
+    until(gone, "the guest does not let go of its disk")
+    world.spec = replace(world.spec, disks=world.spec.disks[:1])
+    world.run(world.spec)
+    if isinstance(world.driver, QemuGuests):
+        assert not QemuDisks(world.driver).holds(world.data.disk)
+
+
+def test_a_guest_sleeps_and_goes_on_where_it_was(world: World) -> None:
+    if not world.driver.capabilities.hibernates:
+        with pytest.raises(Unsupported):
+            world.driver.ensure_asleep(GUEST)
+        return
+    if isinstance(world.driver, QemuGuests):
+        console = world.driver.open_console(GUEST)
+        type_(console, "echo kept > /run/mark")
+        console.close()
+    until(lambda: world.driver.ensure_asleep(GUEST), "the guest does not fall asleep")
+    assert world.power() == Power.ASLEEP
+    world.run(replace(world.spec, boot=world.spec.boot + 1))
+    assert world.power() == Power.ON
+    if isinstance(world.driver, QemuGuests):
+        console = world.driver.open_console(GUEST)
+        assert b"\nkept" in type_(console, "cat /run/mark")
+        console.close()
+
+
+def test_a_guest_starts_anew(world: World) -> None:
+    before = world.said()
+    world.run(replace(world.spec, boot=world.spec.boot + 1))
+    world.says(b"; ready", before)
+    assert world.power() == Power.ON
+
+
+def test_a_killed_daemon_is_started_again_and_finds_its_guest(world: World) -> None:
+    if world.daemon is None:
+        pytest.skip("nothing stands behind simulated guests")
+    pid = world.daemon.pid()
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+
+    def back() -> bool:
+        try:
+            return world.power() == Power.ON
+        except NativeError:
+            return False
+
+    until(back, "the daemon does not come back")
+    assert world.daemon.pid() != pid
+
+
+def test_a_guest_that_is_killed_is_seen_and_starts_again(qemu: QemuGuests, world: World) -> None:
+    notices: list[None] = []
+    qemu.watch(lambda: notices.append(None))
+    assert world.daemon is not None
+    pid = int((world.daemon.run / "qemu" / f"{qemu.machine.deployment}-{GUEST}.pid").read_text())
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: notices, "nobody was told")
+    until(lambda: world.power() == Power.CRASHED, "the crash is not seen")
+    before = world.said()
+    world.run(replace(world.spec, boot=world.spec.boot + 1))
+    world.says(b"; ready", before)
+
+
+def test_a_guest_that_shuts_itself_down_is_seen(qemu: QemuGuests, world: World) -> None:
+    console = qemu.open_console(GUEST)
+    console.write(b"poweroff -f\n")
+    until(lambda: world.power() == Power.HALTED, "the shutdown is not seen")
+    console.close()
+    before = world.said()
+    world.run(replace(world.spec, boot=world.spec.boot + 1))
+    world.says(b"; ready", before)
+
+
+def test_a_guest_shuts_down_when_it_is_asked_to(world: World) -> None:
+    until(lambda: world.driver.ensure_stopped(GUEST, force=False), "the guest does not stop")
+    assert world.power() in (Power.OFF, Power.HALTED)
+    world.driver.unplug(GUEST, world.spec.disks[0].disk)
+    assert world.driver.ensure_stopped(GUEST, force=True)
+    with pytest.raises(DriverError):
+        world.driver.plug(GUEST, world.data)
+
+
+def test_nothing_is_left_in_the_end(world: World) -> None:
+    world.driver.drop(GUEST)
+    world.driver.drop(GUEST)
+    assert dict(world.driver.observe()) == {}
+    assert world.driver.console(GUEST) == b""
