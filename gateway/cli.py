@@ -20,7 +20,7 @@ import typer
 
 from gateway import __version__
 from gateway.commands import audit as audit_commands
-from gateway.commands import image
+from gateway.commands import image, importing
 from gateway.settings import RootKey, Settings, SettingsError, load
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(image.app, name="image")
+app.add_typer(importing.app, name="import")
 
 
 class Shape(StrEnum):
