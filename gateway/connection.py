@@ -1,28 +1,32 @@
 """The HTTP/1.1 connection: uvicorn's, with a limit on the head of a request and files sent without being read.
 
 It adds ASGI's extension `http.response.zerocopysend`: the bytes go from the page cache to the socket, by the kernel.
+And one of its own, `WHOLE`: an answer that is there in one piece is written in one piece.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import re
 import select
 from collections.abc import MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from compat.streams import ClientGone
-from gateway.head import ZERO_COPY
+from gateway.head import WHOLE, ZERO_COPY
 
-EXTENSIONS: dict[str, dict[str, Any]] = {ZERO_COPY: {}}
+EXTENSIONS: dict[str, dict[str, Any]] = {ZERO_COPY: {}, WHOLE: {}}
 MOST_HEAD = 1 << 16
 """Longest request line and headers together, in bytes."""
 MOST_HEADERS = 256
 MOST_HELD = 3 << 18
 """Bytes of a body that are read before anybody asks for them; with the read that goes beyond, still one block."""
+MOST_COPIED = 1 << 16
+"""Length of a body from which it is not copied behind its head."""
 STEP = 8 << 20
 """Bytes handed to the kernel in one call."""
 PATIENCE = 20
@@ -38,6 +42,7 @@ _TOO_LARGE = (
     f"Your request header section exceeds the maximum allowed size of {MOST_HEAD} bytes.",
 )
 _UNREADABLE = ("BadRequest", "An error occurred when parsing the HTTP request.")
+_CONTROLS = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search
 _senders = ThreadPoolExecutor(32, thread_name_prefix="send")
 
 
@@ -116,6 +121,9 @@ class Cycle(RequestResponseCycle):
     async def send(self, message: MutableMapping[str, Any]) -> None:  # type: ignore[override]
         """ASGI's send. A zero-copy message needs `file` (a descriptor), `offset`, `count`, and raises `ClientGone`."""
         kind = message["type"]
+        if kind == WHOLE:
+            await self._send_whole(message["status"], message["headers"], message["body"])
+            return
         if kind == "http.response.start" and not self.disconnected:
             transport, head = self.transport, _Head()
             self.transport = head  # type: ignore[assignment]
@@ -140,6 +148,30 @@ class Cycle(RequestResponseCycle):
             self.expected_content_length -= message["count"]
         if not message.get("more_body", False):
             await super().send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send_whole(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        """What uvicorn does in two messages, header by header. Anything unusual is left to it."""
+        lines = b"".join([b"%b: %b\r\n" % pair for pair in (*self.default_headers, *headers)])
+        usual = lines.count(b"\n") == len(headers) + len(self.default_headers) and not _CONTROLS(lines)
+        if not usual or self.response_started or not self.keep_alive or (status in (204, 304) and body):
+            await self.send({"type": "http.response.start", "status": status, "headers": headers})
+            await self.send({"type": "http.response.body", "body": body})
+            return
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if self.disconnected:
+            return
+        self.response_started = self.response_complete = True
+        self.waiting_for_100_continue = False
+        head = STATUS_LINE[status] + lines + b"\r\n"
+        if self.scope["method"] == "HEAD":
+            self.transport.write(head)
+        elif len(body) < MOST_COPIED:
+            self.transport.write(head + body)
+        else:
+            self.transport.writelines((head, body))
+        self.message_event.set()
+        self.on_response()
 
     async def _send_file(self, file: int, offset: int, count: int) -> None:
         await self._flush()

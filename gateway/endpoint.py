@@ -380,7 +380,7 @@ class Endpoint:
             # Refused before the body was asked for: whoever waits for `100 Continue` will not send it.
             usable = await QueueBody(exchange.receive, expects_continue(exchange.head)).settle()
         if usable:
-            await send_bytes(exchange.send, status, headers, body)
+            await send_bytes(exchange.send, status, headers, body, whole=exchange.head.whole)
         else:
             await send_last_bytes(exchange.send, exchange.receive, status, headers, body)
 

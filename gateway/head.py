@@ -12,6 +12,8 @@ from urllib.parse import unquote_to_bytes
 
 ZERO_COPY = "http.response.zerocopysend"
 """ASGI's name for sending from an open file."""
+WHOLE = "nephele.response.whole"
+"""Our connection's name for an answer in one message: `status`, `headers` (names in lower case), `body`."""
 
 
 @dataclass(slots=True)
@@ -20,7 +22,8 @@ class Head:
 
     `raw_path` and `raw_query` are the bytes between the spaces of the request line (percent-encoded, as sent, without
     the `?`); `headers` are in the order sent, names in lower case, values as sent; `client` is the peer's address
-    (empty when unknown); `scheme` is `http` or `https`; `zero_copy` says that the server can send from open files.
+    (empty when unknown); `scheme` is `http` or `https`; `zero_copy` says that the server can send from open files,
+    `whole` that it takes an answer in one message.
     """
 
     method: str
@@ -30,6 +33,7 @@ class Head:
     client: str = ""
     scheme: str = "http"
     zero_copy: bool = False
+    whole: bool = False
     _view: dict[bytes, bytes] | None = field(default=None, init=False, repr=False, compare=False)
     _query: list[tuple[bytes, bytes]] | None = field(default=None, init=False, repr=False, compare=False)
     _parameters: dict[str, str] | None = field(default=None, init=False, repr=False, compare=False)
@@ -82,7 +86,7 @@ class Head:
 
 def head_of(scope: MutableMapping[str, Any]) -> Head:
     """The head of an ASGI http scope. Nothing is copied or decoded."""
-    client = scope.get("client")
+    client, extensions = scope.get("client"), scope.get("extensions", ())
     return Head(
         scope["method"],
         scope["raw_path"],
@@ -90,7 +94,8 @@ def head_of(scope: MutableMapping[str, Any]) -> Head:
         scope["headers"],
         client[0] if client else "",
         scope["scheme"],
-        ZERO_COPY in scope.get("extensions", ()),
+        ZERO_COPY in extensions,
+        WHOLE in extensions,
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from compat.errors import AWSError
 from compat.streams import BLOCK, ClientGone, FileRange, Stream
 from gateway.body import BytesSource, Source
-from gateway.head import ZERO_COPY, Head
+from gateway.head import WHOLE, ZERO_COPY, Head
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -212,8 +212,11 @@ async def drain(receive: Receive, most: int, seconds: float = LINGER) -> bool:
     return False
 
 
-async def send_bytes(send: Send, status: int, headers: Headers, payload: bytes = b"") -> None:
-    """Send a whole answer. `headers` hold content-length already."""
+async def send_bytes(send: Send, status: int, headers: Headers, payload: bytes = b"", *, whole: bool = False) -> None:
+    """Send a whole answer. `headers` hold content-length already; `whole`: see `Head.whole`."""
+    if whole:
+        await send({"type": WHOLE, "status": status, "headers": headers, "body": payload})
+        return
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": payload})
 
