@@ -32,7 +32,7 @@ from backends.network.service import NetworkService
 from backends.object.audit import BackgroundAudit
 from backends.object.cipher import ContentKeys
 from backends.object.containers import Containers, ContainerService
-from backends.object.outbox import EVENTS, Outbox
+from backends.object.outbox import ERRANDS, EVENTS, Outbox, Run
 from backends.object.rounds import Rounds
 from backends.object.store import ObjectStore
 from backends.object.sweep import Sweeper
@@ -272,6 +272,14 @@ def compose(settings: Settings, *, drives: bool | None = None) -> Parts:
     )
 
 
+def _errands(cloud: Cloud) -> dict[str, Run]:
+    """What does each kind of errand."""
+    from compat.s3.replication import Replication  # with much of S3: not before there is an errand
+    from compat.s3.replication_document import KIND
+
+    return {KIND: Replication(cloud).run}
+
+
 def _courier(settings: Settings, cloud: Cloud) -> Reconciler | None:
     """What sends events to the operator's webhook, on a thread that may wait for it."""
     if settings.events_webhook is None:
@@ -300,6 +308,11 @@ def _keeper(settings: Settings, cloud: Cloud) -> Reconciler:
     for topic in (LIFE, "container"):
         keeper.add(topic, go_round)
     keeper.add(EVENTS, outbox.trim)
+
+    def run_errands() -> bool:
+        return outbox.has_errands() and outbox.run(_errands(cloud))
+
+    keeper.add(ERRANDS, run_errands)
     if settings.audit_rate:
         objects, rate, period = cloud.hosts["objects"], settings.audit_rate << 20, settings.audit_days * 86400
         keeper.add("audit", BackgroundAudit(objects.ledger, objects.contents.driver, rate=rate, period=period).step)

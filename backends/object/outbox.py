@@ -152,6 +152,10 @@ class Outbox:
             self._ledger.write(lambda tx, told=told, later=later: tx.run(WAIT_EVENT, later, told.number))  # type: ignore[misc]
         return len(due) == BATCH
 
+    def has_errands(self) -> bool:
+        """Whether an errand is due."""
+        return bool(self._ledger.read().all(DUE_ERRANDS, self._now(), 1))
+
     def run(self, kinds: dict[str, Run]) -> bool:
         """Do the errands that are due; whether more are."""
         due: Sequence[Errand] = [Errand._make(row) for row in self._ledger.read().all(DUE_ERRANDS, self._now(), BATCH)]

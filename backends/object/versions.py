@@ -267,6 +267,29 @@ def put(
     return Published(version, keeping, live is not None)
 
 
+def insert_named(
+    tx: Transaction,
+    container: int,
+    key: bytes,
+    version: str,
+    rank: int,
+    about: Description,
+    content: Content,
+    *,
+    marker: int = 0,
+) -> None:
+    """Insert a version, or a delete marker, under a name from elsewhere: at the place in the key's history that its
+    rank says. The content's use is counted already, and the container keeps versions."""
+    row = tx.one(LIVE_HEAD, container, key)
+    live = None if row is None else Head(*row)
+    row = tx.one(PAST_HEAD, container, key)
+    newest = min((head.rank for head in (live, None if row is None else Head(*row)) if head is not None), default=rank)
+    shelf = LIVE if rank <= newest and not marker else PAST
+    if live is not None and rank < live.rank:
+        tx.run(SHELVE, PAST, container, key, live.rank, LIVE)
+    _write(tx, INSERT, version, rank, about, _place(tx, content), (container, shelf, key), marker=marker)
+
+
 def remove(
     tx: Transaction, container: int, key: bytes, version: str | None, now: int, owner: str, expect: Expect | None
 ) -> Deleted:

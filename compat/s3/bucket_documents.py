@@ -21,7 +21,6 @@ ALGORITHMS = frozenset({"AES256", "aws:kms", "aws:kms:dsse"})
 DEFAULT_ENCRYPTION = {
     "Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}, "BucketKeyEnabled": False}]
 }
-MOST_RULES = 1000
 MOST_ROUTES = 50
 
 
@@ -175,37 +174,6 @@ def put_bucket_logging(ctx: Context, p: Params) -> None:
 
 
 getter("s3:GetBucketLogging", "logging", default={})
-
-# --- replication ------------------------------------------------------------------------------------------------------
-
-
-def _check_replication(ctx: Context, bucket: Known, document: dict[str, Any]) -> None:
-    if bucket.keeping != "Enabled":
-        raise faults.invalid_request("Versioning must be 'Enabled' on the bucket to apply a replication configuration")
-    if not document.get("Role") or not 1 <= len(document.get("Rules") or ()) <= MOST_RULES:
-        raise faults.malformed()
-    for number, rule in enumerate(document["Rules"]):
-        _one_of(rule.get("Status"), ("Enabled", "Disabled"))
-        target = (rule.get("Destination") or {}).get("Bucket")
-        if not target:
-            raise faults.malformed()
-        found = ctx.cloud.hosts["containers"].find(target.rpartition(":")[2])
-        if found is None:
-            raise faults.invalid_request("Destination bucket must exist.")
-        if found.keeping != "Enabled":
-            raise faults.invalid_request("Destination bucket must have versioning enabled.")
-        rule.setdefault("ID", f"{ctx.request_id}-{number}" if number else ctx.request_id)
-
-
-putter(
-    "s3:PutBucketReplication",
-    "replication",
-    "ReplicationConfiguration",
-    _check_replication,
-    action="s3:PutReplicationConfiguration",
-)
-getter("s3:GetBucketReplication", "replication", "ReplicationConfiguration", action="s3:GetReplicationConfiguration")
-deleter("s3:DeleteBucketReplication", "replication", action="s3:PutReplicationConfiguration")
 
 # --- ownership --------------------------------------------------------------------------------------------------------
 

@@ -96,7 +96,7 @@ def copy_object(ctx: Context, p: Params) -> Result:
             raise faults.invalid_request(
                 f"The specified copy source is larger than the maximum allowable size for a copy source: {LARGEST_PUT}"
             )
-        about = _describe(ctx, p, bucket, key, origin, source, head)
+        about = sequel.marked(bucket, key, _describe(ctx, p, bucket, key, origin, source, head))
         also = sequel.created(ctx, bucket, key, "ObjectCreated:Copy", lambda about=about: about)  # type: ignore[misc]
         try:
             published = ctx.objects.copy((origin.number, source.key, head), bucket.number, key, about, expect, also)

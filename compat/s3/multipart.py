@@ -152,7 +152,8 @@ def complete_multipart_upload(ctx: Context, p: Params) -> Result:
     made: list[Description] = []
 
     def judge(upload: Upload, pieces: Sequence[Piece]) -> tuple[Description, Sequence[int]]:
-        made[:] = [_whole(ctx, p, bucket, upload, _listed(upload, pieces, wanted))]
+        whole = _whole(ctx, p, bucket, upload, _listed(upload, pieces, wanted))
+        made[:] = [sequel.marked(bucket, key, whole)]
         return made[0], numbers
 
     try:

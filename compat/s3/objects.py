@@ -68,6 +68,7 @@ def put_object(ctx: Context, p: Params) -> Result:
             grants=grants,
             terms=kept(terms) if terms else "",
         )
+        about = sequel.marked(bucket, key, about)
         event = "ObjectCreated:Post" if ctx.call.auth_type == "post" else "ObjectCreated:Put"
         also = sequel.created(ctx, bucket, key, event, lambda: about)
         published = ctx.objects.publish(bucket.number, key, about, received, expect, also)

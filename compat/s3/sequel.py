@@ -1,4 +1,4 @@
-"""What follows from a change to an object: whoever is to be told, and what is to be copied elsewhere.
+"""What follows from a change to an object: whoever is to be told, and where it is to be copied.
 
 Asked by every change; where the bucket has no such configuration, the answer is None at once, and nothing is paid.
 """
@@ -8,54 +8,74 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import orjson
+
 from backends.object.containers import Known
 from backends.object.ledger import Transaction
 from backends.object.store import Also
 from backends.object.versions import Deleted, Description, Head, Published
+from compat.s3 import replication_document as replication
+from compat.s3.replication_document import plan_of
 from compat.s3.telling import Thing, cause_of, outbox, tell
 
 if TYPE_CHECKING:
     from compat.context import Context
 
 
+def marked(bucket: Known, key: str, about: Description) -> Description:
+    """A new version as it is to be kept: it says where it is to be copied."""
+    return about if "replication" not in bucket.documents else replication.marked(bucket, key, about)
+
+
+def _is_silent(bucket: Known) -> bool:
+    return "notification" not in bucket.documents and "replication" not in bucket.documents
+
+
 def created(
     ctx: Context, bucket: Known, key: str, event: str, about: Callable[[], Description]
 ) -> Also[Published] | None:
-    """What follows from a new version; `about` tells of it once it is there."""
-    if "notification" not in bucket.documents:
+    """What follows from a new version; `about` gives what `marked` made of it, once it is there."""
+    if _is_silent(bucket):
         return None
 
     def also(tx: Transaction, published: Published) -> None:
         made = about()
-        thing = Thing(key, published.version, made.size, made.etag)
-        tell(ctx.cloud, tx, bucket, event, cause_of(ctx), thing)
+        if "notification" in bucket.documents:
+            thing = Thing(key, published.version, made.size, made.etag)
+            tell(ctx.cloud, tx, bucket, event, cause_of(ctx), thing)
+        if published.version and made.terms and (targets := orjson.loads(made.terms).get("replicas")):
+            replication.order(ctx.cloud, tx, bucket, key, published.version, list(targets))
 
     return also
 
 
 def removed(ctx: Context, bucket: Known, key: str, version: str | None) -> Also[Deleted] | None:
     """What follows from a delete of a key (`version` None) or a version."""
-    if "notification" not in bucket.documents:
+    if _is_silent(bucket):
         return None
 
     def also(tx: Transaction, deleted: Deleted) -> None:
-        marked = version is None and deleted.marker
-        if not marked and not deleted.found:
-            return
-        event = "ObjectRemoved:DeleteMarkerCreated" if marked else "ObjectRemoved:Delete"
-        tell(ctx.cloud, tx, bucket, event, cause_of(ctx), Thing(key, deleted.version))
+        is_marked = version is None and deleted.marker
+        if "notification" in bucket.documents and (is_marked or deleted.found):
+            event = "ObjectRemoved:DeleteMarkerCreated" if is_marked else "ObjectRemoved:Delete"
+            tell(ctx.cloud, tx, bucket, event, cause_of(ctx), Thing(key, deleted.version))
+        if is_marked and deleted.version and (plan := plan_of(bucket)) is not None:
+            targets = [rule.bucket for rule in plan.targets(key, {}) if rule.markers]
+            replication.order(ctx.cloud, tx, bucket, key, deleted.version, targets)
 
     return also
 
 
 def amended(ctx: Context, bucket: Known, key: str, event: str) -> Also[Head] | None:
     """What follows from a change of tags, lists or terms; `event` is empty where nobody is told of it."""
-    if "notification" not in bucket.documents:
+    if _is_silent(bucket):
         return None
 
     def also(tx: Transaction, head: Head) -> None:
-        if event:
+        if event and "notification" in bucket.documents:
             tell(ctx.cloud, tx, bucket, event, cause_of(ctx), Thing(key, head.version, head.size, head.etag))
+        if head.version and head.terms and (targets := orjson.loads(head.terms).get("replicas")):
+            replication.order(ctx.cloud, tx, bucket, key, head.version, list(targets))
 
     return also
 

@@ -1,0 +1,54 @@
+"""Versions that are copied under their own names: the same name, rank and time in another container."""
+
+from __future__ import annotations
+
+from backends.errors import Changed, Missing
+from backends.object import versions
+from backends.object.ledger import Transaction
+from backends.object.models import Keeping
+from backends.object.store import Also, ObjectStore
+from backends.object.versions import Amendment, Content, Description, Head, Published
+
+
+def replicate(
+    store: ObjectStore,
+    source: tuple[int, str, Head],
+    container: int,
+    about: Description,
+    *,
+    sealed_key: bytes | None = None,
+    also: Also[Published] | None = None,
+) -> None:
+    """Put a version (or delete marker) of a key into another container, by reference and under its name; what is there
+    already gets the tags, grants and terms of `about`. May be repeated.
+
+    Raises `Missing` without the container or the source, `Changed` where the container keeps no versions.
+    """
+    from_container, key, head = source
+    name = key.encode()
+    rank = versions.rank_of(head.version)
+    assert rank is not None
+
+    def job(tx: Transaction) -> None:
+        tx.lock(container, name)
+        if versions.keeping_of(tx, container) != Keeping.ENABLED:
+            raise Changed("the container keeps no versions", container=container)
+        there = versions.find(tx, container, name, head.version)
+        if there is not None:
+            if not there[1].marker:
+                change = Amendment(about.tags, about.grants, about.terms)
+                versions.amend(tx, container, name, head.version, lambda _: change)
+            return
+        content = Content()
+        if not head.marker:
+            found = versions.find(tx, from_container, name, head.version)
+            if found is None:
+                raise Missing("the source is gone", key=key)
+            content = versions.use(tx, found[1])
+            if sealed_key is not None and content.sealed_key is not None:
+                content = content._replace(sealed_key=sealed_key)
+        versions.insert_named(tx, container, name, head.version, rank, about, content, marker=head.marker)
+        if also is not None:
+            also(tx, Published(head.version, Keeping.ENABLED, False))
+
+    store.act(job)

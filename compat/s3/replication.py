@@ -1,0 +1,209 @@
+"""Objects are copied to the buckets that a replication configuration names, in the name of its role.
+
+The errand is noted in the transaction that makes a version; it is done later, by itself, and may be done again.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from typing import TYPE_CHECKING
+
+import orjson
+from sqlalchemy import select
+
+from backends.errors import Changed, DriverError, Missing
+from backends.object.cipher import FOREIGN
+from backends.object.containers import Known
+from backends.object.ledger import Transaction
+from backends.object.models import Container
+from backends.object.outbox import Errand
+from backends.object.replicas import replicate
+from backends.object.versions import Amendment, Description, Head, Published
+from compat.context import Call, Context
+from compat.iam.authorize import ask
+from compat.iam.directory import directory
+from compat.iam.principal import Principal, PrincipalKind, service
+from compat.operation import Operation
+from compat.s3.acl import object_owner
+from compat.s3.places import containers
+from compat.s3.replication_document import PENDING, Plan, Rule, plan_of
+from compat.s3.telling import Cause, Thing, tell
+from compat.s3.terms import Terms, kept, terms_of
+
+if TYPE_CHECKING:
+    from backends.object.store import ObjectStore
+    from compat.cloud import Cloud
+
+log = logging.getLogger("nephele.replication")
+
+COMPLETED, FAILED, REPLICA = "COMPLETED", "FAILED", "REPLICA"
+SERVICE = "s3.amazonaws.com"
+LOCK = ("mode", "until", "hold")
+_AS_ROLE = Operation("s3", "CopyObject", lambda ctx, p: None, "*", "s3:ReplicateObject", streams=True)
+_TRUSTED = Operation("sts", "AssumeRole", lambda ctx, p: None, "*", "sts:AssumeRole", streams=True)
+
+
+class Refused(Exception):
+    """Why a version is not replicated, and will not be."""
+
+
+class Replication:
+    """Does the errands. One for the process that does them."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+        self._objects: ObjectStore = cloud.hosts["objects"]
+
+    def run(self, errand: Errand) -> None:
+        """Copy one version to one bucket, or say on it that this failed. Raises `DriverError` to be asked again."""
+        bucket = self._bucket(errand.container)
+        head = None if bucket is None else self._objects.head(errand.container, errand.key.decode(), errand.version)
+        if bucket is None or head is None:
+            return  # deleted meanwhile
+        target = orjson.loads(errand.facts)["to"]
+        try:
+            self._copy(bucket, errand.key.decode(), head, target)
+        except Refused as fault:
+            log.warning("%s/%s was not replicated to %s: %s", bucket.name, errand.key.decode(), target, fault)
+            self._note(bucket, errand.key.decode(), head, target, FAILED)
+        except Changed as fault:
+            raise DriverError(str(fault)) from fault
+        else:
+            self._note(bucket, errand.key.decode(), head, target, COMPLETED)
+
+    def _bucket(self, number: int) -> Known | None:
+        with self._cloud.database.unit(None, write=False) as unit:
+            name = unit.session.scalar(select(Container.name).where(Container.number == number))
+        return None if name is None else containers(self._cloud).find(name)
+
+    def _copy(self, bucket: Known, key: str, head: Head, name: str) -> None:
+        plan = plan_of(bucket)
+        tags = dict(orjson.loads(head.tags)) if head.tags else {}
+        rule = None if plan is None else next((one for one in plan.targets(key, tags) if one.bucket == name), None)
+        if plan is None or rule is None:
+            raise Refused("no rule says so any more")
+        target = containers(self._cloud).find(name)
+        if target is None or target.keeping != "Enabled":
+            raise Refused("the destination is gone, or keeps no versions")
+        if rule.account is not None and rule.account != target.tenant:
+            raise Refused("the destination belongs to another account than the rule says")
+        if head.sealed_key is not None and head.sealed_key[:1] == FOREIGN:
+            raise Refused("the store cannot open its content")
+        self._check_rights(plan, rule, bucket, target, key, head)
+        about = _description(bucket, target, rule, head)
+
+        def also(tx: Transaction, published: Published) -> None:
+            if "notification" in target.documents and not head.marker:
+                thing = Thing(key, published.version, head.size, head.etag)
+                tell(self._cloud, tx, target, "ObjectCreated:Put", self._cause(target, plan.role), thing)
+
+        try:
+            replicate(self._objects, (bucket.number, key, head), target.number, about, also=also)
+        except Missing:
+            raise Refused("the destination or the version is gone") from None
+
+    def _cause(self, bucket: Known, who: str) -> Cause:
+        now = self._cloud.database.clock()
+        return Cause(now, bucket.region, f"AWS:{who}", bucket.tenant, SERVICE, str(uuid.uuid4()))
+
+    # --- rights -------------------------------------------------------------------------------------------------------
+
+    def _check_rights(self, plan: Plan, rule: Rule, bucket: Known, target: Known, key: str, head: Head) -> None:
+        """Everything that AWS demands of the role. Raises `Refused`."""
+        if self._cloud.rules.auth != "enforce":
+            return
+        known = directory(self._cloud)
+        known.refresh()
+        role = known.role(plan.account, plan.role) if plan.account == bucket.tenant else None
+        if role is None:
+            raise Refused(f"there is no role {plan.role} in the bucket's account")
+        arn = f"arn:aws:iam::{role.account}:role{role.path}{role.name}"
+        if not self._may(_TRUSTED, service(SERVICE, bucket.tenant), bucket, "sts:AssumeRole", arn):
+            raise Refused(f"the trust policy of {arn} does not let S3 assume it")
+        session = Principal(
+            account=role.account,
+            arn=f"arn:aws:sts::{role.account}:assumed-role/{role.name}/s3-replication",
+            kind=PrincipalKind.ROLE_SESSION,
+            unique_id=f"{role.id}:s3-replication",
+            role_name=role.name,
+            role_path=role.path,
+            session_name="s3-replication",
+            temporary=True,
+        )
+        source, there = f"arn:aws:s3:::{bucket.name}", f"arn:aws:s3:::{target.name}/{key}"
+        wanted = [("s3:GetReplicationConfiguration", source)]
+        if head.marker:
+            wanted.append(("s3:ReplicateDelete", there))
+        else:
+            wanted += [("s3:GetObjectVersionForReplication", f"{source}/{key}"), ("s3:ReplicateObject", there)]
+            if head.tags:
+                wanted += [("s3:GetObjectVersionTagging", f"{source}/{key}"), ("s3:ReplicateTags", there)]
+            if rule.overrides:
+                wanted.append(("s3:ObjectOwnerOverrideToBucketOwner", there))
+        for action, resource in wanted:
+            if not self._may(_AS_ROLE, session, bucket, action, resource):
+                raise Refused(f"{arn} is not allowed {action} on {resource}")
+
+    def _may(self, operation: Operation, who: Principal, bucket: Known, action: str, resource: str) -> bool:
+        call = Call(operation.service, operation.name, {}, who, bucket.region, str(uuid.uuid4()))
+        ctx = Context(self._cloud, operation, call)
+        try:
+            return ask(ctx, action, resource).allowed
+        finally:
+            ctx.close()
+
+    # --- what became of it --------------------------------------------------------------------------------------------
+
+    def _note(self, bucket: Known, key: str, head: Head, target: str, status: str) -> None:
+        """Say on a version how far it came: completed when it is at every destination, failed when one refused it."""
+        if head.marker:
+            return
+
+        def revise(now: Head) -> Amendment | None:
+            terms = terms_of(now)
+            if terms.get("replication") in (None, REPLICA):
+                return None
+            replicas = terms.setdefault("replicas", {})
+            replicas[target] = status
+            states = set(replicas.values())
+            terms["replication"] = next((one for one in (FAILED, PENDING) if one in states), COMPLETED)
+            text = kept(terms)
+            return None if text == now.terms else Amendment(terms=text)
+
+        def also(tx: Transaction, before: Head) -> None:
+            if status == FAILED and "notification" in bucket.documents:
+                thing = Thing(key, head.version, head.size, head.etag)
+                event = "Replication:OperationFailedReplication"
+                tell(self._cloud, tx, bucket, event, self._cause(bucket, SERVICE), thing)
+
+        try:
+            self._objects.amend(bucket.number, key, head.version, revise, also)
+        except Missing:
+            return  # deleted meanwhile
+
+
+def _description(bucket: Known, target: Known, rule: Rule, head: Head) -> Description:
+    """The replica: everything as at the source, but for what the rule says."""
+    owner, grants = object_owner(bucket, head.owner), head.grants
+    if rule.overrides:
+        owner, grants = target.tenant, ""
+    terms: Terms = {}
+    if not head.marker:
+        terms = {name: value for name, value in terms_of(head).items() if name in LOCK}
+        if terms and "lock" not in target.documents:
+            raise Refused("the version is locked, and the destination has no Object Lock")
+        terms["replication"] = REPLICA
+    return Description(
+        modified=head.modified,
+        etag=head.etag,
+        size=head.size,
+        storage=("" if rule.storage == "STANDARD" else rule.storage) if rule.storage else head.storage,
+        checksum=head.checksum,
+        owner="" if owner == target.tenant else owner,
+        parts=head.parts,
+        facts=head.facts,
+        tags=head.tags,
+        grants=grants,
+        terms=kept(terms),
+    )

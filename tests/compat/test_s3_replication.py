@@ -1,0 +1,188 @@
+"""Objects reach the buckets that a replication configuration names, in the name of its role."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.compat.passing import until
+from tests.compat.s3_worlds import code_of, make_bucket
+from tests.server import Server
+
+pytestmark = pytest.mark.embedded
+OTHER = "777788889999"
+
+
+class World:
+    """Two buckets that keep versions, and a role that may do what replication needs."""
+
+    def __init__(self, client: Any, account: str, target_account: str | None = None) -> None:
+        self.s3, self.iam, self.account = client("s3"), client("iam"), account
+        self.there = self.s3 if target_account is None else client("s3", account=target_account)
+        self.source, self.target = make_bucket(self.s3), make_bucket(self.there)
+        for s3, bucket in ((self.s3, self.source), (self.there, self.target)):
+            s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+        trust = {"Effect": "Allow", "Principal": {"Service": "s3.amazonaws.com"}, "Action": "sts:AssumeRole"}
+        self.role = self.iam.create_role(RoleName="replicator", AssumeRolePolicyDocument=document(trust))["Role"]["Arn"]
+        self.allow("s3:*")
+
+    def allow(self, *actions: str) -> None:
+        statement = {"Effect": "Allow", "Action": list(actions), "Resource": "*"}
+        self.iam.put_role_policy(RoleName="replicator", PolicyName="p", PolicyDocument=document(statement))
+
+    def rule(self, **about: Any) -> dict[str, Any]:
+        target = {"Bucket": f"arn:aws:s3:::{self.target}"} | about.pop("Destination", {})
+        rule = {"ID": "r", "Status": "Enabled", "Priority": 1, "Filter": {"Prefix": ""}, "Destination": target}
+        return rule | {"DeleteMarkerReplication": {"Status": "Disabled"}} | about
+
+    def configure(self, *rules: dict[str, Any]) -> None:
+        configuration = {"Role": self.role, "Rules": list(rules)}
+        self.s3.put_bucket_replication(Bucket=self.source, ReplicationConfiguration=configuration)
+
+    def put(self, key: str, **about: Any) -> str:
+        return str(self.s3.put_object(Bucket=self.source, Key=key, Body=b"hello", **about)["VersionId"])
+
+    def status(self, key: str, wanted: str) -> None:
+        """Wait until a version says how it was replicated."""
+        look = self.s3.head_object
+        until(lambda: look(Bucket=self.source, Key=key).get("ReplicationStatus"), lambda found: found == wanted)
+
+    def names(self) -> list[tuple[str, str]]:
+        found = self.there.list_object_versions(Bucket=self.target)
+        return sorted((one["Key"], one["VersionId"]) for one in found.get("Versions", ())) + sorted(
+            ("marker", one["VersionId"]) for one in found.get("DeleteMarkers", ())
+        )
+
+
+def document(statement: dict[str, Any]) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": statement})
+
+
+@pytest.fixture
+def world(client: Any, account: str) -> World:
+    return World(client, account)
+
+
+def test_what_is_put_after_the_configuration_is_copied_with_all_it_has(world: World) -> None:
+    s3 = world.s3
+    world.put("before")
+    world.configure(world.rule(Filter={"Prefix": "in/"}))
+    world.put("out/k")
+    first = world.put("in/k", Metadata={"a": "b"}, ContentType="text/x", Tagging="t=1", CacheControl="no-store")
+    second = world.put("in/k", Metadata={"a": "c"})
+    upload = s3.create_multipart_upload(Bucket=world.source, Key="in/m")["UploadId"]
+    part = s3.upload_part(Bucket=world.source, Key="in/m", UploadId=upload, PartNumber=1, Body=b"x")["ETag"]
+    parts = {"Parts": [{"PartNumber": 1, "ETag": part}]}
+    whole = s3.complete_multipart_upload(Bucket=world.source, Key="in/m", UploadId=upload, MultipartUpload=parts)
+    until(world.names, lambda found: len(found) == 3)
+    assert world.names() == sorted([("in/k", first), ("in/k", second), ("in/m", whole["VersionId"])])
+    world.status("in/k", "COMPLETED")
+    assert "ReplicationStatus" not in s3.head_object(Bucket=world.source, Key="out/k")
+    here = s3.get_object(Bucket=world.source, Key="in/k", VersionId=first)
+    there = s3.get_object(Bucket=world.target, Key="in/k", VersionId=first)
+    assert here["Body"].read() == there["Body"].read() == b"hello"
+    assert there["ReplicationStatus"] == "REPLICA"
+    for member in ("ETag", "LastModified", "Metadata", "ContentType", "CacheControl", "TagCount"):
+        assert here[member] == there[member]
+    assert s3.head_object(Bucket=world.target, Key="in/k")["VersionId"] == second
+    assert s3.head_object(Bucket=world.target, Key="in/m")["ETag"] == whole["ETag"]
+
+
+def test_tags_follow_and_deletes_of_versions_do_not(world: World) -> None:
+    world.configure(world.rule())
+    version = world.put("k")
+    world.status("k", "COMPLETED")
+    tags = {"TagSet": [{"Key": "a", "Value": "b"}]}
+    world.s3.put_object_tagging(Bucket=world.source, Key="k", Tagging=tags)
+    until(lambda: world.s3.get_object_tagging(Bucket=world.target, Key="k")["TagSet"], lambda found: bool(found))
+    world.s3.delete_object(Bucket=world.source, Key="k", VersionId=version)
+    world.put("later")
+    world.status("later", "COMPLETED")
+    assert ("k", version) in world.names()
+
+
+@pytest.mark.parametrize("status", ["Enabled", "Disabled"])
+def test_markers_follow_where_the_rule_says_so(world: World, status: str) -> None:
+    world.configure(world.rule(DeleteMarkerReplication={"Status": status}))
+    version = world.put("k")
+    world.status("k", "COMPLETED")
+    marker = world.s3.delete_object(Bucket=world.source, Key="k")["VersionId"]
+    world.put("later")
+    world.status("later", "COMPLETED")
+    if status == "Enabled":
+        until(world.names, lambda found: ("marker", marker) in found)
+        assert code_of(world.s3.get_object, Bucket=world.target, Key="k") == "NoSuchKey"
+        world.s3.delete_object(Bucket=world.target, Key="k", VersionId=marker)
+    assert ("marker", marker) not in world.names()
+    assert world.s3.head_object(Bucket=world.target, Key="k")["VersionId"] == version
+
+
+def test_a_role_that_may_not_leaves_the_version_failed(world: World) -> None:
+    world.allow("s3:GetReplicationConfiguration", "s3:GetObjectVersionForReplication")
+    world.configure(world.rule())
+    world.put("k")
+    world.status("k", "FAILED")
+    assert world.names() == []
+    world.allow("s3:GetReplicationConfiguration", "s3:GetObjectVersionForReplication", "s3:ReplicateObject")
+    world.put("k")
+    world.status("k", "COMPLETED")
+    world.put("tagged", Tagging="a=b")
+    world.status("tagged", "FAILED")
+
+
+def test_another_account_must_let_the_role_in(client: Any, account: str) -> None:
+    world = World(client, account, OTHER)
+    translation = {"Account": OTHER, "AccessControlTranslation": {"Owner": "Destination"}}
+    world.configure(world.rule(Destination=translation | {"StorageClass": "STANDARD_IA"}))
+    world.put("k")
+    world.status("k", "FAILED")
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"AWS": world.role},
+        "Action": ["s3:ReplicateObject", "s3:ObjectOwnerOverrideToBucketOwner"],
+        "Resource": f"arn:aws:s3:::{world.target}/*",
+    }
+    world.there.put_bucket_policy(Bucket=world.target, Policy=document(statement))
+    world.put("k")
+    world.status("k", "COMPLETED")
+    about = world.there.head_object(Bucket=world.target, Key="k")
+    assert about["StorageClass"] == "STANDARD_IA"
+
+
+def test_the_rule_of_highest_priority_counts(world: World) -> None:
+    low = world.rule(ID="low", Destination={"StorageClass": "ONEZONE_IA"})
+    high = world.rule(ID="high", Priority=9, Filter={"Prefix": "a"}, Destination={"StorageClass": "STANDARD_IA"})
+    world.configure(low, high)
+    for key in ("a", "b"):
+        world.put(key)
+        world.status(key, "COMPLETED")
+    found = [world.s3.head_object(Bucket=world.target, Key=key)["StorageClass"] for key in ("a", "b")]
+    assert found == ["STANDARD_IA", "ONEZONE_IA"]
+
+
+def test_what_is_no_configuration_is_refused(world: World, server: Server) -> None:
+    def refusal(*rules: dict[str, Any], role: str | None = None) -> str:
+        configuration = {"Role": role or world.role, "Rules": list(rules)}
+        return code_of(world.s3.put_bucket_replication, Bucket=world.source, ReplicationConfiguration=configuration)
+
+    right = world.rule()
+    assert refusal() == "MalformedXML"
+    assert refusal(right | {"Status": "on"}) == "MalformedXML"
+    assert refusal(right, role="no role") == "InvalidArgument"
+    assert refusal({name: value for name, value in right.items() if name != "Priority"}) == "InvalidRequest"
+    unmarked = {name: value for name, value in right.items() if name != "DeleteMarkerReplication"}
+    assert refusal(unmarked) == "InvalidRequest"
+    assert refusal(right, right | {"ID": "other"}) == "InvalidRequest"
+    assert refusal(right, right | {"Priority": 2}) == "InvalidArgument"
+    assert refusal(right | {"Filter": {"Prefix": "a", "Tag": {"Key": "a", "Value": "b"}}}) == "MalformedXML"
+    tagged = {"Filter": {"Tag": {"Key": "a", "Value": "b"}}, "DeleteMarkerReplication": {"Status": "Enabled"}}
+    assert refusal(right | tagged) == "InvalidRequest"
+    assert refusal(world.rule(Destination={"Bucket": f"arn:aws:s3:::{world.source}"})) == "InvalidRequest"
+    assert refusal(world.rule(Destination={"Bucket": "arn:aws:s3:::there-is-none"})) == "InvalidRequest"
+    assert refusal(world.rule(Destination={"Bucket": world.target})) == "InvalidArgument"
+    plain = make_bucket(world.s3)
+    assert refusal(world.rule(Destination={"Bucket": f"arn:aws:s3:::{plain}"})) == "InvalidRequest"
+    owner = {"AccessControlTranslation": {"Owner": "Destination"}}
+    assert refusal(world.rule(Destination=owner)) == "InvalidRequest"
