@@ -5,11 +5,15 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 ARGS ?=
+REAL := --compute libvirt --network linux
+# What real guests and networks need of Debian and Ubuntu; the last four build libvirt-python.
+PACKAGES := qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-clients libvirt-daemon-driver-lxc libnftables1 \
+	iproute2 iputils-ping uidmap e2fsprogs openssh-client libvirt-dev pkg-config gcc python3-dev
 PYTEST ?= $(BIN)/python -m pytest
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test unit check fmt bench constraints docs revision clean postgresql
+.PHONY: help run real test unit check fmt bench constraints docs revision clean postgresql packages
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,7 +21,12 @@ help: ## Say what there is
 run: $(VENV)/.run ## Serve on http://127.0.0.1:4566 (ARGS="--ephemeral …")
 	@exec $(BIN)/nephele serve $(ARGS)
 
-test: $(VENV)/.test postgresql ## Run all tests (ARGS="tests/unit -k …")
+real: packages $(VENV)/.real ## Serve with real guests and networks; as root, it installs what they need
+	@if [ "$$(id -u)" = 0 ]; then exec $(BIN)/nephele serve $(REAL) $(ARGS); fi; \
+	$(BIN)/nephele engine --rootless $(REAL) & engine=$$!; trap 'kill $$engine' EXIT; \
+	$(BIN)/nephele serve --no-engine $(REAL) $(ARGS)
+
+test: packages postgresql $(VENV)/.test $(VENV)/.try-real ## Run all tests (ARGS="tests/unit -k …")
 	$(PYTEST) $(ARGS)
 
 unit: $(VENV)/.test ## Run the tests that need no server
@@ -64,12 +73,35 @@ $(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) --editable '.[test,real]'
+	$(PIP) --editable '.[test]'
 	@touch $@ $(VENV)/.run
 
 $(VENV)/.check: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) --editable '.[test,dev,real]'
+	@$(PIP) --editable '.[test,dev,real]' 2>/dev/null || $(PIP) --editable '.[test,dev]'
 	@touch $@ $(VENV)/.run $(VENV)/.test
+
+# Guests and networks of this machine's own: libvirt-python is compiled, which takes Debian's headers.
+$(VENV)/.real: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable '.[real]'
+	@touch $@ $(VENV)/.run
+
+# The same for tests, which skip what needs it where it cannot be had.
+$(VENV)/.try-real: pyproject.toml constraints.txt | packages $(VENV)/.test
+	@{ test $(VENV)/.real -nt pyproject.toml || $(PIP) --editable '.[test,real]'; } && touch $@ $(VENV)/.real \
+	|| echo "What real guests need could not be installed: their tests are skipped." >&2
+
+packages:
+	@command -v dpkg-query >/dev/null || exit 0; \
+	there=" $$(dpkg-query -W -f '$${Package}/$${db:Status-Status} ' $(PACKAGES) 2>/dev/null)"; \
+	lacking=$$(for one in $(PACKAGES); do case "$$there" in *" $$one/installed "*) ;; *) echo $$one;; esac; done); \
+	if [ -z "$$lacking" ]; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "Installing what real guests and networks need:" $$lacking; \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$lacking; } >/dev/null </dev/null \
+		|| echo "It could not be installed: see nephele doctor." >&2; \
+	else \
+		echo "For real guests and networks, root has to install: apt-get install --no-install-recommends" $$lacking >&2; \
+	fi
 
 # The tests run over SQLite, and over PostgreSQL too where it can be had: Debian's package, started by the tests themselves.
 postgresql:

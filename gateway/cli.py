@@ -34,6 +34,19 @@ app.add_typer(image.app, name="image")
 app.add_typer(importing.app, name="import")
 
 
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    config: Annotated[Path | None, typer.Option("--config", help="TOML file with settings.", dir_okay=False)] = None,
+) -> None:
+    """Tell what this machine can do for real guests and networks, what is missing, and how to mend it.
+
+    The status is 0 when everything that is needed is there, 1 when something is not. Simulated clouds run anyway."""
+    from gateway.commands.doctor import examine
+
+    sys.exit(examine(load(config=config).data_dir, as_json=as_json))
+
+
 class Shape(StrEnum):
     """How a list is printed."""
 
@@ -118,11 +131,20 @@ def run_engine(
     metadata_port: Annotated[int | None, typer.Option(help="Port of instance metadata on loopback.")] = None,
     database_url: Annotated[str | None, typer.Option(help="sqlite:///… or postgresql+psycopg://…")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning, error or off.")] = None,
+    rootless: Annotated[
+        bool, typer.Option("--rootless", help="Work in a user and network namespace of its own, without root.")
+    ] = False,
     config: Config = None,
 ) -> None:
     """Be the engine of servers that were started with --no-engine: reconcilers, drivers, and what serves guests."""
-    given = {name: value for name, value in locals().items() if value is not None and name != "config"}
+    given = {
+        name: value for name, value in locals().items() if value is not None and name not in ("config", "rootless")
+    }
     settings = load(given, config)
+    if rootless:
+        from gateway.commands.rootless import enter
+
+        enter()
     from gateway import engine
     from gateway.serve import StartError
 

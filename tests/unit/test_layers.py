@@ -21,6 +21,7 @@ COMPOSITION = {
     "gateway/compose.py",
     "gateway/reset.py",
     "gateway/revision.py",
+    "gateway/commands/doctor.py",
     "gateway/commands/image.py",
     "gateway/storage.py",
 }
