@@ -3,19 +3,23 @@
 Out of the sender's port: its own address, its firewall groups, its segment's packet filter, its route table. Into the
 receiver's: its segment's packet filter, its firewall groups. Groups are stateful, so an answer passes them; packet
 filters are not, so `answer` asks them again, the other way round. Between ports of one segment no packet filter is met.
+
+This file judges inside one network; `paths` follows packets from network to network, and their answers back.
 """
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from backends.network.cidr import Range
 from backends.network.plan import EntryPlan, NetworkPlan, PortPlan, RoutePlan, RulePlan, SegmentPlan
 
 NUMBERS = {"icmp": "1", "tcp": "6", "udp": "17", "icmpv6": "58"}
 WITH_TYPES = ("1", "58")
+LINK_LOCAL = "169.254.0.0/16"
+"""Never routed; what is served there is no port's."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +36,13 @@ class Packet:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a packet passes, where that was decided, and by which rule; `by` is empty where nothing allowed it."""
+    """Whether a packet passes, where that was decided, and by which rule; `by` is empty where nothing allowed it. `to`
+    is the port that a packet was handed to."""
 
     passes: bool
     at: str
     by: str = ""
+    to: str = field(default="", compare=False)
 
 
 def judge(plan: NetworkPlan, packet: Packet) -> Verdict:
@@ -49,29 +55,35 @@ def judge(plan: NetworkPlan, packet: Packet) -> Verdict:
     rule = _allowing(plan, sender, True, packet)
     if rule is None:
         return Verdict(False, "firewall-out")
-    receiver = _owner(plan, packet.destination)
+    receiver = owner(plan, packet.destination)
     segments = {segment.id: segment for segment in plan.segments}
     here = segments[sender.segment]
     if receiver is not None and receiver.segment == sender.segment:
-        return _into(plan, receiver, packet, None)
-    out = _filtered(plan, here, True, packet.destination, packet.protocol, packet.port, packet.source_port)
-    if not out.passes:
-        return out
-    way = route(plan, here, packet.destination)
+        return into(plan, receiver, packet, None)
+    if among(packet.destination, (*here.cidrs, LINK_LOCAL)):
+        return Verdict(False, "address")
+    way = route(plan, here.table, packet.destination)
+    hop = receiver if way is not None and way.kind == "local" else _hop(plan, way)
+    if hop is None or hop.segment != here.id:
+        out = filtered(plan, here, True, packet.destination, packet.protocol, packet.port, packet.source_port)
+        if not out.passes:
+            return out
     if way is None or way.kind == "blackhole":
         return Verdict(False, "route", "" if way is None else way.target)
-    if way.kind != "local":
-        return Verdict(True, way.kind, way.target)
-    if receiver is None:
-        return Verdict(False, "address")
-    return _into(plan, receiver, packet, segments[receiver.segment])
+    if hop is None:
+        return Verdict(False, "address") if way.kind == "local" else Verdict(True, way.kind, way.target)
+    edge = None if hop.segment == here.id else segments[hop.segment]
+    if way.kind == "nat":
+        found = entered(plan, edge, packet)
+        return Verdict(True, "nat", way.target, hop.id) if found is None else found
+    return into(plan, hop, packet, edge)
 
 
 def answer(plan: NetworkPlan, packet: Packet) -> Verdict:
     """What becomes of the answer to a packet that was delivered to a port of the same network: firewalls know the
     connection, packet filters do not."""
     ports = {port.id: port for port in plan.ports}
-    sender, receiver = ports[packet.port_id], _owner(plan, packet.destination)
+    sender, receiver = ports[packet.port_id], owner(plan, packet.destination)
     if receiver is None:
         return Verdict(False, "address")
     if receiver.segment != sender.segment:
@@ -81,17 +93,17 @@ def answer(plan: NetworkPlan, packet: Packet) -> Verdict:
             (segments[receiver.segment], True, packet.source),
             (segments[sender.segment], False, packet.destination),
         ):
-            found = _filtered(plan, segment, egress, peer, packet.protocol, kind, code)
+            found = filtered(plan, segment, egress, peer, packet.protocol, kind, code)
             if not found.passes:
                 return found
     return Verdict(True, "port", sender.id)
 
 
-def route(plan: NetworkPlan, segment: SegmentPlan, destination: str) -> RoutePlan | None:
-    """The route that a packet from a segment to `destination` takes: the longest match of its table."""
+def route(plan: NetworkPlan, table: str, destination: str) -> RoutePlan | None:
+    """The route of a table that a packet to `destination` takes: the longest match."""
     wanted = ipaddress.ip_address(destination)
     best: tuple[int, RoutePlan] | None = None
-    for way in plan.tables[segment.table]:
+    for way in plan.tables[table]:
         for text in way.destinations:
             block = ipaddress.ip_network(text)
             if wanted.version == block.version and wanted in block and (best is None or block.prefixlen > best[0]):
@@ -99,19 +111,38 @@ def route(plan: NetworkPlan, segment: SegmentPlan, destination: str) -> RoutePla
     return None if best is None else best[1]
 
 
-def _owner(plan: NetworkPlan, ip: str) -> PortPlan | None:
+def owner(plan: NetworkPlan, ip: str) -> PortPlan | None:
+    """The port that has an address."""
     return next((port for port in plan.ports if ip in port.addresses), None)
 
 
-def _into(plan: NetworkPlan, receiver: PortPlan, packet: Packet, segment: SegmentPlan | None) -> Verdict:
-    if segment is not None:
-        found = _filtered(plan, segment, False, packet.source, packet.protocol, packet.port, packet.source_port)
-        if not found.passes:
-            return found
+def _hop(plan: NetworkPlan, way: RoutePlan | None) -> PortPlan | None:
+    """The port that a route leads to, if it leads to one."""
+    if way is None or way.kind not in ("port", "nat"):
+        return None
+    target = next((nat.port for nat in plan.nats if nat.id == way.target), way.target)
+    return next((port for port in plan.ports if port.id == target), None)
+
+
+def entered(plan: NetworkPlan, segment: SegmentPlan | None, packet: Packet) -> Verdict | None:
+    """What keeps a packet out of a segment; None when nothing does, or it comes from the segment itself."""
+    if segment is None:
+        return None
+    found = filtered(plan, segment, False, packet.source, packet.protocol, packet.port, packet.source_port)
+    return None if found.passes else found
+
+
+def into(plan: NetworkPlan, receiver: PortPlan, packet: Packet, segment: SegmentPlan | None) -> Verdict:
+    """What becomes of a packet that is handed to a port; `segment` is the one that it enters, if it enters one."""
+    if receiver.checked and packet.destination not in receiver.addresses:
+        return Verdict(False, "destination", receiver.id)
+    found = entered(plan, segment, packet)
+    if found is not None:
+        return found
     rule = _allowing(plan, receiver, False, packet)
     if rule is None:
         return Verdict(False, "firewall-in")
-    return Verdict(True, "port", rule.id)
+    return Verdict(True, "port", rule.id, receiver.id)
 
 
 def _allowing(plan: NetworkPlan, port: PortPlan, egress: bool, packet: Packet) -> RulePlan | None:
@@ -121,7 +152,7 @@ def _allowing(plan: NetworkPlan, port: PortPlan, egress: bool, packet: Packet) -
     peer = packet.destination if egress else packet.source
     for group in port.groups:
         for rule in plan.groups[group]:
-            if rule.egress == egress and _rule_matches(rule, packet) and _among(peer, rule.peers):
+            if rule.egress == egress and _rule_matches(rule, packet) and among(peer, rule.peers):
                 return rule
     return None
 
@@ -137,13 +168,14 @@ def _rule_matches(rule: RulePlan, packet: Packet) -> bool:
     return rule.from_port == -1 or rule.from_port <= packet.port <= rule.to_port
 
 
-def _among(ip: str, peers: Iterable[str]) -> bool:
+def among(ip: str, peers: Iterable[str]) -> bool:
+    """Whether an address lies in one of some ranges."""
     wanted = ipaddress.ip_address(ip)
     blocks: Iterable[Range] = (ipaddress.ip_network(peer) for peer in peers)
     return any(wanted.version == block.version and wanted in block for block in blocks)
 
 
-def _filtered(
+def filtered(
     plan: NetworkPlan, segment: SegmentPlan, egress: bool, peer: str, protocol: str, port: int, code: int
 ) -> Verdict:
     """What the packet filter of a segment says: the entry with the lowest number that matches decides."""
@@ -156,7 +188,7 @@ def _filtered(
 
 
 def _entry_matches(entry: EntryPlan, peer: str, protocol: str, port: int, code: int) -> bool:
-    if entry.protocol not in ("-1", protocol) or not _among(peer, (entry.cidr,)):
+    if entry.protocol not in ("-1", protocol) or not among(peer, (entry.cidr,)):
         return False
     if entry.from_port is not None and entry.to_port is not None:
         return entry.from_port <= port <= entry.to_port
