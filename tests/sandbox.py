@@ -17,6 +17,8 @@ from typing import NoReturn
 
 import pytest
 
+from tests.server import ROOT
+
 REQUIRED = os.environ.get("NEPHELE_REQUIRE_REAL") == "1"
 """Whether a machine that cannot run a real test fails it. Read here, before the environment is cleared for tests."""
 
@@ -77,9 +79,16 @@ class Sandbox:
     def run(
         self, *command: str, check: bool = True, stdin: str = "", timeout: float = 60
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command inside. With `check`, a failure fails the test."""
+        """Run a command inside; Python finds our packages. With `check`, a failure fails the test."""
         done = subprocess.run(
-            [*self.prefix, *command], input=stdin, capture_output=True, text=True, timeout=timeout, check=False
+            [*self.prefix, *command],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
         )
         if check and done.returncode != 0:
             pytest.fail(f"{' '.join(command)}: status {done.returncode}\n{done.stdout}{done.stderr}")

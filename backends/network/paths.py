@@ -131,11 +131,7 @@ def _in(plan: NetworkPlan, receiver: PortPlan, packet: Packet) -> Leg:
         hop = receiver if way.kind == "local" else next((p for p in plan.ports if p.id == way.target), None)
     if hop is None:
         return Leg(plan.id, packet, "gateway", Verdict(False, "route"), gateway)
-    verdict = into(plan, hop, packet, _segment(plan, hop))
-    if verdict.passes and hop.id in {nat.port for nat in plan.nats}:
-        # A translator answers nobody who was not asked.
-        verdict = Verdict(False, "nat", next(nat.id for nat in plan.nats if nat.port == hop.id))
-    return Leg(plan.id, packet, "gateway", verdict, gateway)
+    return Leg(plan.id, packet, "gateway", into(plan, hop, packet, _segment(plan, hop)), gateway)
 
 
 def _back(plan: NetworkPlan, leg: Leg) -> Verdict:
@@ -150,7 +146,7 @@ def _back(plan: NetworkPlan, leg: Leg) -> Verdict:
         assert sender is not None
         if exit == "gateway" and plan.edge_table is not None:
             way = route(plan, plan.edge_table, packet.source)
-            if way is None or way.kind != "local":
+            if way is None or (way.kind != "local" and (way.kind, way.target) != ("port", sender.id)):
                 return Verdict(False, "route", "" if way is None else way.target)
         return entered(plan, _segment(plan, sender), answering) or Verdict(True, "port", sender.id)
     receiver = _port(plan, leg.verdict.to)
@@ -163,8 +159,9 @@ def _back(plan: NetworkPlan, leg: Leg) -> Verdict:
     if not out.passes:
         return out
     way = route(plan, segment.table, packet.source)
+    straight = way is not None and sender is not None and (way.kind, way.target) == ("port", sender.id)
     wanted = {"port": "local", "peering": "peering", "gateway": "gateway"}[leg.entry]
-    if way is None or way.kind != wanted or (leg.entry == "peering" and way.target != leg.via):
+    if not straight and (way is None or way.kind != wanted or (leg.entry == "peering" and way.target != leg.via)):
         return Verdict(False, "route", "" if way is None else way.target)
     if sender is None:
         return Verdict(True, leg.entry, leg.via)

@@ -139,6 +139,9 @@ def into(plan: NetworkPlan, receiver: PortPlan, packet: Packet, segment: Segment
     found = entered(plan, segment, packet)
     if found is not None:
         return found
+    nat = next((nat.id for nat in plan.nats if nat.port == receiver.id), None)
+    if nat is not None:  # a translator answers nobody whom it did not ask
+        return Verdict(False, "nat", nat)
     rule = _allowing(plan, receiver, False, packet)
     if rule is None:
         return Verdict(False, "firewall-in")

@@ -310,10 +310,12 @@ class LinuxNetwork:
             raise DriverError(f"{network_id} is not ensured")
         name = self.link(port.id)
         sound = self._read(space) == held.plan.digest
-        if name not in links.present():
-            self._step("move")
-            if not self._host.run(lambda: links.move(self._host.links, name, space)):
-                raise DriverError(f"there is no link {name} for {port.id}")
+        self._step("move")
+        if self._host.run(lambda: name in links.present()):
+            links.remove(space.links, name)  # of a guest that is gone
+            self._host.run(lambda: links.move(self._host.links, name, space))
+        elif name not in links.present():
+            raise DriverError(f"there is no link {name} for {port.id}")
         links.wake(space, name)
         wanted = layout.layout(held.plan, self._named(held.plan), links.present())
         # The kernel forgot what led over a former link of that name.

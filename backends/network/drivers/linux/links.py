@@ -76,11 +76,6 @@ def join(
         raise
 
 
-def move(links: IPRoute, name: str, target: Namespace) -> bool:
-    """Take a link of this thread's namespace into another. False when there is none of that name."""
-    try:
-        index = index_of(name)
-    except OSError:
-        return False
-    links.link("set", index=index, net_ns_fd=target.fileno())
-    return True
+def move(links: IPRoute, name: str, target: Namespace) -> None:
+    """Take a link of this thread's namespace into another."""
+    links.link("set", index=index_of(name), net_ns_fd=target.fileno())

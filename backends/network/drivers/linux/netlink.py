@@ -64,7 +64,10 @@ class Reader:
         digest.update(repr(sorted(socket.if_nameindex())).encode())
         for kind in (RTM_GETADDR, RTM_GETRULE, RTM_GETROUTE):
             body = struct.pack("=BBBBBBBBI", socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)
-            for message in sorted(_ask(self._route, kind, NLM_F_REQUEST | NLM_F_DUMP, body)):
+            messages = _ask(self._route, kind, NLM_F_REQUEST | NLM_F_DUMP, body)
+            if kind == RTM_GETROUTE:  # without the flags (bytes 8 to 11), which tell of carriers
+                messages = (message[:8] + message[12:] for message in messages)
+            for message in sorted(messages):
                 digest.update(message)
         body = struct.pack("=BxxxiHBB", socket.AF_INET, 0, 0, 0, 0)
         neighbours = _ask(self._route, RTM_GETNEIGH, NLM_F_REQUEST | NLM_F_DUMP, body)

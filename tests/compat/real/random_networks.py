@@ -1,0 +1,187 @@
+"""Random networks: two peered ones in each world, with ports that stay and everything else by chance."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import random
+from dataclasses import dataclass, field
+
+from backends.network.plan import (
+    EntryPlan,
+    NatPlan,
+    NetworkPlan,
+    PeeringPlan,
+    PortPlan,
+    RoutePlan,
+    RulePlan,
+    SegmentPlan,
+)
+
+PORTS = ((22, 22), (80, 80), (443, 5050), (0, 65535), (9999, 9999))
+WORLD = "203.0.113.9"
+"""An address outside."""
+
+
+@dataclass
+class World:
+    """Two networks. Their segments, ports and addresses are fixed by `number`; `plans` are drawn anew by `shuffle`."""
+
+    number: int
+    plans: dict[str, NetworkPlan] = field(default_factory=dict)
+
+    def shuffle(self, dice: random.Random) -> None:
+        """Draw rules, filters, routes, checks, public addresses, gateways, translators and the peering."""
+        peered = dice.random() < 0.7
+        groups = {side: [f"sg-{self.number}{side}{n}" for n in range(3)] for side in "ab"}
+        ports = {side: self._ports(side, dice, groups[side]) for side in "ab"}
+        members = {
+            group: tuple(sorted(ip for port in ports[side] if group in port.groups for ip in port.addresses))
+            for side in "ab"
+            for group in groups[side]
+        }
+        if not peered:  # a rule may name a group of a former peer
+            members |= {group: () for group in groups["a"] if dice.random() < 0.3}
+        self.plans = {
+            plan.id: plan
+            for side in "ab"
+            for plan in (self._network(side, dice, ports[side], groups[side], members, peered),)
+        }
+
+    def _cidr(self, side: str, segment: int | None = None) -> str:
+        base = 10 if side == "a" else 20
+        return f"10.{base}.0.0/16" if segment is None else f"10.{base}.{segment}.0/24"
+
+    def _ports(self, side: str, dice: random.Random, groups: list[str]) -> list[PortPlan]:
+        found = []
+        for segment in (1, 2):
+            for number in (10, 11):
+                id = f"eni-{self.number}{side}{segment}{number}"
+                ip = self._cidr(side, segment).replace("0/24", str(number))
+                second = (ip[:-2] + "9" + ip[-1],) if number == 11 else ()
+                chosen = tuple(dice.sample(groups, dice.choice((1, 1, 2, 3))))
+                found.append(self._port(id, side, segment, (ip, *second), chosen, dice, dice.random() < 0.85, 0.4))
+        translator = self._cidr(side, 1).replace("0/24", "50")
+        found.append(self._port(f"eni-{self.number}{side}nat", side, 1, (translator,), (), dice, False, 0.8))
+        return found
+
+    def _port(
+        self,
+        id: str,
+        side: str,
+        segment: int,
+        addresses: tuple[str, ...],
+        groups: tuple[str, ...],
+        dice: random.Random,
+        checked: bool,
+        public: float,
+    ) -> PortPlan:
+        number = int(hashlib.sha256(id.encode()).hexdigest()[:4], 16)
+        publics = tuple(
+            (ip, str(ipaddress.IPv4Address("198.18.0.0") + 256 + number + 65536 * place))
+            for place, ip in enumerate(addresses)
+            if dice.random() < public
+        )
+        mac = "0a:" + hashlib.sha256(id.encode()).digest()[:5].hex(":")
+        return PortPlan(id, mac, f"subnet-{self.number}{side}{segment}", None, addresses, publics, groups, checked)
+
+    def _network(
+        self,
+        side: str,
+        dice: random.Random,
+        ports: list[PortPlan],
+        groups: list[str],
+        members: dict[str, tuple[str, ...]],
+        peered: bool,
+    ) -> NetworkPlan:
+        name, other = f"{self.number}{side}", "b" if side == "a" else "a"
+        gateway = f"igw-{name}" if dice.random() < 0.8 else None
+        peerings = (PeeringPlan(f"pcx-{self.number}", f"vpc-{self.number}{other}", (self._cidr(other),)),) * peered
+        translated = dice.random() < 0.7
+        ports = ports if translated else ports[:-1]
+        tables = {f"rtb-{name}{n}": self._table(side, dice, gateway, peered, translated, ports) for n in range(3)}
+        filters = {f"acl-{name}{n}": self._filter(side, dice) for n in range(3)}
+        return NetworkPlan(
+            id=f"vpc-{name}",
+            cidrs=(self._cidr(side),),
+            gateway=gateway,
+            segments=tuple(
+                SegmentPlan(
+                    f"subnet-{name}{n}", (self._cidr(side, n),), dice.choice(list(tables)), dice.choice(list(filters))
+                )
+                for n in (1, 2)
+            ),
+            ports=tuple(ports),
+            tables=tables,
+            filters=filters,
+            groups={group: self._group(group, side, dice, members) for group in groups},
+            nats=(NatPlan(f"nat-{name}", f"eni-{name}nat", True),) if translated else (),
+            peerings=peerings,
+            edge_table=dice.choice(list(tables)) if gateway and dice.random() < 0.2 else None,
+        )
+
+    def _table(
+        self,
+        side: str,
+        dice: random.Random,
+        gateway: str | None,
+        peered: bool,
+        translated: bool,
+        ports: list[PortPlan],
+    ) -> tuple[RoutePlan, ...]:
+        name, other = f"{self.number}{side}", "b" if side == "a" else "a"
+        routes = [RoutePlan((self._cidr(side),), "local", "local")]
+        appliance = dice.choice(ports[:4]).id
+        outward = [("blackhole", "igw-gone"), ("port", appliance)]
+        outward += [("gateway", gateway)] * 4 if gateway else []
+        outward += [("nat", f"nat-{name}")] * 3 if translated else []
+        if dice.random() < 0.9:
+            routes.append(RoutePlan(("0.0.0.0/0",), *dice.choice(outward)))
+        if dice.random() < 0.8:
+            ways = [("peering", f"pcx-{self.number}")] * 4 if peered else [("blackhole", f"pcx-{self.number}")]
+            routes.append(RoutePlan((self._cidr(other, 1), self._cidr(other, 2)), *dice.choice(ways)))
+        if dice.random() < 0.2:
+            routes.append(RoutePlan((self._cidr(side, 2),), "port", appliance))
+        return tuple(routes)
+
+    def _peer(self, side: str, dice: random.Random) -> str:
+        other = "b" if side == "a" else "a"
+        return dice.choice(
+            ["0.0.0.0/0"] * 4
+            + [self._cidr(side), self._cidr(side, 1), self._cidr(side, 2), self._cidr(other), self._cidr(other, 1)]
+            + ["203.0.113.0/24", "198.18.0.0/15", self._cidr(side, 1).replace("0/24", "10/32")]
+        )
+
+    def _group(
+        self, group: str, side: str, dice: random.Random, members: dict[str, tuple[str, ...]]
+    ) -> tuple[RulePlan, ...]:
+        rules = []
+        for number in range(dice.choice((1, 2, 4, 6))):
+            protocol = dice.choice(("tcp", "udp", "icmp", "-1"))
+            low, high = dice.choice(PORTS) if protocol in ("tcp", "udp") else (-1, -1)
+            if protocol == "icmp":
+                low, high = dice.choice(((-1, -1), (8, -1), (8, 0), (13, 0)))
+            named = ""
+            peers: tuple[str, ...] = (self._peer(side, dice),)
+            if dice.random() < 0.3:
+                named = dice.choice(list(members))
+                peers = members[named]
+            elif dice.random() < 0.1:
+                named, peers = f"pl-{self.number}", (self._cidr("a", 1), self._cidr("b"), "203.0.113.0/25")
+            rules.append(RulePlan(f"{group}r{number}", dice.random() < 0.5, protocol, low, high, peers, named))
+        if dice.random() < 0.6:
+            rules.append(RulePlan(f"{group}out", True, "-1", -1, -1, ("0.0.0.0/0",)))
+        return tuple(rules)
+
+    def _filter(self, side: str, dice: random.Random) -> tuple[EntryPlan, ...]:
+        found = []
+        for egress in (False, True):
+            for number in sorted(dice.sample(range(1, 99), dice.choice((0, 0, 1, 2, 3)))):
+                protocol = dice.choice(("6", "17", "1", "-1"))
+                low, high = dice.choice((*PORTS, (1024, 65535))) if protocol in ("6", "17") else (None, None)
+                kind, code = dice.choice(((8, -1), (-1, -1), (0, 0))) if protocol == "1" else (None, None)
+                peer = self._peer(side, dice)
+                found.append(EntryPlan(number, egress, dice.random() < 0.5, protocol, peer, low, high, kind, code))
+            if dice.random() < 0.9:
+                found.append(EntryPlan(100, egress, True, "-1", "0.0.0.0/0", None, None, None, None))
+        return tuple(found)
