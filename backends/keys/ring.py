@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from backends.db import Database
 from backends.keys.models import Grant, KeyName, MasterKey, Material
@@ -76,6 +77,7 @@ class KeyRing:
         self._database, self._sealing = database, sealing
         self._kept: tuple[int | None, dict[str, Known | None], dict[tuple[str, str, str], str | None]] = (-1, {}, {})
         self._secrets: dict[tuple[str, int], bytes] = {}
+        self._fresh: dict[str, Known] = {}
 
     def find(self, id: str) -> Known | None:
         """The key with that id, whosever it is."""
@@ -83,6 +85,19 @@ class KeyRing:
         if id not in keys:
             keys[id] = self._load(id)
         return keys[id]
+
+    def learn(self, session: Session, row: MasterKey) -> Known:
+        """Know a key that an open unit of work has just made, so that it can be used before the commit."""
+        known = self._read(session, row)
+        for turn in known.past:
+            made = session.get(Material, (known.id, turn.number))
+            if made is not None:
+                self._secrets[known.id, turn.number] = self._sealing.open(
+                    made.sealed, sealed_for(known.id, turn.number)
+                )
+        self._fresh[known.id] = known
+        self._refresh()[0].pop(known.id, None)
+        return known
 
     def named(self, tenant: str, region: str, name: str) -> Known | None:
         """The key for which a tenant's name stands."""
@@ -122,35 +137,41 @@ class KeyRing:
             session = unit.session
             row = session.get(MasterKey, id)
             if row is None:
-                self._secrets = {place: secret for place, secret in self._secrets.items() if place[0] != id}
-                return None
-            past = session.execute(
-                select(Material.number, Material.created, Material.cause)
-                .where(Material.key == id)
-                .order_by(Material.number)
-            )
-            names = session.scalars(select(KeyName.name).where(KeyName.key == id).order_by(KeyName.name))
-            grants = session.execute(
-                select(Grant.id, Grant.token, Grant.about, Grant.created)
-                .where(Grant.key == id)
-                .order_by(Grant.created, Grant.id)
-            )
-            return Known(
-                id=row.id,
-                tenant=row.tenant,
-                region=row.region,
-                spec=row.spec,
-                purpose=row.purpose,
-                state=row.state,
-                note=row.note,
-                keeper=row.keeper,
-                rules=row.rules,
-                tags=dict(row.tags),
-                created=row.created,
-                goes=row.goes,
-                turn_days=row.turn_days,
-                turns=row.turns,
-                past=tuple(Turn(*one) for one in past),
-                names=tuple(names),
-                grants=tuple(Leave(*one) for one in grants),
-            )
+                if id not in self._fresh:
+                    self._secrets = {place: secret for place, secret in self._secrets.items() if place[0] != id}
+                return self._fresh.get(id)
+            self._fresh.pop(id, None)
+            return self._read(session, row)
+
+    def _read(self, session: Session, row: MasterKey) -> Known:
+        id = row.id
+        past = session.execute(
+            select(Material.number, Material.created, Material.cause)
+            .where(Material.key == id)
+            .order_by(Material.number)
+        )
+        names = session.scalars(select(KeyName.name).where(KeyName.key == id).order_by(KeyName.name))
+        grants = session.execute(
+            select(Grant.id, Grant.token, Grant.about, Grant.created)
+            .where(Grant.key == id)
+            .order_by(Grant.created, Grant.id)
+        )
+        return Known(
+            id=row.id,
+            tenant=row.tenant,
+            region=row.region,
+            spec=row.spec,
+            purpose=row.purpose,
+            state=row.state,
+            note=row.note,
+            keeper=row.keeper,
+            rules=row.rules,
+            tags=dict(row.tags),
+            created=row.created,
+            goes=row.goes,
+            turn_days=row.turn_days,
+            turns=row.turns,
+            past=tuple(Turn(*one) for one in past),
+            names=tuple(names),
+            grants=tuple(Leave(*one) for one in grants),
+        )

@@ -87,9 +87,9 @@ class ObjectStore:
             if head is None:
                 raise Missing("no such object", key=key)
             span = choose(head)
+            secret = None if head.sealed_key is None else self.open_key(head.sealed_key, unlock)
             if span is None or not span.length:
                 return head, b""
-            secret = None if head.sealed_key is None else self.open_key(head.sealed_key, unlock)
             if head.data is not None:
                 data = head.data if secret is None else open_small(secret, head.data)
                 content = data if span.length == len(data) else data[span.start : span.start + span.length]

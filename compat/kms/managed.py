@@ -8,9 +8,8 @@ import uuid
 from typing import TYPE_CHECKING
 
 from backends.db import Scope, Unit
-from backends.errors import Exists
 from backends.keys.models import MasterKey
-from backends.keys.ring import Known
+from backends.keys.ring import KeyRing, Known
 from backends.keys.service import KeyService
 from compat.kms.specs import ENCRYPT
 
@@ -32,14 +31,11 @@ def make(cloud: Cloud, account: str, region: str, alias: str, partition: str) ->
     """The managed key of that alias, made now if need be; None when AWS has no such. No write unit may be open."""
     if alias.removeprefix(PREFIX) not in SERVICES or not alias.startswith(PREFIX):
         return None
-    try:
-        with cloud.database.unit(Scope(account, region), write=True) as unit:
-            made = ensure(unit, cloud, account, region, alias.removeprefix(PREFIX), partition)
-    except Exists:
-        made = None
-    ring = cloud.hosts["keys"]
-    known: Known | None = ring.named(account, region, alias) if made is None else ring.find(made.id)
-    return known
+    ring: KeyRing = cloud.hosts["keys"]
+    with cloud.database.unit(Scope(account, region), write=True) as unit:
+        made = ensure(unit, cloud, account, region, alias.removeprefix(PREFIX), partition)
+        unit.session.flush()
+        return ring.learn(unit.session, made)  # in a batch, the commit is still to come
 
 
 def ensure(unit: Unit, cloud: Cloud, account: str, region: str, name: str, partition: str) -> MasterKey:

@@ -62,15 +62,16 @@ def alias_arn(ctx: Context, name: str, account: str | None = None) -> str:
     return ctx.arn("kms", name, account=account)
 
 
-def find(ctx: Context, named: str) -> Known:
-    """The key that a call names in any of the four ways. Raises NotFoundException."""
-    account, region, part = ctx.account, ctx.region, named
+def find(ctx: Context, named: str, region: str | None = None) -> Known:
+    """The key of `region` (the call's) that a call names in any of the four ways. Raises NotFoundException."""
+    account, here, part = ctx.account, region or ctx.region, named
+    region = here
     if named.startswith("arn:"):
         fields = named.split(":", 5)
         if len(fields) < 6 or fields[2] != "kms":
             raise faults.not_found(f"Invalid arn {named}")
         region, account, part = fields[3], fields[4], fields[5]
-        if region != ctx.region:
+        if region != here:
             raise faults.not_found(f"Invalid arn {region}")
         if not part.startswith(("key/", "alias/")):
             raise faults.not_found(f"Invalid arn {named}")

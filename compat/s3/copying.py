@@ -10,16 +10,17 @@ from backends import checksum
 from backends.errors import Changed, Missing
 from backends.object.containers import Known
 from backends.object.contents import Received
-from backends.object.store import Span
-from backends.object.versions import Description, Head
+from backends.object.store import Also, Span
+from backends.object.versions import Description, Expect, Head, Published
 from compat.errors import AWSError
 from compat.iam.demands import Demand, demands_also
 from compat.operation import Params, Result, operation
-from compat.s3 import checksums, faults, locking, properties, sequel
+from compat.s3 import checksums, encryption, faults, locking, properties, sequel
 from compat.s3.acl import grants_of_upload
 from compat.s3.conditions import check_read, expectation, moment, source_span
+from compat.s3.encryption import Protection
 from compat.s3.lifecycle_rules import show_expiration
-from compat.s3.multipart import find_upload, publish_part
+from compat.s3.multipart import find_upload, publish_part, shown_encryption, unlocker
 from compat.s3.objects import LARGEST_PUT, owner_of_upload
 from compat.s3.places import NULL, bucket_of, key_of, version_of
 from compat.s3.restoring import check_readable
@@ -88,7 +89,7 @@ def _find(ctx: Context, p: Params) -> tuple[Known, Source, Head]:
 @operation("s3:CopyObject", on="{Bucket}/{Key}", action="s3:PutObject", streams=True, slow=True)
 def copy_object(ctx: Context, p: Params) -> Result:
     bucket, key = bucket_of(ctx, p), key_of(p)
-    properties.check_encryption(p, bucket)
+    want = encryption.wanted(ctx, bucket, p)
     expect = expectation(p, key)
     for attempt in range(TRIES):
         origin, source, head = _find(ctx, p)
@@ -96,10 +97,24 @@ def copy_object(ctx: Context, p: Params) -> Result:
             raise faults.invalid_request(
                 f"The specified copy source is larger than the maximum allowable size for a copy source: {LARGEST_PUT}"
             )
-        about = sequel.marked(bucket, key, _describe(ctx, p, bucket, key, origin, source, head))
+        encryption.check_read(head.sealed_key, p, "CopySource")
+        secret = _open(ctx, p, origin, head)
+        protection = encryption.protect(ctx, bucket, key, want, secret)
+        about = sequel.marked(bucket, key, _describe(ctx, p, bucket, key, origin, source, head, protection))
         also = sequel.created(ctx, bucket, key, "ObjectCreated:Copy", lambda about=about: about)  # type: ignore[misc]
         try:
-            published = ctx.objects.copy((origin.number, source.key, head), bucket.number, key, about, expect, also)
+            if head.sealed_key is None and protection.key is not None:
+                published = _sealed_anew(ctx, (origin, source, head), (bucket, key), about, protection, expect, also)
+            else:
+                published = ctx.objects.copy(
+                    (origin.number, source.key, head),
+                    bucket.number,
+                    key,
+                    about,
+                    expect,
+                    also,
+                    sealed_key=_key_of_copy(ctx, head, protection, secret),
+                )
             break
         except Changed:
             if attempt == TRIES - 1:
@@ -110,7 +125,7 @@ def copy_object(ctx: Context, p: Params) -> Result:
             raise faults.no_such_bucket(bucket.name) from None
     copied: dict[str, Any] = {"ETag": f'"{about.etag}"', "LastModified": moment(about.modified)}
     checksums.show(about.checksum, copied)
-    result: Result = {"CopyObjectResult": copied, "ServerSideEncryption": properties.AES256}
+    result: Result = {"CopyObjectResult": copied, **protection.shown}
     if origin.keeping or head.version:
         result["CopySourceVersionId"] = head.version or NULL
     sequel.wake(ctx, also)
@@ -120,8 +135,50 @@ def copy_object(ctx: Context, p: Params) -> Result:
     return result
 
 
+def _open(ctx: Context, p: Params, origin: Known, head: Head) -> bytes | None:
+    """The key of the source's content; None where it lies there without one."""
+    if head.sealed_key is None:
+        return None
+    return ctx.objects.open_key(head.sealed_key, lambda sealed: encryption.unlock(ctx, origin, sealed, p, "CopySource"))
+
+
+def _key_of_copy(ctx: Context, head: Head, protection: Protection, secret: bytes | None) -> bytes | None:
+    """The content's key, sealed as the copy is to be opened; None where it is as the source is."""
+    if protection.key is not None:
+        return protection.key.sealed
+    if secret is None or not encryption.is_opaque(head.sealed_key):
+        return None
+    return ctx.objects.keys.wrap(secret)
+
+
+def _sealed_anew(
+    ctx: Context,
+    source: tuple[Known, Source, Head],
+    target: tuple[Known, str],
+    about: Description,
+    protection: Protection,
+    expect: Expect | None,
+    also: Also[Published] | None,
+) -> Published:
+    """Copy a content that lies there without a key: its bytes are read and sealed."""
+    origin, named, head = source
+    blocks = _blocks(ctx, origin, named.key, head, Span(0, head.size), None)
+    received = ctx.objects.receive(blocks, key=protection.key)
+    try:
+        return ctx.objects.publish(target[0].number, target[1], about._replace(parts=0), received, expect, also)
+    finally:
+        received.close()
+
+
 def _describe(
-    ctx: Context, p: Params, bucket: Known, key: str, origin: Known, source: Source, head: Head
+    ctx: Context,
+    p: Params,
+    bucket: Known,
+    key: str,
+    origin: Known,
+    source: Source,
+    head: Head,
+    protection: Protection,
 ) -> Description:
     """The copy: what it takes from its source, and what the call says."""
     metadata, tagging = _directive(p, "MetadataDirective"), _directive(p, "TaggingDirective")
@@ -131,14 +188,14 @@ def _describe(
         (origin.number, source.key, source.version) == (bucket.number, key, None)
         and metadata == "COPY"
         and storage == head.storage
-        and facts == head.facts
-        and p.get("ServerSideEncryption") is None
+        and facts == encryption.without(head.facts)
+        and encryption.MEMBERS.isdisjoint(p)
     ):
         raise faults.invalid_request(
             "This copy request is illegal because it is trying to copy an object to itself without changing the "
             "object's metadata, storage class, website redirect location or encryption attributes."
         )
-    etag, summed = _digests(ctx, p, origin, source, head)
+    etag, summed = _digests(ctx, p, origin, source, head, protection)
     now = properties.now(ctx)
     return Description(
         modified=now,
@@ -147,7 +204,7 @@ def _describe(
         storage=storage,
         checksum=summed,
         owner=owner_of_upload(ctx, bucket),
-        facts=facts,
+        facts=protection.within(facts),
         tags=properties.tags_of(p) if tagging == "REPLACE" else head.tags,
         grants=grants_of_upload(ctx, bucket, p),
         terms=kept(locking.with_default(bucket, locking.terms_of_upload(bucket, p, now), now)),
@@ -164,26 +221,34 @@ def _directive(p: Params, member: str) -> str:
 def _kept_facts(p: Params, head: Head) -> str:
     """The source's facts; the redirect is never copied."""
     if not p.get("WebsiteRedirectLocation") and "WebsiteRedirectLocation" not in head.facts:
-        return head.facts
-    return properties.with_redirect(head.facts, p.get("WebsiteRedirectLocation"))
+        return encryption.without(head.facts)
+    return properties.with_redirect(encryption.without(head.facts), p.get("WebsiteRedirectLocation"))
 
 
-def _digests(ctx: Context, p: Params, origin: Known, source: Source, head: Head) -> tuple[str, str]:
-    """ETag and checksum of a copy, which is one piece: what the source has, unless that speaks of parts."""
+def _digests(
+    ctx: Context, p: Params, origin: Known, source: Source, head: Head, protection: Protection
+) -> tuple[str, str]:
+    """ETag and checksum of a copy, which is one piece: what the source has, unless that speaks of parts, or tells
+    nothing of the content."""
+    opaque, tells = protection.new_etag(), not encryption.is_opaque(head.sealed_key)
     had = checksums.kept(head.checksum)
     wanted = checksums.known(p["ChecksumAlgorithm"]) if p.get("ChecksumAlgorithm") else None
     algorithm = wanted or (had.algorithm if had is not None else checksums.DEFAULT)
-    if "-" not in head.etag and had is not None and had.type == checksums.FULL and had.algorithm == algorithm:
-        return head.etag, head.checksum
+    summed = had is not None and had.type == checksums.FULL and had.algorithm == algorithm
+    if summed and (opaque is not None or ("-" not in head.etag and tells)):
+        return opaque or head.etag, head.checksum
     md5, running = hashlib.md5(usedforsecurity=False), checksum.checksum(algorithm)
-    for block in _blocks(ctx, origin, source.key, head, Span(0, head.size)):
+    for block in _blocks(ctx, origin, source.key, head, Span(0, head.size), p):
         md5.update(block)
         running.update(block)
-    return md5.hexdigest(), f"{algorithm} {checksums.FULL} {checksum.encode(running.digest())}"
+    return opaque or md5.hexdigest(), f"{algorithm} {checksums.FULL} {checksum.encode(running.digest())}"
 
 
-def _blocks(ctx: Context, origin: Known, key: str, head: Head, span: Span) -> Iterable[bytes]:
-    """Some bytes of that very version."""
+def _blocks(ctx: Context, origin: Known, key: str, head: Head, span: Span, p: Params | None) -> Iterable[bytes]:
+    """Some bytes of that very version, opened with what the call `p` brings."""
+
+    def unlock(sealed: bytes) -> bytes:
+        return encryption.unlock(ctx, origin, sealed, p or {}, "CopySource")
 
     def choose(now: Head) -> Span:
         if now[:7] != head[:7]:
@@ -191,7 +256,7 @@ def _blocks(ctx: Context, origin: Known, key: str, head: Head, span: Span) -> It
         return span
 
     try:
-        _, content = ctx.objects.read(origin.number, key, head.version, choose)
+        _, content = ctx.objects.read(origin.number, key, head.version, choose, unlock)
     except Missing:
         raise faults.no_such_key(key) from None
     return [content] if isinstance(content, bytes) else content
@@ -201,27 +266,29 @@ def _blocks(ctx: Context, origin: Known, key: str, head: Head, span: Span) -> It
 def upload_part_copy(ctx: Context, p: Params) -> Result:
     bucket, key = bucket_of(ctx, p), key_of(p)
     upload, plan = find_upload(ctx, bucket, key, p["UploadId"])
+    unlock = unlocker(ctx, bucket, upload, p)
     origin, source, head = _find(ctx, p)
+    encryption.check_read(head.sealed_key, p, "CopySource")
     text = p.get("CopySourceRange")
     span = Span(0, head.size) if text is None else source_span(text, head.size)
     algorithm = plan.get("algorithm") or checksums.DEFAULT
     running = checksum.checksum(algorithm)
 
     def summed() -> Iterable[bytes]:
-        for block in _blocks(ctx, origin, source.key, head, span) if span.length else ():
+        for block in _blocks(ctx, origin, source.key, head, span, p) if span.length else ():
             running.update(block)
             yield block
 
-    received: Received = ctx.objects.receive_part(upload, summed())
+    received: Received = ctx.objects.receive_part(upload, summed(), unlock=unlock)
     try:
         value = checksum.encode(running.digest())
-        modified = publish_part(ctx, upload, p["PartNumber"], received, f"{algorithm} {checksums.FULL} {value}")
+        modified, etag = publish_part(ctx, upload, p["PartNumber"], received, f"{algorithm} {checksums.FULL} {value}")
     finally:
         received.close()
-    about: dict[str, Any] = {"ETag": f'"{received.etag}"', "LastModified": moment(modified)}
+    about: dict[str, Any] = {"ETag": f'"{etag}"', "LastModified": moment(modified)}
     if plan.get("algorithm"):
         about[checksums.MEMBERS[algorithm]] = value
-    result: Result = {"CopyPartResult": about, "ServerSideEncryption": properties.AES256}
+    result: Result = {"CopyPartResult": about, **shown_encryption(plan, p)}
     if origin.keeping or head.version:
         result["CopySourceVersionId"] = head.version or NULL
     return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,12 @@ from backends import checksum
 from backends.errors import Missing
 from backends.object.containers import Known
 from backends.object.contents import Received
+from backends.object.store import Unlock
 from backends.object.uploads import Piece, Upload
 from backends.object.versions import Description
 from compat.errors import AWSError
 from compat.operation import Params, Result, operation
-from compat.s3 import checksums, faults, locking, properties, sequel
+from compat.s3 import checksums, encryption, faults, locking, properties, sequel
 from compat.s3.acl import grants_of_upload, object_owner
 from compat.s3.conditions import expectation, moment
 from compat.s3.lifecycle_rules import show_abortion, show_expiration
@@ -39,11 +41,11 @@ Plan = dict[str, Any]
 @operation("s3:CreateMultipartUpload", on="{Bucket}/{Key}", action="s3:PutObject", streams=True)
 def create_multipart_upload(ctx: Context, p: Params) -> Result:
     bucket, key = bucket_of(ctx, p), key_of(p)
-    properties.check_encryption(p, bucket)
     now = properties.now(ctx)
     summed = checksums.of_parts(p)
+    protection = encryption.protection(ctx, bucket, key, p)
     plan: Plan = {
-        "facts": properties.facts_of(p),
+        "facts": protection.within(properties.facts_of(p)),
         "tags": properties.tags_of(p),
         "grants": grants_of_upload(ctx, bucket, p),
         "terms": locking.terms_of_upload(bucket, p, now),
@@ -59,10 +61,11 @@ def create_multipart_upload(ctx: Context, p: Params) -> Result:
             owner=owner_of_upload(ctx, bucket),
             storage=properties.storage_of(p),
             facts=orjson.dumps(plan).decode(),
+            sealed_key=None if protection.key is None else protection.key.sealed,
         )
     except Missing:
         raise faults.no_such_bucket(bucket.name) from None
-    result: Result = {"Bucket": bucket.name, "Key": key, "UploadId": id, "ServerSideEncryption": properties.AES256}
+    result: Result = {"Bucket": bucket.name, "Key": key, "UploadId": id, **protection.shown}
     if summed is not None:
         result["ChecksumAlgorithm"], result["ChecksumType"] = summed
     show_abortion(ctx, bucket, key, now, result)
@@ -87,18 +90,42 @@ def find_upload(ctx: Context, bucket: Known, key: str, id: str) -> tuple[Upload,
     return upload, orjson.loads(upload.facts)
 
 
-def publish_part(ctx: Context, upload: Upload, number: int, received: Received, summed: str) -> int:
-    """Add a received part; when it was added."""
+def unlocker(ctx: Context, bucket: Known, upload: Upload, p: Params) -> Unlock:
+    """What opens the key of an upload's parts, where it is not the store's. Raises when the call brings the wrong one,
+    or one that is not wanted."""
+    encryption.check_part(upload.sealed_key, p)
+
+    def unlock(sealed: bytes) -> bytes:
+        try:
+            return encryption.unlock(ctx, bucket, sealed, p)
+        except AWSError as fault:
+            if p.get("SSECustomerKey") and fault.code == "AccessDenied":
+                raise faults.invalid_request(
+                    "The provided encryption parameters did not match the ones used originally."
+                ) from None
+            raise
+
+    return unlock
+
+
+def shown_encryption(plan: Plan, p: Params) -> Result:
+    """What answers about an upload say of its encryption."""
+    return encryption.shown_of(orjson.loads(plan["facts"]), p)
+
+
+def publish_part(ctx: Context, upload: Upload, number: int, received: Received, summed: str) -> tuple[int, str]:
+    """Add a received part; when it was added, and its ETag."""
     if not 1 <= number <= MOST_PARTS:
         raise faults.invalid_argument(
             "Part number must be an integer between 1 and 10000, inclusive", "partNumber", number
         )
     at = properties.now(ctx)
+    etag = secrets.token_hex(16) if encryption.is_opaque(upload.sealed_key) else received.etag
     try:
-        ctx.objects.publish_part(upload, number, received, etag=received.etag, checksum=summed, now=at)
+        ctx.objects.publish_part(upload, number, received, etag=etag, checksum=summed, now=at)
     except Missing:
         raise faults.no_such_upload(upload.id) from None
-    return at
+    return at, etag
 
 
 @operation("s3:UploadPart", on="{Bucket}/{Key}", action="s3:PutObject", streams=True)
@@ -111,6 +138,7 @@ def upload_part(ctx: Context, p: Params) -> Result:
             "Part number must be an integer between 1 and 10000, inclusive", "partNumber", number
         )
     upload, plan = find_upload(ctx, bucket, key, p["UploadId"])
+    unlock = unlocker(ctx, bucket, upload, p)
     check_size(body.length)
     expected = plan.get("algorithm")
     given = checksums.chosen(body, p) if body.checksums or p.get("ChecksumAlgorithm") else None
@@ -121,16 +149,16 @@ def upload_part(ctx: Context, p: Params) -> Result:
         )
     algorithm = expected or checksums.DEFAULT
     body.want("MD5", algorithm)
-    received = ctx.objects.receive_part(upload, body.blocks(), md5=lambda: body.digest("MD5"))
+    received = ctx.objects.receive_part(upload, body.blocks(), md5=lambda: body.digest("MD5"), unlock=unlock)
     try:
         value = checksum.encode(body.digest(algorithm))
-        publish_part(ctx, upload, number, received, f"{algorithm} {checksums.FULL} {value}")
+        _, etag = publish_part(ctx, upload, number, received, f"{algorithm} {checksums.FULL} {value}")
     finally:
         received.close()
     shown = given or algorithm
     return {
-        "ETag": f'"{received.etag}"',
-        "ServerSideEncryption": properties.AES256,
+        "ETag": f'"{etag}"',
+        **shown_encryption(plan, p),
         checksums.MEMBERS[shown]: checksum.encode(body.digest(shown)),
     }
 
@@ -167,7 +195,7 @@ def complete_multipart_upload(ctx: Context, p: Params) -> Result:
         "Bucket": bucket.name,
         "Key": key,
         "ETag": f'"{etag}"',
-        "ServerSideEncryption": properties.AES256,
+        **_of_whole(made[0], p),
     }
     checksums.show(made[0].checksum, result)
     sequel.wake(ctx, also)
@@ -175,6 +203,12 @@ def complete_multipart_upload(ctx: Context, p: Params) -> Result:
     if published.version:
         result["VersionId"] = published.version
     return result
+
+
+def _of_whole(about: Description, p: Params) -> Result:
+    """What the answer to a completion says of the encryption: nothing of a customer's key."""
+    shown = encryption.shown_of(orjson.loads(about.facts or "{}"), p)
+    return {name: value for name, value in shown.items() if not name.startswith("SSECustomer")}
 
 
 def _listed(upload: Upload, pieces: Sequence[Piece], wanted: list[dict[str, Any]]) -> list[Piece]:

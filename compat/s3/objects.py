@@ -12,7 +12,7 @@ from backends.object.store import Span
 from backends.object.versions import Description, Head
 from compat.errors import AWSError
 from compat.operation import Params, Result, operation
-from compat.s3 import checksums, faults, locking, properties, sequel
+from compat.s3 import checksums, encryption, faults, locking, properties, sequel
 from compat.s3.absence import absent
 from compat.s3.acl import grants_of_upload
 from compat.s3.conditions import check_read, expectation, moment, span_of
@@ -41,7 +41,6 @@ OVERRIDES = {
 def put_object(ctx: Context, p: Params) -> Result:
     bucket, key, body = bucket_of(ctx, p), key_of(p), ctx.body
     assert body is not None
-    properties.check_encryption(p, bucket)
     now = properties.now(ctx)
     terms = locking.terms_of_upload(bucket, p, now)
     facts, storage, tags = properties.facts_of(p), properties.storage_of(p), properties.tags_of(p)
@@ -52,18 +51,19 @@ def put_object(ctx: Context, p: Params) -> Result:
         terms = locking.with_default(bucket, terms, now)
         locking.check_digest(bucket, p, terms, bool(body.checksums))
     check_size(body.length)
+    protection = encryption.protection(ctx, bucket, key, p)
     body.want("MD5", algorithm)
-    received = ctx.objects.receive(body.blocks(), md5=lambda: body.digest("MD5"))
+    received = ctx.objects.receive(body.blocks(), md5=lambda: body.digest("MD5"), key=protection.key)
     try:
         value = checksum.encode(body.digest(algorithm))
         about = Description(
             modified=now,
-            etag=received.etag,
+            etag=protection.new_etag() or received.etag,
             size=received.size,
             storage=storage,
             checksum=f"{algorithm} FULL_OBJECT {value}",
             owner=owner_of_upload(ctx, bucket),
-            facts=facts,
+            facts=protection.within(facts),
             tags=tags,
             grants=grants,
             terms=kept(terms) if terms else "",
@@ -77,8 +77,8 @@ def put_object(ctx: Context, p: Params) -> Result:
     finally:
         received.close()
     result = {
-        "ETag": f'"{received.etag}"',
-        "ServerSideEncryption": properties.AES256,
+        "ETag": f'"{about.etag}"',
+        **protection.shown,
         checksums.MEMBERS[algorithm]: value,
         "ChecksumType": checksums.FULL,
     }
@@ -94,7 +94,7 @@ def put_object(ctx: Context, p: Params) -> Result:
 def get_object(ctx: Context, p: Params) -> Result:
     bucket, view = bucket_of(ctx, p), View(ctx, p)
     try:
-        head, content = ctx.objects.read(bucket.number, view.key, view.version, view.choose)
+        head, content = ctx.objects.read(bucket.number, view.key, view.version, view.choose, view.unlock)
     except Missing:
         raise view.absent(bucket) from None
     result = view.result(bucket, head)
@@ -113,6 +113,8 @@ def head_object(ctx: Context, p: Params) -> Result:
     if head is None:
         raise view.absent(bucket)
     view.choose(head)
+    if head.sealed_key is not None and (p.get("ChecksumMode") or p.get("SSECustomerKey")):
+        ctx.objects.open_key(head.sealed_key, view.unlock)
     return view.result(bucket, head)
 
 
@@ -123,6 +125,9 @@ def get_object_attributes(ctx: Context, p: Params) -> Result:
     if head is None:
         raise view.absent(bucket)
     view.check_marker(head)
+    encryption.check_read(head.sealed_key, p)
+    if head.sealed_key is not None and p.get("SSECustomerKey"):
+        ctx.objects.open_key(head.sealed_key, view.unlock)
     wanted = set(p.get("ObjectAttributes") or ())
     if unknown := wanted - {"ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"}:
         raise faults.invalid_argument("Invalid attribute name specified.", "x-amz-object-attributes", min(unknown))
@@ -171,15 +176,23 @@ class View:
         self.span: Span | None = None
         self.part_checksum: str | None = None
         self.ranged = False
-        if p.get("SSECustomerAlgorithm") is not None:
-            raise faults.invalid_request("The encryption parameters are not applicable to this object.")
+        if ctx.call.headers and "x-amz-server-side-encryption" in ctx.call.headers:
+            raise faults.invalid_argument(
+                "x-amz-server-side-encryption header is not supported for this operation.",
+                "x-amz-server-side-encryption",
+            )
         if p.get("PartNumber") is not None and p.get("Range") is not None:
             raise faults.invalid_request("Cannot specify both Range header and partNumber query parameter")
+
+    def unlock(self, sealed: bytes) -> bytes:
+        """Open the object's key, where it is not the store's."""
+        return encryption.unlock(self.ctx, bucket_of(self.ctx, self.p), sealed, self.p)
 
     def choose(self, head: Head) -> Span | None:
         """The bytes to send; raises where there is nothing to see."""
         self.check_marker(head)
         p, size = self.p, head.size
+        encryption.check_read(head.sealed_key, p)
         check_read(head, p)
         if head.storage in properties.ARCHIVED and self.ctx.operation.name == "GetObject":
             check_readable(self.ctx, head)
@@ -241,7 +254,10 @@ class View:
         result["ETag"] = f'"{head.etag}"'
         result["ContentLength"] = span.length
         result["AcceptRanges"] = "bytes"
-        result["ServerSideEncryption"] = properties.AES256
+        if "SSECustomerAlgorithm" in result:
+            result["SSECustomerKeyMD5"] = p.get("SSECustomerKeyMD5")
+        elif "ServerSideEncryption" not in result:
+            result["ServerSideEncryption"] = encryption.AES256
         name_version(bucket, head, result)
         if "lifecycle" in bucket.documents and self.version is None:
             show_expiration(self.ctx, bucket, self.key, head.size, head.tags, head.modified, result)

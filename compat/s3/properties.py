@@ -15,10 +15,8 @@ from urllib.parse import parse_qsl
 import orjson
 
 from backends.db import EPOCH, MICROSECOND
-from backends.object.containers import Known
 from compat.errors import AWSError
 from compat.operation import Params
-from compat.s3 import faults
 
 if TYPE_CHECKING:
     from compat.context import Context
@@ -31,7 +29,6 @@ CLASSES = frozenset(
 )
 ARCHIVED = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 MOST_TAGS = 10
-AES256 = "AES256"
 
 
 def facts_of(p: Params) -> str:
@@ -99,23 +96,6 @@ def storage_of(p: Params) -> str:
             "InvalidStorageClass", "The storage class you specified is not valid", 400, StorageClassRequested=given
         )
     return given
-
-
-def check_encryption(p: Params, known: Known) -> None:
-    """Refuse encryption that is not offered; AES256 is on everything."""
-    wanted = p.get("ServerSideEncryption")
-    if wanted is None and (document := known.documents.get("encryption")) is not None:
-        rule = (document.get("Rules") or [{}])[0].get("ApplyServerSideEncryptionByDefault") or {}
-        wanted = rule.get("SSEAlgorithm")
-    if p.get("SSECustomerAlgorithm") is not None or p.get("SSECustomerKey") is not None:
-        raise faults.not_offered("Encryption with customer-provided keys")
-    if wanted in (None, AES256):
-        return
-    if wanted in ("aws:kms", "aws:kms:dsse"):
-        raise faults.not_offered(f"Encryption by {wanted}")
-    raise faults.invalid_argument(
-        "The encryption method specified is not supported", "x-amz-server-side-encryption", wanted
-    )
 
 
 def tags_of(p: Params) -> str:

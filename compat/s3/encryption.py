@@ -1,0 +1,302 @@
+"""How objects are encrypted: what a call asks for, what the bucket asks for, and what answers say of it.
+
+Every object is encrypted. Without a word it is by a key of the store's (SSE-S3); else by one of KMS (SSE-KMS, DSSE-KMS)
+or by one that the caller brings each time (SSE-C). Facts of the object hold the members that answers show; an object
+without any is SSE-S3's.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
+
+from backends.object.cipher import ContentKey
+from compat.errors import AWSError
+from compat.s3 import content_keys, faults
+from compat.s3.content_keys import CUSTOMER, kind_of
+
+if TYPE_CHECKING:
+    from backends.object.containers import Known
+    from compat.context import Context
+    from compat.operation import Params
+
+AES256, AWS_KMS, AWS_DUAL = "AES256", "aws:kms", "aws:kms:dsse"
+MANAGED = "alias/aws/s3"
+MEMBERS = frozenset(
+    {
+        "ServerSideEncryption",
+        "SSECustomerAlgorithm",
+        "SSECustomerKey",
+        "SSECustomerKeyMD5",
+        "SSEKMSKeyId",
+        "SSEKMSEncryptionContext",
+        "BucketKeyEnabled",
+    }
+)
+KEPT = ("ServerSideEncryption", "SSEKMSKeyId", "BucketKeyEnabled", "SSECustomerAlgorithm")
+"""What is kept of it among an object's facts."""
+
+
+class Wanted(NamedTuple):
+    """What a new object's encryption is to be: `algorithm` is one of the three, or empty for a customer's key."""
+
+    algorithm: str = AES256
+    named: str = ""
+    words: Mapping[str, str] = {}
+    shared: bool = False
+    customer: bytes = b""
+    customer_md5: str = ""
+
+
+class Protection(NamedTuple):
+    """A new content's key (None: one of the store's own), and what answers show of it."""
+
+    key: ContentKey | None
+    shown: Mapping[str, Any]
+
+    def new_etag(self) -> str | None:
+        """An ETag that tells nothing of the content, another one each time; None where it is the MD5 digest."""
+        return None if self.key is None else os.urandom(16).hex()
+
+    def within(self, facts: str) -> str:
+        """Facts, with what is kept of the encryption."""
+        if self.key is None:
+            return facts
+        kept = {name: value for name, value in self.shown.items() if name in KEPT}
+        return orjson.dumps(orjson.loads(facts or "{}") | kept).decode()
+
+
+PLAIN_WANT = Wanted()
+STORES_OWN = Protection(None, {"ServerSideEncryption": AES256})
+
+
+# --- what is asked for ------------------------------------------------------------------------------------------------
+
+
+def wanted(ctx: Context, bucket: Known, p: Params) -> Wanted:
+    """What a call that makes an object asks for, or else the bucket. Raises S3's errors."""
+    document = bucket.documents.get("encryption")
+    if document is None and MEMBERS.isdisjoint(p):
+        return PLAIN_WANT
+    rule: dict[str, Any] = ((document or {}).get("Rules") or [{}])[0]
+    customer = customer_key(p)
+    algorithm = p.get("ServerSideEncryption")
+    if customer is not None:
+        if algorithm is not None:
+            raise faults.invalid_argument(
+                "Server Side Encryption with Customer provided key is incompatible with the encryption method "
+                "specified",
+                "x-amz-server-side-encryption",
+                algorithm,
+            )
+        if "SSE-C" in ((rule.get("BlockedEncryptionTypes") or {}).get("EncryptionType") or ()):
+            raise AWSError(
+                "AccessDenied",
+                "This bucket does not allow objects that are encrypted with customer-provided keys (SSE-C).",
+                403,
+            )
+        return Wanted("", customer=customer, customer_md5=p["SSECustomerKeyMD5"])
+    named = p.get("SSEKMSKeyId")
+    if algorithm is None:
+        if named is not None or p.get("SSEKMSEncryptionContext") is not None:
+            raise faults.invalid_argument(
+                "Server Side Encryption with AWS KMS managed key requires HTTP header x-amz-server-side-encryption : "
+                "aws:kms",
+                "x-amz-server-side-encryption",
+            )
+        default = rule.get("ApplyServerSideEncryptionByDefault") or {}
+        algorithm, named = default.get("SSEAlgorithm") or AES256, default.get("KMSMasterKeyID")
+    if algorithm == AES256:
+        if named is not None:
+            raise faults.invalid_argument(
+                "Server Side Encryption with AWS KMS managed key requires HTTP header x-amz-server-side-encryption : "
+                "aws:kms",
+                "x-amz-server-side-encryption",
+                algorithm,
+            )
+        return PLAIN_WANT
+    if algorithm not in (AWS_KMS, AWS_DUAL):
+        raise faults.invalid_argument(
+            "The encryption method specified is not supported", "x-amz-server-side-encryption", algorithm
+        )
+    _check_signed(ctx)
+    if named == "":
+        raise faults.invalid_argument("The KMS key id must not be empty", "x-amz-server-side-encryption-aws-kms-key-id")
+    shared = p.get("BucketKeyEnabled")
+    if shared is None:
+        shared = bool(rule.get("BucketKeyEnabled"))
+    return Wanted(algorithm, named or MANAGED, _words(p), bool(shared) and algorithm == AWS_KMS)
+
+
+def _check_signed(ctx: Context) -> None:
+    if ctx.principal.is_anonymous or ctx.call.signature_version == "AWS":
+        raise faults.invalid_argument(
+            "Requests specifying Server Side Encryption with AWS KMS managed keys require AWS Signature Version 4.",
+            "Authorization",
+        )
+
+
+def _words(p: Params) -> dict[str, str]:
+    """The caller's own encryption context."""
+    given = p.get("SSEKMSEncryptionContext")
+    if given is None:
+        return {}
+    try:
+        words = orjson.loads(base64.b64decode(given, validate=True))
+    except (binascii.Error, ValueError):
+        words = None
+    if not isinstance(words, dict) or not all(isinstance(value, str) for value in words.values()):
+        raise faults.invalid_argument(
+            "The encryption context must be the base64 encoding of a JSON object of strings.",
+            "x-amz-server-side-encryption-context",
+        )
+    return words
+
+
+def customer_key(p: Params, before: str = "") -> bytes | None:
+    """The key that a caller brings (`before`: "CopySource" for the source's), checked against its digest; None where
+    there is none."""
+    algorithm = p.get(before + "SSECustomerAlgorithm")
+    given, digest = p.get(before + "SSECustomerKey"), p.get(before + "SSECustomerKeyMD5")
+    if algorithm is None and given is None and digest is None:
+        return None
+    header = "x-amz-copy-source-server-side" if before else "x-amz-server-side"
+    who = "Requests specifying Server Side Encryption with Customer provided keys must provide"
+    if algorithm is None:
+        raise faults.invalid_argument(f"{who} a valid encryption algorithm.", f"{header}-encryption-customer-algorithm")
+    if algorithm != AES256:
+        raise AWSError(
+            "InvalidEncryptionAlgorithmError",
+            "The Encryption request you specified is not valid. Supported value: AES256.",
+            400,
+            ArgumentName=f"{header}-encryption",
+            ArgumentValue=algorithm,
+        )
+    if given is None:
+        raise faults.invalid_argument(f"{who} an appropriate secret key.", f"{header}-encryption-customer-key")
+    if digest is None:
+        raise faults.invalid_argument(
+            f"{who} the client calculated MD5 of the secret key.", f"{header}-encryption-customer-key-MD5"
+        )
+    try:
+        key = base64.b64decode(given, validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != 32:
+        raise faults.invalid_argument(
+            "The secret key was invalid for the specified algorithm.", f"{header}-encryption-customer-key"
+        )
+    computed = base64.b64encode(hashlib.md5(key, usedforsecurity=False).digest()).decode()
+    if not hmac.compare_digest(computed.encode(), digest.encode()):
+        raise faults.invalid_argument(
+            "The calculated MD5 hash of the key did not match the hash that was provided.",
+            f"{header}-encryption-customer-key-MD5",
+        )
+    return key
+
+
+# --- new contents -----------------------------------------------------------------------------------------------------
+
+
+def protection(ctx: Context, bucket: Known, key: str, p: Params, plain: bytes | None = None) -> Protection:
+    """The key for an object that a call makes; `plain` where its content has one already. Raises S3's errors."""
+    want = wanted(ctx, bucket, p)
+    if want is PLAIN_WANT:
+        return STORES_OWN
+    return protect(ctx, bucket, key, want, plain)
+
+
+def protect(ctx: Context, bucket: Known, key: str, want: Wanted, plain: bytes | None = None) -> Protection:
+    """The same for what `wanted` gave."""
+    if want.algorithm == AES256:
+        return STORES_OWN
+    plain = plain or content_keys.fresh_key()
+    if want.customer:
+        shown: dict[str, Any] = {"SSECustomerAlgorithm": AES256, "SSECustomerKeyMD5": want.customer_md5}
+        return Protection(content_keys.under_customer(want.customer, plain), shown)
+    made, arn = content_keys.under_kms(
+        ctx, bucket, key, plain, want.named, dict(want.words), shared=want.shared, dual=want.algorithm == AWS_DUAL
+    )
+    shown = {"ServerSideEncryption": want.algorithm, "SSEKMSKeyId": arn}
+    if want.shared:
+        shown["BucketKeyEnabled"] = True
+    if want.words:
+        shown["SSEKMSEncryptionContext"] = base64.b64encode(orjson.dumps(dict(want.words))).decode()
+    return Protection(made, shown)
+
+
+# --- contents that are there ------------------------------------------------------------------------------------------
+
+
+def unlock(ctx: Context, bucket: Known, sealed: bytes, p: Params, before: str = "") -> bytes:
+    """Open a key that is not the store's own, with what the call brings. Raises S3's errors."""
+    if kind_of(sealed) == CUSTOMER:
+        customer = customer_key(p, before)
+        if customer is None:
+            raise _needs_key()
+        return content_keys.open_customer(customer, sealed)
+    _check_signed(ctx)
+    return content_keys.open_kms(ctx, bucket, sealed)
+
+
+def check_read(sealed: bytes | None, p: Params, before: str = "") -> None:
+    """Refuse a customer's key for an object that has none, and no key for one that has."""
+    given = p.get(before + "SSECustomerAlgorithm") or p.get(before + "SSECustomerKey")
+    if (kind_of(sealed) == CUSTOMER) == bool(given):
+        return
+    raise (
+        faults.invalid_request("The encryption parameters are not applicable to this object.")
+        if given
+        else (_needs_key())
+    )
+
+
+def _needs_key() -> AWSError:
+    return faults.invalid_request(
+        "The object was stored using a form of Server Side Encryption. The correct parameters must be provided to "
+        "retrieve the object."
+    )
+
+
+def check_part(sealed: bytes | None, p: Params) -> None:
+    """Refuse a part that comes with a key to an upload that has none, or without one to an upload that has."""
+    given = p.get("SSECustomerAlgorithm") or p.get("SSECustomerKey")
+    if kind_of(sealed) != CUSTOMER and given:
+        raise faults.invalid_request(
+            "The multipart upload initiate did not request encryption. Please resend the request without sending "
+            "encryption parameters."
+        )
+    if kind_of(sealed) == CUSTOMER and not given:
+        raise faults.invalid_request(
+            "The multipart upload initiate requested encryption. Subsequent part requests must include the appropriate "
+            "encryption parameters."
+        )
+
+
+def is_opaque(sealed: bytes | None) -> bool:
+    """Whether an object's ETag is not the MD5 digest."""
+    return bool(kind_of(sealed))
+
+
+def shown_of(facts: Mapping[str, Any], p: Params) -> dict[str, Any]:
+    """What answers show of an object's or upload's encryption, from what is kept of it and the key that came along."""
+    if "SSECustomerAlgorithm" in facts:
+        return {"SSECustomerAlgorithm": AES256, "SSECustomerKeyMD5": p.get("SSECustomerKeyMD5")}
+    shown = {name: facts[name] for name in KEPT if name in facts}
+    return shown or {"ServerSideEncryption": AES256}
+
+
+def without(facts: str) -> str:
+    """Facts without what they say of the encryption."""
+    if "SSE" not in facts and "ServerSideEncryption" not in facts:
+        return facts
+    found = orjson.loads(facts)
+    kept = {name: value for name, value in found.items() if name not in KEPT}
+    return facts if len(kept) == len(found) else orjson.dumps(kept).decode()
