@@ -14,10 +14,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from backends import checksum, schema
 from backends.db import Database
+from backends.object.access import AccessLines
+from backends.object.containers import Containers
 from compat.errors import AWSError
 from compat.iam.credentials import lookup
 from compat.operation import load
-from gateway import __version__, internal, logs
+from gateway import __version__, internal, logs, visits
 from gateway.compose import GUEST_SOCKET, LIFE, Parts, compose
 from gateway.endpoint import Endpoint, Exchange
 from gateway.guest_api import for_guests, serve_guests
@@ -42,6 +44,10 @@ def prepare(settings: Settings) -> None:
         database.close()
 
 
+PERIOD_OF_ACCESS_LINES = 1.0
+"""Seconds after which lines of access logs are kept for good."""
+
+
 class App:
     """Tells Nephele's own paths from AWS's, and lives as long as the worker."""
 
@@ -63,6 +69,7 @@ class App:
             self._guests = _guest_services(parts, metadata)
         self._metrics = Metrics(__version__, folder=folder, worker=worker)
         self._log = logs.RequestLog(settings)
+        self._containers: Containers = parts.cloud.hosts["containers"]
         self._endpoint = Endpoint(parts.cloud, parts.dispatcher, observe=self._observe)
         self._internal = internal.make(settings, __version__, _implemented, _State(parts), self._metrics)
 
@@ -81,6 +88,7 @@ class App:
     async def _live(self, receive: Any, send: Any) -> None:
         await receive()
         sharing = asyncio.create_task(self._metrics.share())
+        keeping = asyncio.create_task(self._keep_access_lines())
         guests = await serve_guests(self._for_guests, self._guest_api) if self._for_guests is not None else None
         if self._reconcile:
             await asyncio.to_thread(self._parts.survey)
@@ -99,9 +107,10 @@ class App:
         await receive()
         if guests is not None:
             guests.close()
-        sharing.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await sharing
+        for task in (sharing, keeping):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
         if self._guests is not None:
             await asyncio.to_thread(self._guests.stop)
         if self._reconcile:
@@ -113,10 +122,23 @@ class App:
         self._parts.close()
         await send({"type": "lifespan.shutdown.complete"})
 
+    async def _keep_access_lines(self) -> None:
+        """Write the lines of access logs into the index, where there are any."""
+        lines: AccessLines = self._parts.cloud.hosts["access"]
+        try:
+            while True:
+                await asyncio.sleep(PERIOD_OF_ACCESS_LINES)
+                if lines.waiting:
+                    await asyncio.to_thread(lines.keep)
+        finally:
+            lines.keep()
+
     def _observe(self, exchange: Exchange, status: int, seconds: float) -> None:
         route = exchange.route
         operation = f"{route.service}:{route.operation}" if route is not None else "unknown"
         self._metrics.count(operation, status, seconds)
+        if self._containers.keeps_logs and route is not None and route.service == "s3":
+            visits.note(self._parts.cloud, exchange, status, seconds)
         if self._log.enabled:
             self._log.write(exchange.request_id, operation, exchange.principal.arn, status, seconds)
 

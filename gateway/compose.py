@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +29,7 @@ from backends.network.book import NetworkHost
 from backends.network.drivers.base import NetworkDriver
 from backends.network.drivers.simulated import SimulatedNetwork
 from backends.network.service import NetworkService
+from backends.object.access import ACCESS, AccessLines, Line
 from backends.object.audit import BackgroundAudit
 from backends.object.cipher import ContentKeys
 from backends.object.containers import Containers, ContainerService
@@ -236,6 +237,7 @@ def compose(settings: Settings, *, drives: bool | None = None) -> Parts:
         "compute": compute,
     }
     cloud.hosts |= {"objects": objects, "containers": Containers(database, objects)}
+    cloud.hosts["access"] = AccessLines(database, objects.ledger)
     cloud.hosts["outbox"] = Outbox(database, objects.ledger, sends=settings.events_webhook is not None)
     cloud.hosts["keys"] = KeyRing(database, seal)
     cloud.services |= {
@@ -270,6 +272,18 @@ def compose(settings: Settings, *, drives: bool | None = None) -> Parts:
     return Parts(
         cloud, clock, dispatcher, reconciler, keeper, courier, volume, compute, network, sweeper, metadata, attendance
     )
+
+
+def _deliver_logs(cloud: Cloud) -> bool:
+    """Deliver the access logs of buckets that keep one."""
+    lines: AccessLines = cloud.hosts["access"]
+
+    def deliver(container: int, found: Sequence[Line]) -> None:
+        from compat.s3.access_log import AccessLogs  # with much of S3: not before there is a line
+
+        AccessLogs(cloud).deliver(container, found)
+
+    return lines.step(deliver)
 
 
 def _errands(cloud: Cloud) -> dict[str, Run]:
@@ -308,6 +322,8 @@ def _keeper(settings: Settings, cloud: Cloud) -> Reconciler:
     for topic in (LIFE, "container"):
         keeper.add(topic, go_round)
     keeper.add(EVENTS, outbox.trim)
+    keeper.add(ACCESS, lambda: _deliver_logs(cloud))
+    keeper.add(LIFE, lambda: _deliver_logs(cloud))
 
     def run_errands() -> bool:
         return outbox.has_errands() and outbox.run(_errands(cloud))

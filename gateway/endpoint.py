@@ -95,6 +95,10 @@ class Exchange:
     """Where the body comes from, once it may be read."""
     read: bool = False
     """Whether the whole body was received already."""
+    call: Call | None = None
+    sent: WireResponse | None = None
+    """The answer, and the code of the error that it is, if it is one."""
+    fault: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +214,7 @@ class Endpoint:
         if not facts.streams_in and raw is None:
             raw = await self._document(exchange, proof, facts)
         params = self._read(route, head, raw)
-        call = self._call(exchange, route, proof, params, raw if route.form is not None else None)
+        call = exchange.call = self._call(exchange, route, proof, params, raw if route.form is not None else None)
         dispatcher = self._dispatcher
         in_place = dispatcher.cloud.database.is_sqlite and not facts.slow
         admitted = dispatcher.admit(call) if in_place else await self._on_thread(dispatcher.admit, call)
@@ -351,6 +355,7 @@ class Endpoint:
         return response
 
     async def _send(self, exchange: Exchange, response: WireResponse) -> int:
+        exchange.sent = response
         headers = response.headers
         headers.append(SERVER)
         if b"origin" in exchange.head.view and exchange.route is not None:
@@ -409,6 +414,7 @@ class Endpoint:
         if isinstance(refusal, AWSError):
             for name, value in refusal.headers.items():
                 response.headers.append((name.lower().encode("latin-1"), str(value).encode("latin-1", "replace")))
+        exchange.sent, exchange.fault = response, refusal.code
         response.headers.append(SERVER)
         if b"origin" in exchange.head.view and route is not None:
             response.headers += cors.headers(self._cloud, exchange.head, route)

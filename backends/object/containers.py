@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import bindparam, delete, literal_column, select, update
 
 from backends.db import EPOCH, MICROSECOND, Database, Unit
 from backends.errors import Exists, InUse, Missing
@@ -49,6 +49,11 @@ DOCUMENTS = Statement(
     .where(ContainerDocument.container == bindparam("container"))
     .order_by(ContainerDocument.kind, ContainerDocument.name),
     "container",
+)
+ANY_LOG = Statement(
+    select(ContainerDocument.container)
+    .where(ContainerDocument.kind == literal_column("'logging'"))
+    .limit(literal_column("1"))
 )
 OF_TENANT = Statement(
     select(TenantDocument.kind, TenantDocument.body).where(TenantDocument.tenant == bindparam("tenant")), "tenant"
@@ -93,6 +98,7 @@ class Containers:
 
     def __init__(self, database: Database, store: ObjectStore) -> None:
         self._stamps, self._store = database.stamps, store
+        self._logs: tuple[int | None, bool] = (-2, False)
         self._kept: _Kept = (-1, {}, {}, {})
 
     def find(self, name: str) -> Known | None:
@@ -106,6 +112,14 @@ class Containers:
             if known is not None:
                 kept[name] = known
         return known
+
+    @property
+    def keeps_logs(self) -> bool:
+        """Whether any container keeps an access log, as of the last look at one."""
+        stamp = self._kept[0]
+        if self._logs[0] != stamp:
+            self._logs = stamp, self._store.ledger.read().one(ANY_LOG) is not None
+        return self._logs[1]
 
     def of_tenant(self, tenant: str) -> Mapping[str, Any]:
         """The documents that hold for all containers of a tenant, by kind."""

@@ -11,13 +11,14 @@ from compat.operation import Params, operation
 from compat.s3 import faults
 from compat.s3.acl import ENFORCED, bucket_grants
 from compat.s3.documents import deleter, getter, keep, named, putter
-from compat.s3.places import bucket_of, canonical_id
+from compat.s3.places import bucket_of, canonical_id, ownership
 
 if TYPE_CHECKING:
     from compat.context import Context
 
 METHODS = frozenset({"GET", "PUT", "HEAD", "POST", "DELETE"})
 ALGORITHMS = frozenset({"AES256", "aws:kms", "aws:kms:dsse"})
+PARTITION_DATES = ("EventTime", "DeliveryTime")
 DEFAULT_ENCRYPTION = {
     "Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}, "BucketKeyEnabled": False}]
 }
@@ -168,8 +169,16 @@ def put_bucket_logging(ctx: Context, p: Params) -> None:
         raise AWSError(
             "CrossLocationLoggingProhibitted", "Cross S3 location logging not allowed.", 403, TargetBucket=target.name
         )
-    if enabled.get("TargetPrefix") is None:
+    form = enabled.get("TargetObjectKeyFormat")
+    if enabled.get("TargetPrefix") is None or (form is not None and len(form) != 1):
         raise faults.malformed()
+    _one_of(((form or {}).get("PartitionedPrefix") or {}).get("PartitionDateSource"), (None, *PARTITION_DATES))
+    if enabled.get("TargetGrants") and ownership(target) == ENFORCED:
+        raise AWSError(
+            "InvalidArgument",
+            "Access control lists (ACLs) are disabled on the target bucket: target grants cannot be given.",
+            400,
+        )
     keep(ctx, bucket, "logging", {"LoggingEnabled": enabled})
 
 

@@ -1,0 +1,128 @@
+"""Access logs reach the bucket that they are to reach, with every field that AWS writes."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.compat.conftest import new_client
+from tests.compat.passing import advance, until
+from tests.compat.s3_worlds import code_of, make_bucket
+from tests.server import Server
+
+pytestmark = pytest.mark.embedded
+FIELDS = (
+    "owner bucket time ip requester request operation key uri status error sent size total turnaround referer agent "
+    "version host_id signature cipher authentication host tls access_point acl"
+).split()
+
+
+@pytest.fixture(scope="module")
+def moving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of this module's own, whose time is moved."""
+    with Server(tmp_path_factory.mktemp("moving") / "data") as server:
+        yield server
+
+
+@pytest.fixture
+def s3(moving: Server, account: str) -> Iterator[Any]:
+    client = new_client(moving.endpoint, "s3", account)
+    yield client
+    client.close()
+
+
+def let_in(s3: Any, bucket: str, source: str, account: str) -> None:
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "logging.s3.amazonaws.com"},
+        "Action": "s3:PutObject",
+        "Resource": f"arn:aws:s3:::{bucket}/*",
+        "Condition": {
+            "ArnLike": {"aws:SourceArn": f"arn:aws:s3:::{source}"},
+            "StringEquals": {"aws:SourceAccount": account},
+        },
+    }
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": statement}))
+
+
+def log_to(s3: Any, source: str, target: str, **more: Any) -> None:
+    enabled = {"TargetBucket": target, "TargetPrefix": "log/"} | more
+    s3.put_bucket_logging(Bucket=source, BucketLoggingStatus={"LoggingEnabled": enabled})
+
+
+def delivered(moving: Server, s3: Any, target: str, count: int) -> tuple[list[str], list[dict[str, str]]]:
+    """The keys of the log's objects, and their lines, once there are so many."""
+
+    def look() -> tuple[list[str], list[dict[str, str]]]:
+        advance(moving.endpoint, 61)
+        keys = [one["Key"] for one in s3.list_objects_v2(Bucket=target).get("Contents", ())]
+        text = "".join(s3.get_object(Bucket=target, Key=key)["Body"].read().decode() for key in keys)
+        found = []
+        for line in text.splitlines():
+            values = shlex.split(line.replace("[", '"').replace("]", '"'))
+            found.append(dict(zip(FIELDS, values, strict=True)))
+        return keys, found
+
+    return until(look, lambda found: len(found[1]) >= count)
+
+
+def test_requests_are_logged(moving: Server, s3: Any, account: str) -> None:
+    source, target = make_bucket(s3), make_bucket(s3)
+    let_in(s3, target, source, account)
+    s3.put_object(Bucket=source, Key="before", Body=b"x")
+    log_to(s3, source, target)
+    put = s3.put_object(Bucket=source, Key="a b/ü", Body=b"hello")
+    assert s3.get_object(Bucket=source, Key="a b/ü")["Body"].read() == b"hello"
+    assert code_of(s3.get_object, Bucket=source, Key="missing") == "NoSuchKey"
+    s3.list_objects_v2(Bucket=source, Prefix="a")
+    keys, lines = delivered(moving, s3, target, 4)
+    assert re.fullmatch(r"log/\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d-[0-9A-F]{16}", keys[0])
+    told = {line["operation"] + " " + line["status"]: line for line in lines}
+    assert {"REST.PUT.OBJECT 200", "REST.GET.OBJECT 200", "REST.GET.OBJECT 404", "REST.GET.BUCKET 200"} <= set(told)
+    one = told["REST.PUT.OBJECT 200"]
+    owner = s3.list_buckets()["Owner"]["ID"]
+    assert (one["owner"], one["bucket"], one["requester"]) == (owner, source, owner)
+    assert (one["key"], one["size"], one["error"]) == ("a%20b/%C3%BC", "5", "-")
+    assert one["request"] == put["ResponseMetadata"]["RequestId"]
+    assert one["uri"].startswith(f"PUT /{source}/a%20b/%C3%BC") and one["uri"].endswith(" HTTP/1.1")
+    assert (one["signature"], one["authentication"], one["ip"]) == ("SigV4", "AuthHeader", "127.0.0.1")
+    assert re.fullmatch(r"\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d \+0000", one["time"])
+    assert (told["REST.GET.OBJECT 200"]["sent"], told["REST.GET.OBJECT 200"]["size"]) == ("5", "5")
+    assert told["REST.GET.OBJECT 404"]["error"] == "NoSuchKey"
+    assert "before" not in {line["key"] for line in lines}
+
+
+def test_keys_may_be_partitioned(moving: Server, s3: Any, account: str) -> None:
+    source, target = make_bucket(s3), make_bucket(s3)
+    let_in(s3, target, source, account)
+    form = {"PartitionedPrefix": {"PartitionDateSource": "EventTime"}}
+    log_to(s3, source, target, TargetObjectKeyFormat=form)
+    assert s3.get_bucket_logging(Bucket=source)["LoggingEnabled"]["TargetObjectKeyFormat"] == form
+    s3.put_object(Bucket=source, Key="k", Body=b"x")
+    keys, _ = delivered(moving, s3, target, 1)
+    place = rf"log/{account}/us-east-1/{source}/\d{{4}}/\d\d/\d\d/\d{{4}}-\d\d-\d\d-00-00-00-[0-9A-F]{{16}}"
+    assert re.fullmatch(place, keys[0])
+    wrong = {"PartitionedPrefix": {"PartitionDateSource": "Tomorrow"}}
+    assert code_of(lambda: log_to(s3, source, target, TargetObjectKeyFormat=wrong)) == "MalformedXML"
+
+
+def test_a_target_that_lets_nobody_in_gets_nothing(moving: Server, s3: Any, account: str) -> None:
+    source, closed, target = make_bucket(s3), make_bucket(s3), make_bucket(s3, ObjectOwnership="ObjectWriter")
+    other = make_bucket(s3)
+    s3.put_bucket_acl(Bucket=target, ACL="log-delivery-write")
+    log_to(s3, source, closed)
+    log_to(s3, other, target)
+    for bucket in (source, other):
+        s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+    delivered(moving, s3, target, 1)
+    assert "Contents" not in s3.list_objects_v2(Bucket=closed)
+    s3.put_bucket_logging(Bucket=source, BucketLoggingStatus={})
+    assert set(s3.get_bucket_logging(Bucket=source)) == {"ResponseMetadata"}
+    missing = {"TargetBucket": "there-is-none", "TargetPrefix": ""}
+    status = {"LoggingEnabled": missing}
+    assert code_of(s3.put_bucket_logging, Bucket=source, BucketLoggingStatus=status) == "InvalidTargetBucketForLogging"
