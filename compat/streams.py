@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 BLOCK = 1 << 20
 """Bodies move in blocks of at most this many bytes."""
@@ -61,10 +61,20 @@ class FileRange(NamedTuple):
 
 @dataclass(slots=True)
 class Stream:
-    """An answer's body: exactly `length` bytes in `blocks`. `close` is called once, whatever happens."""
+    """An answer's body: exactly `length` bytes in `blocks` (None: as many as come). `close` is called once, whatever
+    happens."""
 
-    length: int
+    length: int | None
     blocks: Iterator[bytes]
     close: Callable[[], None] = nothing
     files: Sequence[FileRange] = ()
     """The same bytes where they lie in open files, if they do: then a server may send them without reading them."""
+
+
+@dataclass(slots=True)
+class Events:
+    """An answer that is a stream of events: pairs of a name in the model and its members, or `error` and an `AWSError`,
+    which is the last. `close` is called once, whatever happens."""
+
+    events: Iterator[tuple[str, Any]]
+    close: Callable[[], None] = nothing

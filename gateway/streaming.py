@@ -256,7 +256,7 @@ async def send_stream(
         if zero_copy and stream.files:
             await _send_files(send, stream.files)
             return
-        if stream.length > BLOCK:
+        if stream.length is None or stream.length > BLOCK:
             watch = asyncio.get_running_loop().create_task(_until_gone(receive))
         await _send_blocks(send, stream, executor, watch)
     finally:
@@ -273,6 +273,9 @@ async def _send_files(send: Send, files: Sequence[FileRange]) -> None:
 
 async def _send_blocks(send: Send, stream: Stream, executor: Executor | None, watch: asyncio.Task[None] | None) -> None:
     loop = asyncio.get_running_loop()
+    if stream.length is None:
+        await _send_all(send, stream, executor, watch)
+        return
     left = stream.length
     reading = loop.run_in_executor(executor, _next, stream.blocks) if left else None
     try:
@@ -292,6 +295,16 @@ async def _send_blocks(send: Send, stream: Stream, executor: Executor | None, wa
     finally:
         if reading is not None:
             await asyncio.wait((reading,))  # whoever closes the stream must not close it under a thread that reads it
+
+
+async def _send_all(send: Send, stream: Stream, executor: Executor | None, watch: asyncio.Task[None] | None) -> None:
+    """Send blocks until there are no more."""
+    loop = asyncio.get_running_loop()
+    while (block := await loop.run_in_executor(executor, _next, stream.blocks)) is not None:
+        if watch is not None and watch.done():
+            raise ClientGone
+        await send({"type": "http.response.body", "body": block, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
 
 
 def _next(blocks: Iterator[bytes]) -> bytes | None:

@@ -271,15 +271,14 @@ class ObjectStore:
         after_version: str | None = None,
         limit: int = 1000,
     ) -> Page[Entry]:
-        """Every version and delete marker, newest first within a key. Raises `Missing` without `after_version`."""
+        """Every version and delete marker, newest first within a key. Where `after_version` is gone and does not say
+        when it was made (a null version), the page begins behind the whole key."""
         reader, rank = self.ledger.read(), None
         if after_version is not None:
             rank = versions.rank_of(after_version) if after_version else None
             if rank is None:
                 found = versions.find(reader, container, after.encode(), after_version)
-                if found is None:
-                    raise Missing("no such version", version=after_version)
-                rank = found[1].rank
+                rank = None if found is None else found[1].rank
         return listing.versions(reader, container, prefix.encode(), delimiter.encode(), after.encode(), rank, limit)
 
     # --- uploads in parts ---------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from compat.errors import AWSError
 from compat.iam import demands as demanding
 from compat.iam.directory import directory
-from compat.iam.guards import GUARDS
+from compat.iam.guards import GUARDS, REFUSALS
 from compat.iam.keys import Keys
 from compat.iam.policy.document import PolicyType
 from compat.iam.policy.evaluate import ALLOWED, Decision, Passage, Reason, ResourceSide, evaluate
@@ -121,6 +121,9 @@ def refusal(ctx: Context, operation: Operation, decision: Decision) -> AWSError:
     """The error that says `decision` as the service says it."""
     if decision.unusable:
         return AWSError("InvalidClientTokenId", "The security token included in the request is invalid")
+    otherwise = REFUSALS.get(operation.service)
+    if otherwise is not None and (error := otherwise(ctx, operation)) is not None:
+        return error
     message = wording(ctx, operation, decision)
     if operation.service == "ec2":
         message = f"You are not authorized to perform this operation. {message}"

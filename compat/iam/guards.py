@@ -20,11 +20,15 @@ from compat.iam.policy.evaluate import ResourceSide
 
 if TYPE_CHECKING:
     from compat.context import Context
+    from compat.errors import AWSError
+    from compat.operation import Operation
 
 Guard = Callable[["Context", str, str], ResourceSide | None]
 TagsOf = Callable[["Context", str], Mapping[str, str] | None]
 
 GUARDS: dict[str, Guard] = {}
+REFUSALS: dict[str, Callable[[Context, Operation], AWSError | None]] = {}
+"""By service: what may say something else than that access is denied (S3: that nothing is there)."""
 RESOURCE_TAGS: dict[str, TagsOf] = {}
 """By ARN service: the tags of the resource with a given ARN, or None where it has none or does not exist."""
 

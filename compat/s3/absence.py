@@ -5,11 +5,32 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from compat.errors import AWSError
-from compat.iam.authorize import ask, refusal
+from compat.iam.authorize import ask, wording
+from compat.iam.guards import REFUSALS
 from compat.s3 import faults
+from compat.s3.places import containers
 
 if TYPE_CHECKING:
     from compat.context import Context
+    from compat.operation import Operation
+
+
+READING = frozenset({"GetObject", "HeadObject"})
+
+
+def _told_absent(ctx: Context, operation: Operation) -> AWSError | None:
+    """404 to a caller who may list the bucket and not read what is not there anyway."""
+    p = ctx.params
+    if operation.name not in READING or p.get("VersionId") is not None:
+        return None
+    known = containers(ctx.cloud).find(p["Bucket"])
+    if known is None or not p.get("Key") or ctx.objects.head(known.number, p["Key"]) is not None:
+        return None
+    allowed = ask(ctx, "s3:ListBucket", f"arn:{ctx.partition}:s3:::{known.name}", {"Prefix": p["Key"]}).allowed
+    return faults.no_such_key(p["Key"]) if allowed else None
+
+
+REFUSALS["s3"] = _told_absent
 
 
 def absent(ctx: Context, key: str, version: str | None = None) -> AWSError:
@@ -18,5 +39,5 @@ def absent(ctx: Context, key: str, version: str | None = None) -> AWSError:
         # The condition s3:prefix sees the key that was asked for.
         decision = ask(ctx, "s3:ListBucket", f"arn:{ctx.partition}:s3:::{ctx.params['Bucket']}", {"Prefix": key})
         if not decision.allowed:
-            return refusal(ctx, ctx.operation, decision)
+            return AWSError("AccessDenied", wording(ctx, ctx.operation, decision), 403)
     return faults.no_such_key(key) if version is None else faults.no_such_version(key, version)

@@ -11,7 +11,6 @@ from urllib.parse import quote
 
 import orjson
 
-from backends.errors import Missing
 from backends.object.containers import Known
 from backends.object.listing import Entry, Page
 from compat.operation import Params, Result, operation
@@ -141,17 +140,14 @@ def list_object_versions(ctx: Context, p: Params) -> Result:
         raise faults.invalid_argument(
             "A version-id marker cannot be specified without a key marker.", "version-id-marker", after_version
         )
-    try:
-        page = ctx.objects.list_versions(
-            bucket.number,
-            prefix=p.get("Prefix") or "",
-            delimiter=p.get("Delimiter") or "",
-            after=marker or "",
-            after_version=version_of({"VersionId": after_version}) if after_version else None,
-            limit=limit,
-        )
-    except Missing:
-        raise faults.invalid_argument("Invalid version id specified", "version-id-marker", after_version) from None
+    page = ctx.objects.list_versions(
+        bucket.number,
+        prefix=p.get("Prefix") or "",
+        delimiter=p.get("Delimiter") or "",
+        after=marker or "",
+        after_version=version_of({"VersionId": after_version}) if after_version else None,
+        limit=limit,
+    )
     result = common(bucket, p, encode, page, limit)
     result |= {"KeyMarker": encode(marker or ""), "VersionIdMarker": after_version or ""}
     versions: list[dict[str, Any]] = []

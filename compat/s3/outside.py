@@ -26,9 +26,9 @@ def create_session(ctx: Context, p: Params) -> Result:
 
 @operation("s3:GetObjectTorrent", on="{Bucket}/{Key}", streams=True)
 def get_object_torrent(ctx: Context, p: Params) -> Result:
-    """Torrents ended on 29 April 2022."""
+    """Torrents ended in 2022; there is none of any object."""
     bucket_of(ctx, p)
-    raise faults.method_not_allowed("GET", "TORRENT")
+    raise faults.no_such_key(p["Key"])
 
 
 withheld("there are no directory buckets, which alone have it", "s3:RenameObject")

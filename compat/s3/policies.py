@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import orjson
@@ -18,7 +19,7 @@ from compat.iam.trust import unknown_principal
 from compat.operation import Params, Result, operation
 from compat.s3 import faults
 from compat.s3.acl import ENFORCED, Grants, allows, blocks, bucket_grants, is_public, object_owner
-from compat.s3.places import bucket_of, canonical_id, door_arn, door_of_resource, ownership
+from compat.s3.places import bucket_of, canonical_id, door_arn, door_of_resource, ownership, version_of
 
 if TYPE_CHECKING:
     from compat.context import Context
@@ -68,6 +69,10 @@ def bucket_side(ctx: Context, action: str, resource: str) -> ResourceSide | None
         return passage_side(ctx, action, resource)
     policy = known.documents.get("policy")
     foreign = known.tenant != ctx.account
+    if action in BY_OBJECT_LIST and ownership(known) != ENFORCED:
+        side = _object_side(ctx, known, action, key, None if policy is None else policy["text"])
+        if side is not None:
+            return side
     if policy is None and not foreign:
         return None
     written = None if policy is None else policy["text"]
@@ -87,6 +92,23 @@ def bucket_side(ctx: Context, action: str, resource: str) -> ResourceSide | None
         granted=foreign and _granted(ctx, known, action, key),
         unlimited_owner=action in POLICY_ACTIONS,
     )
+
+
+def _object_side(ctx: Context, known: Known, action: str, key: str, written: str | None) -> ResourceSide | None:
+    """What an object says that is not the bucket owner's: its list decides, and the bucket's policy can only deny."""
+    head = ctx.objects.head(known.number, key, version_of(ctx.params) if ctx.params.get("Key") == key else None)
+    if head is None or (owned := object_owner(known, head.owner)) == known.tenant:
+        return None
+    return ResourceSide(owned, _only_denials(written), name=known.name, granted=_granted(ctx, known, action, key))
+
+
+@lru_cache(1024)
+def _only_denials(written: str | None) -> str | None:
+    """A policy without what it allows; None where nothing is left."""
+    document = orjson.loads(written or "{}")
+    statements = document.get("Statement") or []
+    denials = [one for one in (statements if isinstance(statements, list) else [statements]) if one["Effect"] == "Deny"]
+    return orjson.dumps({**document, "Statement": denials}).decode() if denials else None
 
 
 def passage_side(ctx: Context, action: str, resource: str) -> ResourceSide | None:
@@ -224,7 +246,7 @@ def check_policy(ctx: Context, written: str, own: str) -> None:
 
 
 @operation("s3:PutBucketPolicy", on="{Bucket}")
-def put_bucket_policy(ctx: Context, p: Params) -> None:
+def put_bucket_policy(ctx: Context, p: Params) -> Result:
     bucket, written = bucket_of(ctx, p), p.get("Policy") or ""
     check_policy(ctx, written, f"arn:{ctx.partition}:s3:::{bucket.name}")
     if is_public_policy(written) and blocks(ctx, bucket.documents, bucket.tenant, "BlockPublicPolicy"):
@@ -236,6 +258,7 @@ def put_bucket_policy(ctx: Context, p: Params) -> None:
             403,
         )
     ctx.containers.put_document(bucket.name, "policy", {"text": written})
+    return {"$status": 204}
 
 
 @operation("s3:GetBucketPolicy", on="{Bucket}", streams=True)

@@ -9,6 +9,7 @@ from typing import Any
 from botocore.model import OperationModel, Shape, StructureShape
 
 from gateway.wire import xmlread
+from gateway.wire.eventstream import EventWriter
 from gateway.wire.faults import WireFault
 from gateway.wire.message import XML_REST, Encoded, Headers, WireRequest
 from gateway.wire.rest import Locations, ResultHeaders, payload_of
@@ -146,6 +147,10 @@ def writer(operation: OperationModel) -> Callable[[Mapping[str, Any]], Encoded]:
     head = operation.http.get("method") == "HEAD"
     payload = payload_of(shape)
     stream = payload[0] if payload is not None and _is_stream(payload[1]) else None
+    events = None
+    if payload is not None and payload[1].serialization.get("eventstream"):
+        assert isinstance(payload[1], StructureShape)
+        events = EventWriter(payload[1], _writers(operation.service_model.service_name))
     # A part of an object is announced by its range, which the model has, and by a status, which it has not.
     partial = shape is not None and "ContentRange" in shape.members
 
@@ -155,7 +160,10 @@ def writer(operation: OperationModel) -> Callable[[Mapping[str, Any]], Encoded]:
         if partial and status == 200 and result.get("ContentRange") is not None:
             status = 206
         answer = Encoded(status, headers, id_header=b"x-amz-request-id", host_id=True)
-        if stream is not None:
+        if events is not None and stream is not None:
+            answer.stream = events.stream(result[stream])
+            headers.append((b"transfer-encoding", b"chunked"))
+        elif stream is not None:
             _place_stream(answer, result.get(stream))
         elif body is not None and not head:
             answer.before = body(result, headers)
