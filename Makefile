@@ -13,7 +13,7 @@ PYTEST ?= $(BIN)/python -m pytest
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run real test unit check fmt bench constraints docs revision clean postgresql packages
+.PHONY: help run real test unit check fmt bench constraints docs revision clean postgresql clients packages
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,7 +26,7 @@ real: packages $(VENV)/.real ## Serve with real guests and networks; as root, it
 	$(BIN)/nephele engine --rootless $(REAL) & engine=$$!; trap 'kill $$engine' EXIT; \
 	$(BIN)/nephele serve --no-engine $(REAL) $(ARGS)
 
-test: packages postgresql $(VENV)/.test $(VENV)/.try-real ## Run all tests (ARGS="tests/unit -k …")
+test: packages postgresql clients $(VENV)/.test $(VENV)/.try-real ## Run all tests (ARGS="tests/unit -k …")
 	$(PYTEST) $(ARGS)
 
 unit: $(VENV)/.test ## Run the tests that need no server
@@ -60,7 +60,7 @@ constraints: ## Pin the newest versions that pyproject.toml admits
 	mv constraints.new constraints.txt
 
 clean: ## Remove the virtual environment and every cache
-	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .clients build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp says what the environment holds, so that the second time costs nothing.
@@ -113,3 +113,22 @@ postgresql:
 	else \
 		echo "PostgreSQL is not installed, and only root may install it (apt-get install postgresql): its tests are skipped." >&2; \
 	fi
+
+# Programs that people use S3 with, Swift as another engine, and the JavaScript SDK from its registry.
+CLIENTS := s3cmd rclone restic s3fs
+ENGINE := swift-proxy swift-account swift-container swift-object memcached
+clients:
+	@lacking=$$(for one in $(CLIENTS); do command -v $$one >/dev/null || echo $$one; done; \
+		command -v swift-proxy-server >/dev/null || echo $(ENGINE); command -v npm >/dev/null || echo nodejs npm); \
+	if [ -z "$$lacking" ]; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "Installing clients of S3 for the tests:" $$lacking; \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$lacking; } >/dev/null </dev/null \
+		|| echo "They could not be installed: their tests are skipped." >&2; \
+	else \
+		echo "Only root may install clients of S3 (apt-get install" $$lacking"): their tests are skipped." >&2; \
+	fi
+	@test .clients/.installed -nt tests/compat/s3_clients/package.json || { \
+		mkdir -p .clients && cp tests/compat/s3_clients/package.json .clients/ && \
+		npm install --prefix .clients --silent --no-audit --no-fund </dev/null >/dev/null 2>&1 && touch .clients/.installed; } \
+	|| echo "The JavaScript SDK could not be installed (npm): its test is skipped." >&2
