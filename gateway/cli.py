@@ -156,6 +156,26 @@ def run_engine(
 
 
 @app.command()
+def reach(
+    source: Annotated[str, typer.Argument(help="i-…, eni-… or igw-….")],
+    destination: Annotated[str, typer.Argument(help="i-…, eni-…, igw-… or an IPv4 address.")],
+    what: Annotated[str, typer.Argument(help="tcp/PORT or udp/PORT.")],
+    endpoint: Endpoint = None,
+    account: Account = None,
+    region: Annotated[str | None, typer.Option(help="The region of both.")] = None,
+) -> None:
+    """Tell whether a packet from one to the other would pass, and which rule says so. The status is 1 when not."""
+    from gateway.commands import reach as reaching
+
+    try:
+        passes, text = reaching.reach(source, destination, what, endpoint=endpoint, account=account, region=region)
+    except reaching.Unclear as error:
+        fail(str(error), 2)
+    typer.echo(text)
+    sys.exit(0 if passes else 1)
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     typer.echo(__version__)

@@ -21,7 +21,7 @@ import platformdirs
 import typer
 
 from backends.errors import NativeError
-from gateway.settings import load
+from gateway.clients import client
 
 app = typer.Typer(help="Images: make the micro image, import image files.", no_args_is_help=True)
 
@@ -106,7 +106,7 @@ def _bring(
 
     try:
         with _told(), _progress() as progress:
-            ec2, ebs = (_client(service, endpoint, account, region) for service in ("ec2", "ebs"))
+            ec2, ebs = (client(service, endpoint, account, region) for service in ("ec2", "ebs"))
             owned = ec2.describe_images(Owners=["self"], Filters=[{"Name": "name", "Values": [name]}])["Images"]
             if owned:
                 _fail(f"there is an image of the name {name} already: {owned[0]['ImageId']}")
@@ -163,21 +163,6 @@ def _put(ebs: Any, id: str, index: int, data: bytes) -> None:
         DataLength=len(data),
         Checksum=base64.b64encode(hashlib.sha256(data).digest()).decode(),
         ChecksumAlgorithm="SHA256",
-    )
-
-
-def _client(service: str, endpoint: str | None, account: str | None, region: str | None) -> Any:
-    import botocore.session
-
-    from gateway.cli import client_environment
-
-    known = client_environment(load(), endpoint or os.environ.get("AWS_ENDPOINT_URL"), account)
-    return botocore.session.get_session().create_client(
-        service,
-        region_name=region or known["AWS_DEFAULT_REGION"],
-        endpoint_url=known["AWS_ENDPOINT_URL"],
-        aws_access_key_id=known["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=known["AWS_SECRET_ACCESS_KEY"],
     )
 
 
