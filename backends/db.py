@@ -302,6 +302,9 @@ class Unit:
         if session is not None:
             session.flush()
             self._topics |= session.topics_written
+        if (prompt := self.database.prompt) and (woken := self._topics & prompt):
+            for topic in woken:
+                self.nudge(topic)
         if batch is not None:
             if session is not None:
                 session.commit()
@@ -434,6 +437,8 @@ class Database:
         self.turn = Turn()
         """The turn to write (SQLite): held while a write transaction is open, by whomever."""
         self._local = threading.local()
+        self.prompt: set[str] = set()
+        """Topics whose every change, committed by this process, is a nudge."""
         self._listeners: dict[str, list[Callable[[], None]]] = {}
 
     @contextlib.contextmanager

@@ -95,6 +95,8 @@ class Parts:
     clock: Clock
     dispatcher: Dispatcher
     reconciler: Reconciler
+    weaver: Reconciler
+    """Makes networks real, where they are, on a thread of its own; else the reconciler itself."""
     keeper: Reconciler
     """Does what happens to objects with time, on a thread of its own."""
     courier: Reconciler | None
@@ -118,7 +120,8 @@ class Parts:
     @property
     def works(self) -> list[Reconciler]:
         """Everything that works in the background, to be started by the engine, wherever that is."""
-        return [self.reconciler, self.keeper, *([] if self.courier is None else [self.courier])]
+        woven = [] if self.weaver is self.reconciler else [self.weaver]
+        return [self.reconciler, *woven, self.keeper, *([] if self.courier is None else [self.courier])]
 
     def start(self) -> None:
         """Begin to work in the background."""
@@ -254,7 +257,11 @@ def compose(settings: Settings, *, drives: bool | None = None) -> Parts:
         reconciler.add(topic, lambda: disks.converge(database, volume))
     for topic in guests.TOPICS:
         reconciler.add(topic, lambda: guests.converge(database, compute))
-    reconciler.add("network", lambda: bool(networks.converge(database, network)))
+    weaver = reconciler
+    if network.driver.applies:  # at once, and beside whatever guests and disks take their time for
+        weaver = Reconciler(database, gather=0.0)
+        database.prompt.add("network")
+    weaver.add("network", lambda: bool(networks.converge(database, network)))
     reconciler.add("identity", directory(cloud).settle)
     reconciler.add("keys", lambda: keys.settle(database, seal))
     reconciler.add("tokens", lambda: _sweep_tokens(database))
@@ -264,13 +271,25 @@ def compose(settings: Settings, *, drives: bool | None = None) -> Parts:
     attendance = _attendance(settings, cloud, compute, metadata) if drives and network.driver.applies else None
     if not drives:
         nudger = Nudger(folder)
-        for topic in reconciler.topics:
+        for topic in {*reconciler.topics, *weaver.topics}:
             database.on_nudge(topic, partial(nudger.nudge, topic))
     keeper = _keeper(settings, cloud)
     courier = _courier(settings, cloud)
     dispatcher = Dispatcher(cloud)
     return Parts(
-        cloud, clock, dispatcher, reconciler, keeper, courier, volume, compute, network, sweeper, metadata, attendance
+        cloud,
+        clock,
+        dispatcher,
+        reconciler,
+        weaver,
+        keeper,
+        courier,
+        volume,
+        compute,
+        network,
+        sweeper,
+        metadata,
+        attendance,
     )
 
 

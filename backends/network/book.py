@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -20,6 +21,15 @@ LEASES = Base.metadata.tables[Lease.__tablename__]
 
 
 @dataclass
+class Applied:
+    """What the reconciler remembers of its last pass: network -> (stamp of its rows, digest of its plan), and when
+    (`time.monotonic`) it looked at the machine."""
+
+    held: dict[str, tuple[int, str]] = field(default_factory=dict)
+    looked: float = -math.inf
+
+
+@dataclass
 class NetworkHost:
     """What outlives a unit of work: the driver, and the pools that public addresses are drawn from.
 
@@ -30,6 +40,7 @@ class NetworkHost:
     public_pool: ipaddress.IPv4Network = field(default_factory=lambda: ipaddress.IPv4Network("198.18.0.0/15"))
     public_pool6: ipaddress.IPv6Network = field(default_factory=lambda: ipaddress.IPv6Network("2001:db8::/32"))
     dice: random.Random = field(default_factory=random.SystemRandom)
+    applied: Applied = field(default_factory=Applied)
 
 
 class Book:

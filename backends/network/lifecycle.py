@@ -6,6 +6,8 @@ while the driver works.
 
 from __future__ import annotations
 
+import math
+import time
 from datetime import timedelta
 
 from sqlalchemy import select
@@ -13,12 +15,16 @@ from sqlalchemy import select
 from backends.db import Database, Unit
 from backends.errors import DriverError
 from backends.network.book import NetworkHost
-from backends.network.models import Endpoint, Nat, Network, Peering
-from backends.network.plan import plan, read_rows
+from backends.network.models import Endpoint, Nat, Peering
+from backends.network.plan import plan
+from backends.network.rows import read_many
 from backends.network.service import NetworkService
 
 SHOWN = timedelta(hours=1)
 """How long what is gone is still shown."""
+LOOK = 9.0
+"""Seconds between looks at what the machine holds; less than the reconciler's period, so that each round by the clock
+is one."""
 PASSING = ("pending", "deleting")
 
 
@@ -41,24 +47,37 @@ def converge(database: Database, host: NetworkHost) -> bool:
 
 def _apply(database: Database, host: NetworkHost) -> None:
     """Make the machine hold every network's plan, and nothing else. One network's failure does not keep another
-    waiting."""
-    observed = host.driver.observe()
+    waiting.
+
+    Only what changed in the rows since the last pass is planned and ensured; what the machine holds is asked for now
+    and then, at the beginning, and after anything failed."""
+    applied = host.applied
+    now = time.monotonic()
+    observed = host.driver.observe() if now - applied.looked >= LOOK else None
+    applied.looked, looked = -math.inf, now if observed is not None else applied.looked
     with database.unit(None, write=False) as unit:
-        wanted = [
-            rows for id in unit.session.execute(select(Network.id)).scalars() if (rows := read_rows(unit.session, id))
-        ]
-        plans = [plan(rows) for rows in wanted]
+        rows = read_many(unit.session)
     failed: DriverError | None = None
-    for network in plans:
-        if observed.get(network.id) != network.digest:
+    for network in rows:
+        held, stamp = applied.held.get(network.network.id), network.stamp
+        if held is not None and held[0] == stamp:
+            if observed is None or observed.get(network.network.id) == held[1]:
+                continue
+        wanted = plan(network)
+        if observed is None or observed.get(wanted.id) != wanted.digest:
             try:
-                host.driver.ensure(network)
+                host.driver.ensure(wanted)
             except DriverError as fault:
                 failed = fault
-    for left in observed.keys() - {network.id for network in plans}:
+                continue
+        applied.held[wanted.id] = stamp, wanted.digest
+    there = {network.network.id for network in rows}
+    for left in sorted((applied.held.keys() | (observed or {}).keys()) - there):
         host.driver.drop(left)
+        applied.held.pop(left, None)
     if failed is not None:
         raise failed
+    applied.looked = looked
 
 
 def _is_waiting(unit: Unit) -> bool:

@@ -68,6 +68,26 @@ class NetworkRows:
     """The addresses in each firewall group that a rule names, wherever it is."""
     prefixes: dict[str, PrefixList]
 
+    @property
+    def stamp(self) -> int:
+        """Equal, in one process, as long as no row differs: cheaper than a plan."""
+        rules = [rule for group in self.groups for rule in self.rules.get(group.id, ())]
+        parts: list[Any] = [self.network, *self.ranges, *self.segments, *self.ports, *self.tables, *self.table_links]
+        parts += [*self.filters, *self.filter_links, *self.groups, *rules, *self.nats, *self.gateways, *self.peerings]
+        for rows, owners in (
+            (self.segment_ranges, self.segments),
+            (self.addresses, self.ports),
+            (self.port_groups, self.ports),
+            (self.routes, self.tables),
+            (self.entries, self.filters),
+        ):
+            parts += [row for owner in owners for row in rows.get(owner.id, ())]
+        parts += [row for peering in self.peerings for row in self.peer_ranges.get(peering[2], ())]
+        named = {rule.peer for rule in rules if rule.peer_kind == "group"}
+        parts += [(group, *sorted(self.members.get(group, ()))) for group in sorted(named)]
+        parts += [(id, row.version, row.state) for id, row in sorted(self.prefixes.items())]
+        return hash(tuple(parts))
+
 
 def read_rows(session: Session, network_id: str) -> NetworkRows | None:
     """The rows of one network as they are now; None when it is gone."""

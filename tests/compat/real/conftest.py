@@ -1,7 +1,8 @@
 """Real backends: started servers in a sandbox of their own (`tests/sandbox.py`), one for each test file.
 
-A file says in `ARGUMENTS` what follows `nephele serve`. Its tests are marked `real`; where the machine cannot run them
-they are skipped with the reason, or fail when NEPHELE_REQUIRE_REAL=1.
+A file says in `ARGUMENTS` what follows `nephele serve`, and in `ENVIRONMENT` what is added to its environment. Tests
+are marked `real`; where the machine cannot run them they are skipped with the reason, or fail when
+NEPHELE_REQUIRE_REAL=1.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ def cloud(
 ) -> Iterator[Server]:
     """A server in the sandbox, started with the `ARGUMENTS` of the test file."""
     arguments: tuple[str, ...] = getattr(request.module, "ARGUMENTS", ())
-    with Server(tmp_path_factory.mktemp("cloud") / "data", *arguments, prefix=sandbox.prefix) as started:
+    environment: dict[str, str] = getattr(request.module, "ENVIRONMENT", {})
+    folder = tmp_path_factory.mktemp("cloud") / "data"
+    with Server(folder, *arguments, environment=environment, prefix=sandbox.prefix) as started:
         yield started
 
 

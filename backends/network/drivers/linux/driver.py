@@ -113,6 +113,10 @@ class LinuxNetwork:
             found[network_id] = self._state(network_id)
         for name in namespace.names(self._translators):
             found.setdefault(name.removeprefix(self._translators).partition("+")[0], "")
+        waiting = self._host.run(links.present)
+        for id, held in self._held.items():
+            if id in found and not waiting.isdisjoint(self._links(held.plan)):
+                found[id] = ""
         published = {id: _publics(held.plan) for id, held in self._held.items() if held.plan.gateway and id in found}
         if published and not self._edge.check(published):
             found |= dict.fromkeys(published, "")
@@ -201,7 +205,8 @@ class LinuxNetwork:
         digest = self._read(space)
         before = held if held is not None and digest == held.plan.digest else None
         rules = compile(plan, self._named(plan), counted=self._counted)
-        if digest == plan.digest and (plan.gateway is None or self._edge.sound):
+        waiting = self._links(plan).keys() & self._host.run(links.present)
+        if digest == plan.digest and (plan.gateway is None or self._edge.sound) and not waiting:
             self._held[plan.id] = Held(plan, rules, layout.layout(plan, self._named(plan), links.present()))
             return
         self._held.pop(plan.id, None)
@@ -210,8 +215,10 @@ class LinuxNetwork:
         if before is None:
             links.prepare(space, proxy=True)
         self._bring_links(space, plan, None if before is None else before.plan)
+        for name in waiting:  # somebody made a port's link, and nobody came to have it adopted
+            self._take_in(space, name)
         wanted = layout.layout(plan, self._named(plan), links.present())
-        have = layout.found(space.links) if before is None else before.layout
+        have = layout.found(space.links) if before is None or waiting else before.layout
         layout.take_away(space.links, have, wanted, self._step)
         self._step("rules")
         self._load(space, None if before is None else before.rules, rules)
@@ -224,6 +231,9 @@ class LinuxNetwork:
             stale = tracked.stale(before.plan, plan)
             if stale is not None:
                 self._forget(plan, stale)
+        if waiting:
+            fresh = {ip for name in waiting for ip in self._links(plan)[name].addresses}
+            self._forget(plan, lambda entry: not fresh.isdisjoint(entry.addresses))
         self._step("mark")
         links.mark(space, f"{plan.digest} {space.reader.state()}")
         self._held[plan.id] = Held(plan, rules, wanted)
@@ -310,13 +320,12 @@ class LinuxNetwork:
             raise DriverError(f"{network_id} is not ensured")
         name = self.link(port.id)
         sound = self._read(space) == held.plan.digest
-        self._step("move")
         if self._host.run(lambda: name in links.present()):
-            links.remove(space.links, name)  # of a guest that is gone
-            self._host.run(lambda: links.move(self._host.links, name, space))
+            self._take_in(space, name)
         elif name not in links.present():
             raise DriverError(f"there is no link {name} for {port.id}")
-        links.wake(space, name)
+        else:
+            links.wake(space, name)
         wanted = layout.layout(held.plan, self._named(held.plan), links.present())
         # The kernel forgot what led over a former link of that name.
         lost = {route for route in held.layout.routes if route.device == name}
@@ -334,6 +343,13 @@ class LinuxNetwork:
             self._step("mark")
             links.mark(space, f"{held.plan.digest} {space.reader.state()}")
 
+    def _take_in(self, space: Namespace, name: str) -> None:
+        """Bring a port's link from the host into its network, in the place of one that a former guest left."""
+        self._step("move")
+        links.remove(space.links, name)
+        self._host.run(lambda: links.move(self._host.links, name, space))
+        links.wake(space, name)
+
     def _forget(self, plan: NetworkPlan, stale: tracked.Pick) -> None:
         """Forget connections, here (on this thread) and, soon, in the networks that are linked with this one."""
         self._step("connections")
@@ -349,6 +365,10 @@ class LinuxNetwork:
             self._step("link")
             links.remove(space.links, name)
         space.rules.run("flush ruleset")
+
+    def _links(self, plan: NetworkPlan) -> dict[str, PortPlan]:
+        """The ports of a plan by the names of their links."""
+        return {self.link(port.id): port for port in plan.ports}
 
     def _named(self, plan: NetworkPlan) -> Callable[[str], str]:
         """What links of that network are named."""

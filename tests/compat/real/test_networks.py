@@ -1,0 +1,189 @@
+"""--network linux, from the API to the packet: what a user changes through boto3 is what packets meet a moment later.
+
+Guests are simulated; a namespace with a card stands in for each one, named and adopted as a hypervisor's would be.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.compat.conftest import Client
+from tests.sandbox import Sandbox
+
+pytestmark = pytest.mark.real
+
+ARGUMENTS = ("--network", "linux")
+ENVIRONMENT = {"NEPHELE_DEPLOYMENT": "e2e", "NEPHELE_PUBLIC_POOL": "198.51.100.0/24"}
+ANY = "0.0.0.0/0"
+SOON = 8.0
+"""Seconds within which a change reaches the kernel on the slowest machine; every wait ends as soon as it has."""
+
+
+class Cloud:
+    """A tenant's boto3 client, and the guests that stand in for its instances."""
+
+    def __init__(self, ec2: Client, sandbox: Sandbox) -> None:
+        self.ec2, self.sandbox = ec2, sandbox
+        self.guests: dict[str, str] = {}
+
+    def vpc(self, cidr: str) -> tuple[str, str, str]:
+        """A VPC with one subnet; its ids, and its main route table's."""
+        vpc = self.ec2.create_vpc(CidrBlock=cidr)["Vpc"]["VpcId"]
+        subnet = self.subnet(vpc, cidr.replace("0.0/16", "1.0/24"))
+        tables = self.ec2.describe_route_tables(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["RouteTables"]
+        return vpc, subnet, tables[0]["RouteTableId"]
+
+    def subnet(self, vpc: str, cidr: str) -> str:
+        id: str = self.ec2.create_subnet(VpcId=vpc, CidrBlock=cidr)["Subnet"]["SubnetId"]
+        return id
+
+    def open_group(self, vpc: str, *, ping: bool = True) -> str:
+        name = f"group-{vpc}-{len(self.guests)}-{ping}"
+        id: str = self.ec2.create_security_group(VpcId=vpc, GroupName=name, Description="d")["GroupId"]
+        if ping:
+            self.ec2.authorize_security_group_ingress(GroupId=id, IpPermissions=[PING])
+        return id
+
+    def guest(self, subnet: str, group: str) -> tuple[str, str]:
+        """An interface, and a guest that it is in: (interface, address)."""
+        made = self.ec2.create_network_interface(SubnetId=subnet, Groups=[group])["NetworkInterface"]
+        id, ip = made["NetworkInterfaceId"], made["PrivateIpAddress"]
+        self.guests[id] = ip
+        name = "n" + hashlib.sha256(f"e2e/{id}".encode()).hexdigest()[:12]
+        gateway = ip.rsplit(".", 1)[0] + ".1"
+        script = f"""
+            ip netns add {id}
+            ip link add {name} type veth peer name eth0 netns {id} address {made["MacAddress"]}
+            ip -n {id} link set lo up
+            ip -n {id} link set eth0 up
+            ip -n {id} addr add {ip}/24 dev eth0
+            ip -n {id} route add default via {gateway}
+        """
+        self.sandbox.run("sh", "-ec", script)
+        # A change of the network has its links looked for at once; without one it is done by the clock.
+        for check in (False, True):
+            self.ec2.modify_network_interface_attribute(NetworkInterfaceId=id, SourceDestCheck={"Value": check})
+        return id, ip
+
+    def pings(self, sender: str, ip: str) -> bool:
+        """Whether an echo request from a guest ("": from the host) is answered."""
+        inside = ["ip", "netns", "exec", sender] if sender else []
+        done = self.sandbox.run(*inside, "ping", "-c1", "-W", "0.3", "-q", ip, check=False)
+        return done.returncode == 0
+
+    def soon(self, sender: str, ip: str, passes: bool) -> None:
+        """Pings pass, or do not, within a moment."""
+        until(lambda: self.pings(sender, ip) is passes)
+
+
+PING = {"IpProtocol": "icmp", "FromPort": 8, "ToPort": -1, "IpRanges": [{"CidrIp": ANY}]}
+
+
+def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SOON
+    while not true():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def tenant(client: Callable[..., Client], sandbox: Sandbox) -> Cloud:
+    return Cloud(client("ec2"), sandbox)
+
+
+def test_a_group_s_change_is_seen_by_packets(tenant: Cloud) -> None:
+    vpc, subnet, _ = tenant.vpc("10.0.0.0/16")
+    group, closed = tenant.open_group(vpc), tenant.open_group(vpc, ping=False)
+    one, _ = tenant.guest(subnet, group)
+    two, ip = tenant.guest(subnet, closed)
+    other, _ = tenant.guest(tenant.subnet(vpc, "10.0.2.0/24"), group)
+    tenant.soon(two, tenant.guests[one], True)
+    assert not tenant.pings(one, ip)
+    assert not tenant.pings(other, ip)
+    near = {"IpProtocol": "icmp", "FromPort": 8, "ToPort": -1, "UserIdGroupPairs": [{"GroupId": group}]}
+    tenant.ec2.authorize_security_group_ingress(GroupId=closed, IpPermissions=[near])
+    tenant.soon(one, ip, True)
+    assert tenant.pings(other, ip)
+    tenant.ec2.modify_network_interface_attribute(NetworkInterfaceId=other, Groups=[closed])
+    tenant.soon(other, ip, False)
+    assert tenant.pings(one, ip)
+    tenant.ec2.revoke_security_group_ingress(GroupId=closed, IpPermissions=[near])
+    tenant.soon(one, ip, False)
+
+
+def test_public_addresses_and_translators_lead_in_and_out(tenant: Cloud) -> None:
+    vpc, subnet, table = tenant.vpc("10.1.0.0/16")
+    group = tenant.open_group(vpc)
+    web, _ = tenant.guest(subnet, group)
+    private = tenant.subnet(vpc, "10.1.2.0/24")
+    inner, _ = tenant.guest(private, group)
+    gateway = tenant.ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+    tenant.ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
+    tenant.ec2.create_route(RouteTableId=table, DestinationCidrBlock=ANY, GatewayId=gateway)
+    address = tenant.ec2.allocate_address(Domain="vpc")
+    bound = tenant.ec2.associate_address(AllocationId=address["AllocationId"], NetworkInterfaceId=web)
+    tenant.soon("", address["PublicIp"], True)
+    assert not tenant.pings(inner, address["PublicIp"])
+    second = tenant.ec2.allocate_address(Domain="vpc")
+    nat = tenant.ec2.create_nat_gateway(SubnetId=subnet, AllocationId=second["AllocationId"])["NatGateway"]
+    mine = tenant.ec2.create_route_table(VpcId=vpc)["RouteTable"]["RouteTableId"]
+    tenant.ec2.associate_route_table(RouteTableId=mine, SubnetId=private)
+    tenant.ec2.create_route(RouteTableId=mine, DestinationCidrBlock=ANY, NatGatewayId=nat["NatGatewayId"])
+    tenant.soon(inner, address["PublicIp"], True)
+    assert not tenant.pings("", second["PublicIp"])
+    # The host's own address towards guests, and what it serves, are out of reach.
+    assert not tenant.pings(web, "198.51.100.0")
+    tenant.ec2.disassociate_address(AssociationId=bound["AssociationId"])
+    tenant.soon("", address["PublicIp"], False)
+
+
+def test_peerings_lead_to_the_other_network_and_no_further(tenant: Cloud) -> None:
+    guests, vpcs, tables = [], [], []
+    for number in (2, 3, 4):
+        vpc, subnet, table = tenant.vpc(f"10.{number}.0.0/16")
+        vpcs.append(vpc)
+        tables.append(table)
+        guests.append(tenant.guest(subnet, tenant.open_group(vpc)))
+    for one, other in ((0, 1), (1, 2)):
+        asked = tenant.ec2.create_vpc_peering_connection(VpcId=vpcs[one], PeerVpcId=vpcs[other])
+        id = asked["VpcPeeringConnection"]["VpcPeeringConnectionId"]
+        tenant.ec2.accept_vpc_peering_connection(VpcPeeringConnectionId=id)
+        for mine, theirs in ((one, other), (other, one)):
+            tenant.ec2.create_route(
+                RouteTableId=tables[mine], DestinationCidrBlock=f"10.{theirs + 2}.0.0/16", VpcPeeringConnectionId=id
+            )
+        if one == 0:
+            tenant.ec2.create_route(
+                RouteTableId=tables[0], DestinationCidrBlock="10.4.0.0/16", VpcPeeringConnectionId=id
+            )
+            first = id
+    (a, ip), (b, _), (c, far) = guests
+    tenant.soon(b, ip, True)
+    tenant.soon(c, tenant.guests[b], True)
+    assert not tenant.pings(a, far)
+    tenant.ec2.delete_vpc_peering_connection(VpcPeeringConnectionId=first)
+    tenant.soon(b, ip, False)
+    assert tenant.pings(b, far)
+
+
+def test_a_filter_is_stateless_and_ends_what_is_under_way(tenant: Cloud) -> None:
+    vpc, subnet, _ = tenant.vpc("10.5.0.0/16")
+    group = tenant.open_group(vpc)
+    one, ip = tenant.guest(subnet, group)
+    two, _ = tenant.guest(tenant.subnet(vpc, "10.5.2.0/24"), group)
+    tenant.soon(two, ip, True)
+    acls = tenant.ec2.describe_network_acls(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["NetworkAcls"]
+    tenant.ec2.create_network_acl_entry(
+        NetworkAclId=acls[0]["NetworkAclId"],
+        RuleNumber=1,
+        Egress=True,
+        Protocol="1",
+        IcmpTypeCode={"Type": 0, "Code": -1},
+        RuleAction="deny",
+        CidrBlock=ANY,
+    )
+    tenant.soon(two, ip, False)
