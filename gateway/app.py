@@ -13,7 +13,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from backends import checksum, schema
+from backends.compute.models import Guest, GuestState
 from backends.db import Database
+from backends.errors import NativeError
 from backends.object.access import AccessLines
 from backends.object.containers import Containers
 from compat.errors import AWSError
@@ -21,6 +23,7 @@ from compat.iam.credentials import lookup
 from compat.operation import load
 from gateway import __version__, internal, logs, visits
 from gateway.compose import GUEST_SOCKET, LIFE, Parts, compose
+from gateway.console import CannotOpen, Consoles, Stream
 from gateway.endpoint import Endpoint, Exchange
 from gateway.guest_api import for_guests, serve_guests
 from gateway.head import head_of
@@ -71,7 +74,9 @@ class App:
         self._log = logs.RequestLog(settings)
         self._containers: Containers = parts.cloud.hosts["containers"]
         self._endpoint = Endpoint(parts.cloud, parts.dispatcher, observe=self._observe)
-        self._internal = internal.make(settings, __version__, _implemented, _State(parts), self._metrics)
+        self._consoles = Consoles(settings.data_dir, lambda guest: _open_console(parts, guest))
+        state = _State(parts, self._consoles)
+        self._internal = internal.make(settings, __version__, _implemented, state, self._metrics)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one ASGI scope."""
@@ -84,6 +89,8 @@ class App:
                 await self._endpoint(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
+        elif scope["type"] == "websocket":
+            await self._consoles.serve(scope, receive, send)
 
     async def _live(self, receive: Any, send: Any) -> None:
         await receive()
@@ -155,11 +162,25 @@ def _implemented() -> dict[str, int]:
     return dict(Counter(service for service, _ in load()))
 
 
+def _open_console(parts: Parts, guest: str) -> Stream:
+    try:
+        return parts.compute.driver.open_console(guest)
+    except (NativeError, AttributeError) as error:  # a driver in another process passes no streams
+        raise CannotOpen(str(error)) from error
+
+
 class _State:
     """What Nephele's own paths may know of the cloud and do to it."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    def __init__(self, parts: Parts, consoles: Consoles) -> None:
+        self._parts, self._consoles = parts, consoles
+
+    def console(self, instance: str) -> str | None:
+        with self._parts.cloud.database.unit(None, write=False) as unit:
+            guest = unit.session.get(Guest, instance)
+            if guest is None or guest.state != GuestState.RUNNING:
+                return None
+        return self._consoles.token(instance)
 
     def is_well(self) -> bool:
         try:

@@ -21,6 +21,7 @@ import typer
 from gateway import __version__
 from gateway.commands import audit as audit_commands
 from gateway.commands import image, importing
+from gateway.commands.console import console
 from gateway.settings import RootKey, Settings, SettingsError, load
 
 app = typer.Typer(
@@ -271,6 +272,7 @@ def settings(markdown: Annotated[bool, typer.Option("--markdown", help="As docs/
 
 app.command()(audit_commands.audit)
 app.command()(audit_commands.sweep)
+app.command()(console)
 
 
 # --- talking to a server ---------------------------------------------------------------------------------------------
@@ -304,6 +306,13 @@ def client_environment(settings: Settings, endpoint: str | None, account: str | 
         "AWS_DEFAULT_REGION": settings.default_region,
         "AWS_EC2_METADATA_DISABLED": "true",
     }
+
+
+def ask(
+    settings: Settings, endpoint: str | None, method: str, path: str, body: dict[str, Any] | None = None
+) -> tuple[str, dict[str, Any]]:
+    """Ask a server's own paths as a root; where it is, and what it answered. Ends the command when it does not."""
+    return _endpoint(settings, endpoint), _ask(settings, endpoint, method, path, body)
 
 
 def _ask(

@@ -281,6 +281,8 @@ class HttpConnection(HttpToolsProtocol):
         self._in_head = False
         super().on_headers_complete()
         cycle = self.cycle
+        if cycle is None:  # a websocket's beginning
+            return
         cycle.__class__ = Cycle
         cycle.pieces, cycle.held = [], 0  # type: ignore[attr-defined]
 

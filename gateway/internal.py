@@ -56,6 +56,9 @@ class State(Protocol):
     def events(self, bucket: str | None, after: int, most: int) -> list[dict[str, Any]]:
         """Events of buckets with a notification configuration, behind a number, in order."""
 
+    def console(self, instance: str) -> str | None:
+        """A token that opens the console of a running instance; None where there is no such instance."""
+
     def ahead(self) -> float:
         """Seconds that the cloud's clock is ahead of the machine's."""
 
@@ -88,6 +91,7 @@ def make(settings: Settings, version: str, services: Services, state: State, met
             Route("/_nephele/health", internal.health),
             Route("/_nephele/info", internal.info),
             Route("/_nephele/reset", internal.reset, methods=["POST"]),
+            Route("/_nephele/console/{instance}", internal.console, methods=["POST"]),
             Route("/_nephele/events", internal.events),
             Route("/_nephele/time", internal.time),
             Route("/_nephele/time", internal.advance, methods=["POST"]),
@@ -206,6 +210,16 @@ class _Internal:
             return JSONResponse({"message": "an account is 12 digits"}, 400)
         await run_in_threadpool(self.state.reset, account)
         return JSONResponse({"reset": f"account {account}" if account else "everything"})
+
+    async def console(self, request: Request) -> Response:
+        """POST /_nephele/console/{instance}: what opens the websocket at /_nephele/console/{token}, for a minute."""
+        if refusal := self._refusal(request):
+            return refusal
+        instance = request.path_params["instance"]
+        token = await run_in_threadpool(self.state.console, instance)
+        if token is None:
+            return JSONResponse({"message": f"no running instance {instance}"}, 404)
+        return JSONResponse({"token": token, "seconds": 60})
 
     async def advance(self, request: Request) -> Response:
         """POST /_nephele/time {"advance": seconds}: for tests of what happens with time."""

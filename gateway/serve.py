@@ -28,7 +28,7 @@ from pathlib import Path
 import uvicorn
 from sqlalchemy.engine import make_url
 
-from gateway import __version__, logs
+from gateway import __version__, console, logs
 from gateway.connection import HttpConnection
 from gateway.settings import RootKey, Settings
 
@@ -260,7 +260,7 @@ def _work(
         app,
         loop="uvloop",
         http=HttpConnection,
-        ws="none",
+        ws=console.protocol,  # type: ignore[arg-type]  # called as the class would be
         lifespan="on",
         access_log=False,
         proxy_headers=False,
