@@ -1,0 +1,227 @@
+"""Instances under QEMU, as their owners see them: one guest in a real network, through what may become of it."""
+
+from __future__ import annotations
+
+import base64
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from backends.compute.drivers import libvirt
+from backends.network.drivers import linux
+from gateway.settings import load
+from tests.compat.conftest import Client, new_client
+from tests.sandbox import Sandbox, unable
+from tests.server import ROOT, Server
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(400)]
+
+ARGUMENTS = ("--compute", "libvirt", "--network", "linux")
+ACCOUNT = "123456789012"
+PATIENCE = 150.0
+"""Seconds for what a guest does: without KVM, and beside other work, it is slow."""
+
+
+def until(find: Callable[[], Any], complaint: Callable[[], str]) -> Any:
+    """Look until something is found."""
+    deadline = time.monotonic() + PATIENCE
+    while not (found := find()):
+        assert time.monotonic() < deadline, complaint()
+        time.sleep(0.1)
+    return found
+
+
+class World:
+    """A server, and one instance of its."""
+
+    def __init__(self, cloud: Server, sandbox: Sandbox) -> None:
+        self.cloud, self.sandbox = cloud, sandbox
+        self.mark = load({"data_dir": cloud.data}).mark
+        self.ec2: Client = new_client(cloud.endpoint, "ec2", ACCOUNT)
+        self.id = ""
+
+    def nephele(self, *arguments: str, stdin: str = "") -> str:
+        """Run the command line against the server."""
+        command = [*self.sandbox.prefix, sys.executable, "-m", "gateway", *arguments]
+        done = subprocess.run(
+            [*command, "--endpoint", self.cloud.endpoint],
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def instance(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.ec2.describe_instances(InstanceIds=[self.id])["Reservations"][0]["Instances"][0]
+        return found
+
+    def output(self) -> str:
+        return str(self.ec2.get_console_output(InstanceId=self.id)["Output"])
+
+    def become(self, state: str) -> dict[str, Any]:
+        """Wait for a state."""
+
+        def there() -> Any:
+            found = self.instance()
+            return found if found["State"]["Name"] == state else None
+
+        def complaint() -> str:
+            log = self.cloud.log.read_text()[-3000:]
+            return f"{self.instance()['State']} {self.instance().get('StateReason')}, not {state}\n{log}"
+
+        found: dict[str, Any] = until(there, complaint)
+        return found
+
+    def say(self, text: str, since: int = 0) -> None:
+        """Wait until the guest says something on its console."""
+        until(lambda: text in self.output()[since:], lambda: f"never said {text!r}:\n{self.output()[-3000:]}")
+
+    def ask(self, command: str, answer: str) -> None:
+        """Type a command at its console until the answer comes."""
+        until(lambda: answer in self.nephele("console", self.id, stdin=command + "\n"), lambda: self.output()[-3000:])
+
+    def daemon(self) -> int:
+        run = self.sandbox.run("cat", f"/run/nephele-{self.mark}/libvirtd.pid")
+        return int(run.stdout)
+
+    def guest(self) -> int:
+        run = self.sandbox.run("cat", f"/run/nephele-{self.mark}/qemu/{self.mark}-{self.id}.pid")
+        return int(run.stdout)
+
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.ec2.describe_instance_status(InstanceIds=[self.id])["InstanceStatuses"][0]
+        return found
+
+
+@pytest.fixture(scope="module")
+def world(sandbox: Sandbox, request: pytest.FixtureRequest) -> Iterator[World]:
+    missing = [f"{one.what} ({one.remedy})" for one in libvirt.lacks()] + list(linux.lacks())
+    if missing:
+        unable("lacks " + "; ".join(missing))
+    made = World(request.getfixturevalue("cloud"), sandbox)
+    yield made
+    for pid in [made.daemon()]:
+        os.kill(pid, signal.SIGTERM)
+
+
+def test_an_instance_boots_takes_its_address_and_finds_who_it_is(world: World) -> None:
+    image = world.nephele("image", "build", "micro", "--account", ACCOUNT).split()[-1]
+    told = "#!/bin/sh\necho user data runs as $(id -u)\n"
+    run = world.ec2.run_instances(
+        ImageId=image,
+        InstanceType="t2.nano",
+        MinCount=1,
+        MaxCount=1,
+        UserData=told,
+        HibernationOptions={"Configured": True},
+    )
+    world.id = run["Instances"][0]["InstanceId"]
+    world.become("running")
+    world.say(f"instance {world.id}")
+    world.say("user data runs as 0")
+    world.say("ready at")
+
+
+def test_its_checks_pass_when_it_has_its_address(world: World) -> None:
+    until(lambda: world.status()["InstanceStatus"]["Status"] == "ok", lambda: str(world.status()))
+    assert world.status()["SystemStatus"]["Status"] == "ok"
+
+
+def test_its_screen_is_a_jpeg(world: World) -> None:
+    shown = world.ec2.get_console_screenshot(InstanceId=world.id)["ImageData"]
+    assert base64.b64decode(shown).startswith(b"\xff\xd8\xff")
+
+
+def test_its_owner_sits_at_its_console(world: World) -> None:
+    world.ask("echo =$((40+2))=", "=42=")
+
+
+def test_a_volume_comes_and_goes_while_it_runs(world: World) -> None:
+    zone = world.instance()["Placement"]["AvailabilityZone"]
+    volume = world.ec2.create_volume(Size=1, AvailabilityZone=zone)["VolumeId"]
+    world.ec2.get_waiter("volume_available").wait(VolumeIds=[volume], WaiterConfig={"Delay": 1})
+    world.ec2.attach_volume(VolumeId=volume, InstanceId=world.id, Device="/dev/sdf")
+    world.say(f"is {volume.replace('-', '')}")
+    world.ec2.detach_volume(VolumeId=volume)
+    world.ec2.get_waiter("volume_available").wait(VolumeIds=[volume], WaiterConfig={"Delay": 1})
+    world.say("is gone")
+
+
+def test_an_interface_comes_while_it_runs_and_takes_its_address(world: World) -> None:
+    made = world.ec2.create_network_interface(SubnetId=world.instance()["SubnetId"])["NetworkInterface"]
+    attached = world.ec2.attach_network_interface(
+        NetworkInterfaceId=made["NetworkInterfaceId"], InstanceId=world.id, DeviceIndex=1
+    )
+    address = made["PrivateIpAddress"]
+    world.ask("ip -4 -o addr show eth1", address)
+    world.ec2.detach_network_interface(AttachmentId=attached["AttachmentId"])
+    world.say("eth1 is gone")
+
+
+def test_it_sleeps_and_goes_on(world: World) -> None:
+    world.ask("echo ke''pt > /run/mark; echo wr''itten", "written")
+    world.ec2.stop_instances(InstanceIds=[world.id], Hibernate=True)
+    assert world.become("stopped")["StateReason"]["Code"] == "Client.UserInitiatedHibernate"
+    world.ec2.start_instances(InstanceIds=[world.id])
+    world.become("running")
+    world.ask("cat /run/mark", "kept")
+
+
+def test_a_server_that_was_killed_finds_it_running(world: World) -> None:
+    before = world.guest()
+    world.cloud.kill()
+    world.cloud.start_again()
+    world.ec2 = new_client(world.cloud.endpoint, "ec2", ACCOUNT)
+    world.become("running")
+    assert world.guest() == before
+
+
+def test_a_libvirtd_that_was_killed_comes_back_and_it_never_noticed(world: World) -> None:
+    before, guest = world.daemon(), world.guest()
+    os.kill(before, signal.SIGKILL)
+    until(lambda: world.daemon() != before, lambda: world.cloud.log.read_text()[-3000:])
+    assert world.guest() == guest
+    assert world.instance()["State"]["Name"] == "running"
+
+
+def test_when_it_is_killed_it_is_started_again_and_the_second_time_it_stays_down(world: World) -> None:
+    before, length = world.guest(), len(world.output())
+    os.kill(before, signal.SIGKILL)
+    world.say("ready at", length)
+    assert world.guest() != before
+    assert world.become("running")
+    os.kill(world.guest(), signal.SIGKILL)
+    reason = world.become("stopped")["StateReason"]
+    assert reason["Code"] == "Server.InternalError"
+    assert "the process that ran the guest ended" in reason["Message"]
+
+
+def test_what_it_does_to_itself_is_noticed(world: World) -> None:
+    world.ec2.start_instances(InstanceIds=[world.id])
+    world.become("running")
+    length = len(world.output())
+    world.say("ready at", length - 2000 if length > 2000 else 0)
+    world.nephele("console", world.id, stdin="poweroff -f\n")
+    assert world.become("stopped")["StateReason"]["Code"] == "Client.InstanceInitiatedShutdown"
+
+
+def test_it_shuts_down_when_it_is_asked_and_nothing_is_left(world: World) -> None:
+    length = len(world.output())
+    world.ec2.start_instances(InstanceIds=[world.id])
+    world.become("running")
+    world.say("ready at", length)
+    world.ec2.stop_instances(InstanceIds=[world.id])
+    world.become("stopped")
+    assert "power button" in world.output()
+    world.ec2.terminate_instances(InstanceIds=[world.id])
+    world.become("terminated")
+    assert world.sandbox.run("pgrep", "-f", f"guest={world.mark}-{world.id}", check=False).stdout == ""
