@@ -309,8 +309,10 @@ def _errands(cloud: Cloud) -> dict[str, Run]:
     """What does each kind of errand."""
     from compat.s3.replication import Replication  # with much of S3: not before there is an errand
     from compat.s3.replication_document import KIND
+    from compat.s3.restored import KIND as RESTORED
+    from compat.s3.restored import Restored
 
-    return {KIND: Replication(cloud).run}
+    return {KIND: Replication(cloud).run, RESTORED: Restored(cloud).run}
 
 
 def _courier(settings: Settings, cloud: Cloud) -> Reconciler | None:
@@ -348,6 +350,7 @@ def _keeper(settings: Settings, cloud: Cloud) -> Reconciler:
         return outbox.has_errands() and outbox.run(_errands(cloud))
 
     keeper.add(ERRANDS, run_errands)
+    keeper.add(LIFE, run_errands)
     if settings.audit_rate:
         objects, rate, period = cloud.hosts["objects"], settings.audit_rate << 20, settings.audit_days * 86400
         keeper.add("audit", BackgroundAudit(objects.ledger, objects.contents.driver, rate=rate, period=period).step)

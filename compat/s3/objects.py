@@ -68,9 +68,11 @@ def put_object(ctx: Context, p: Params) -> Result:
             grants=grants,
             terms=kept(terms) if terms else "",
         )
-        about = sequel.marked(bucket, key, about)
-        event = "ObjectCreated:Post" if ctx.call.auth_type == "post" else "ObjectCreated:Put"
-        also = sequel.created(ctx, bucket, key, event, lambda: about)
+        also = None
+        if not sequel.is_silent(bucket):
+            about = sequel.marked(bucket, key, about)
+            event = "ObjectCreated:Post" if ctx.call.auth_type == "post" else "ObjectCreated:Put"
+            also = sequel.created(ctx, bucket, key, event, lambda: about)
         published = ctx.objects.publish(bucket.number, key, about, received, expect, also)
     except Missing:
         raise faults.no_such_bucket(bucket.name) from None

@@ -9,11 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from backends.errors import Missing
+from backends.object.ledger import Transaction
 from backends.object.versions import Head
 from compat.errors import AWSError
 from compat.operation import Params, Result, operation
 from compat.s3 import faults, properties, sequel
 from compat.s3.places import bucket_of, key_of, version_of
+from compat.s3.restored import GONE, THERE, watch
 from compat.s3.terms import Terms, is_restored, is_restoring, revision, terms_of
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ def restore_object(ctx: Context, p: Params) -> Result:
     days, tier = _asked(p.get("RestoreRequest") or {})
     now, day = properties.now(ctx), ctx.rules.lifecycle_day * 1_000_000
     statuses: list[int] = []
+    moments: list[int] = []
 
     def change(terms: Terms, now_head: Head) -> None:
         if now_head.storage not in properties.ARCHIVED:
@@ -74,12 +77,20 @@ def restore_object(ctx: Context, p: Params) -> Result:
             ready = terms["restore"]["ready"]
             statuses[:] = [200]
         begins = max(ready, now)
-        terms["restore"] = {"ready": ready, "ends": -((begins + days * day) // -day) * day}
+        moments[:] = [ready, -((begins + days * day) // -day) * day]
+        terms["restore"] = {"ready": ready, "ends": moments[1]}
 
     try:
-        also = sequel.amended(ctx, bucket, key, "ObjectRestore:Post")
+        told = sequel.amended(ctx, bucket, key, "ObjectRestore:Post")
+
+        def also(tx: Transaction, before: Head) -> None:
+            if told is not None:
+                told(tx, before)
+                what, due = (THERE, moments[0]) if statuses[0] == 202 else (GONE, moments[1])
+                watch(ctx.cloud, tx, bucket, key.encode(), before.version, what, due)
+
         ctx.objects.amend(bucket.number, key, head.version, revision(change), also)
-        sequel.wake(ctx, also)
+        sequel.wake(ctx, told)
     except Missing:
         raise faults.no_such_key(key) from None
     return {"$status": statuses[0]}

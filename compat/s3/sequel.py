@@ -27,7 +27,8 @@ def marked(bucket: Known, key: str, about: Description) -> Description:
     return about if "replication" not in bucket.documents else replication.marked(bucket, key, about)
 
 
-def _is_silent(bucket: Known) -> bool:
+def is_silent(bucket: Known) -> bool:
+    """Whether nothing follows from any change."""
     return "notification" not in bucket.documents and "replication" not in bucket.documents
 
 
@@ -35,7 +36,7 @@ def created(
     ctx: Context, bucket: Known, key: str, event: str, about: Callable[[], Description]
 ) -> Also[Published] | None:
     """What follows from a new version; `about` gives what `marked` made of it, once it is there."""
-    if _is_silent(bucket):
+    if is_silent(bucket):
         return None
 
     def also(tx: Transaction, published: Published) -> None:
@@ -51,7 +52,7 @@ def created(
 
 def removed(ctx: Context, bucket: Known, key: str, version: str | None) -> Also[Deleted] | None:
     """What follows from a delete of a key (`version` None) or a version."""
-    if _is_silent(bucket):
+    if is_silent(bucket):
         return None
 
     def also(tx: Transaction, deleted: Deleted) -> None:
@@ -68,7 +69,7 @@ def removed(ctx: Context, bucket: Known, key: str, version: str | None) -> Also[
 
 def amended(ctx: Context, bucket: Known, key: str, event: str) -> Also[Head] | None:
     """What follows from a change of tags, lists or terms; `event` is empty where nobody is told of it."""
-    if _is_silent(bucket):
+    if is_silent(bucket):
         return None
 
     def also(tx: Transaction, head: Head) -> None:

@@ -234,3 +234,22 @@ def test_a_webhook_gets_every_event_also_after_a_crash(tmp_path: Path, hook: Hoo
             check=True,
         )
         assert len(listed.stdout.splitlines()) == 3
+
+
+def test_restores_are_told(tmp_path: Path, account: str) -> None:
+    with Server(tmp_path / "data") as server:
+        s3 = new_client(server.endpoint, "s3", account)
+        bucket = make_bucket(s3)
+        configure(s3, bucket, QueueConfigurations=[queue("s3:ObjectRestore:*")])
+        s3.put_object(Bucket=bucket, Key="k", Body=b"x", StorageClass="GLACIER")
+        s3.restore_object(Bucket=bucket, Key="k", RestoreRequest={"Days": 1})
+
+        def names() -> list[str]:
+            return [one["eventName"].partition(":")[2] for one in records(server.endpoint, bucket)]
+
+        assert names() == ["Post"]
+        advance(server.endpoint, 6 * 3600)
+        until(names, lambda found: found == ["Post", "Completed"])
+        advance(server.endpoint, 2 * DAY)
+        until(names, lambda found: found == ["Post", "Completed", "Delete"])
+        s3.close()
