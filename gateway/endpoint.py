@@ -46,6 +46,7 @@ from gateway.streaming import (
     send_last_bytes,
     send_stream,
 )
+from gateway.unpacking import unpacked
 from gateway.website import Visit
 from gateway.wire import WireFault, WireRequest, WireResponse, codec, encode_error, parse_form
 
@@ -207,7 +208,7 @@ class Endpoint:
         form = None
         if wants_form(head):
             raw = await self._whole(exchange)
-            form = parse_form(raw)
+            form = parse_form(unpacked(head, raw, MOST_DOCUMENT))
         route = exchange.route = self._router.resolve(head, form)
         if route.operation == "Preflight":
             return await self._send(exchange, cors.preflight(self._cloud, head, route))
@@ -222,6 +223,8 @@ class Endpoint:
         proof = self._authenticate(exchange, route, facts, raw)
         if not facts.streams_in and raw is None:
             raw = await self._document(exchange, proof, facts)
+        elif raw is not None and route.form is None and not facts.streams_in:
+            raw = unpacked(head, raw, MOST_DOCUMENT)
         params = self._read(route, head, raw)
         call = exchange.call = self._call(exchange, route, proof, params, raw if route.form is not None else None)
         dispatcher = self._dispatcher
