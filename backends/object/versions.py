@@ -71,6 +71,8 @@ class Amendment(NamedTuple):
     grants: str | None = None
     terms: str | None = None
     storage: str | None = None
+    facts: str | None = None
+    sealed_key: bytes | None = None
 
 
 class Content(NamedTuple):
@@ -336,9 +338,9 @@ def amend(tx: Transaction, container: int, key: bytes, version: str | None, revi
     return head
 
 
-def head_values(head: Head) -> tuple[str, ...]:
+def head_values(head: Head) -> tuple[str | bytes | None, ...]:
     """What of a version an `Amendment` may change, in its order."""
-    return head.tags, head.grants, head.terms, head.storage
+    return head.tags, head.grants, head.terms, head.storage, head.facts, head.sealed_key
 
 
 def add_blob(tx: Transaction, received: Received) -> None:

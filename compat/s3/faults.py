@@ -97,6 +97,11 @@ def precondition(condition: str) -> AWSError:
     )
 
 
+def conflict() -> AWSError:
+    """409: others were quicker, again and again."""
+    return AWSError("OperationAborted", "A conflicting operation is in progress. Please try again.", 409)
+
+
 def acls_off() -> AWSError:
     """400: the bucket's owner owns everything in it, and lists say nothing."""
     return AWSError("AccessControlListNotSupported", "The bucket does not allow ACLs", 400)
