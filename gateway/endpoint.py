@@ -62,6 +62,7 @@ SERVER = (b"server", b"Nephele")
 UNCHECKED = {
     "PutBucketAcl",
     "PutBucketLogging",
+    "PutBucketPolicy",
     "PutBucketRequestPayment",
     "PutBucketVersioning",
     "PutBucketWebsite",

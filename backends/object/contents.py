@@ -128,6 +128,7 @@ class Contents:
         With a `key` it is sealed. With `inline`, contents of at most 16 KiB stay in memory for the index. `md5` gives
         the MD5 digest afterwards, where whoever brings the stream computes it anyway.
         """
+        self.driver.check_room()
         digest = hashlib.md5(usedforsecurity=False) if md5 is None else None
         small: list[bytes] = []
         size = 0

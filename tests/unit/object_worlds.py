@@ -25,6 +25,9 @@ class MemoryBlobs:
         self.kept: dict[str, bytes] = {}
         self.aside: dict[str, bytes] = {}
 
+    def check_room(self) -> None:
+        pass
+
     def create(self, name: str) -> Writer:
         return MemoryWriter(self, name)
 
@@ -92,6 +95,9 @@ class FailingBlobs:
                 call()
             raise DriverError("injected")
         return call()
+
+    def check_room(self) -> None:
+        self.inner.check_room()
 
     def create(self, name: str) -> Writer:
         return self.step(lambda: FailingWriter(self, self.inner.create(name)))

@@ -46,6 +46,10 @@ class Blob(Protocol):
 class BlobDriver(Protocol):
     """Keeps blobs: named, immutable runs of bytes. Names are 32 hexadecimal digits, chosen by the caller."""
 
+    def check_room(self) -> None:
+        """Raises `Exhausted` when nothing new should be kept here, so that there is room left for deleting. Cheap."""
+        ...
+
     def create(self, name: str) -> Writer:
         """Begin the blob that is to have this name. Raises `Exhausted` when there is no room."""
         ...

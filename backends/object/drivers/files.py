@@ -18,6 +18,8 @@ from backends.errors import DriverError, Exhausted, Exists, Missing
 FANS = [f"{i:02x}" for i in range(256)]
 QUARANTINE = "quarantine"
 IS_NAME = re.compile(r"[0-9a-f]{32}").fullmatch
+RESERVE = 256 << 20
+GLANCE = 0.05  # seconds for which an answer of the file system is good enough
 AHEAD = 4  # blocks that may wait for the disk while the next ones are hashed
 MANY = 1 << 20  # bytes from which writing has a thread of its own
 
@@ -36,6 +38,18 @@ class FileBlobs:
         if created:
             os.fsync(self._base)
         self._unnamed = _has_unnamed_files(root)
+        self._look, self._is_full = 0.0, False
+
+    def check_room(self) -> None:
+        """A twentieth of the file system stays free, at most `RESERVE` bytes: the index lies there, too, and on a disk
+        that is full to the brim nothing could be deleted any more."""
+        now = time.monotonic()
+        if now >= self._look:
+            self._look = now + GLANCE
+            status = os.fstatvfs(self._base)
+            self._is_full = status.f_bavail * status.f_frsize < min(status.f_blocks * status.f_frsize // 20, RESERVE)
+        if self._is_full:
+            raise Exhausted("no room is left on the disk")
 
     def create(self, name: str) -> FileWriter:
         """A file without a name, for now."""
@@ -132,6 +146,7 @@ class FileWriter:
 
     def write(self, block: bytes) -> None:
         """Append; the fault of an earlier block may surface here."""
+        self._driver.check_room()
         self._written += len(block)
         if self._thread is None and self._written > MANY:
             self._thread = threading.Thread(target=self._drain, name="blob-writer", daemon=True)
