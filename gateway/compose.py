@@ -221,7 +221,7 @@ def compose(settings: Settings, *, drives: bool | None = None) -> Parts:
     # The lock on the data folder keeps other servers away from the database in it.
     clock = Clock(folder / "clock")
     database = Database(settings.database, exclusive=settings.is_alone and settings.database_url is None, clock=clock)
-    drivers = _drivers(settings) if drives else remote_drivers(folder)
+    drivers = _drivers(settings) if drives else remote_drivers(folder, applies=settings.network != "simulated")
     network = NetworkHost(driver=drivers.network, public_pool=settings.public_pool)
     volume = VolumeHost(drivers.disks, forgotten=tags.forget)
     crew = ThreadPoolExecutor(4, thread_name_prefix="crew") if drives and drivers.guests.capabilities.runs else None

@@ -26,7 +26,7 @@ log = logging.getLogger("nephele.engine")
 
 NUDGES, QUESTIONS = "engine.nudge", "engine.sock"
 VERBS: Mapping[str, frozenset[str]] = {
-    "network": frozenset({"applies"}),
+    "network": frozenset(),
     "compute": frozenset({"capabilities", "console", "screenshot"}),
     "volumes": frozenset({"extents", "read", "begin_upload", "upload", "finish_upload"}),
 }
@@ -135,13 +135,15 @@ class Record:
 class RemoteDriver:
     """A driver that lives in the engine; it answers what may be asked of it, and nothing else."""
 
+    applies: bool
+
     def __init__(self, folder: Path, host: str) -> None:
         self._folder, self._host = folder, host
 
     def __getattr__(self, verb: str) -> Any:
         if verb.startswith("_") or verb not in VERBS[self._host]:
             raise AttributeError(f"{verb} of {self._host} is for the engine only")
-        if verb in ("applies", "capabilities"):
+        if verb == "capabilities":
             return self._ask(verb)
         return lambda *given: self._ask(verb, *given)
 
@@ -170,9 +172,11 @@ class RemoteDrivers(NamedTuple):
     guests: Any
 
 
-def remote_drivers(folder: Path) -> RemoteDrivers:
-    """The drivers of the engine that works on a data folder."""
-    return RemoteDrivers(*(RemoteDriver(folder, host) for host in ("network", "volumes", "compute")))
+def remote_drivers(folder: Path, *, applies: bool) -> RemoteDrivers:
+    """The drivers of the engine that works on a data folder. `applies`: its networks carry packets."""
+    network = RemoteDriver(folder, "network")
+    network.applies = applies  # known without asking: a server may start before its engine
+    return RemoteDrivers(network, RemoteDriver(folder, "volumes"), RemoteDriver(folder, "compute"))
 
 
 class Nudger:

@@ -90,3 +90,10 @@ def test_two_engines_keep_out_of_each_others_way(apart: Server) -> None:
     second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (second.returncode, "another Nephele" in second.stderr) == (1, True)
     assert engine.end(signal.SIGTERM) == 0
+
+
+def test_servers_need_nothing_that_only_the_engine_needs(tmp_path: Path) -> None:
+    """They start before the engine, and on machines that could not carry its drivers."""
+    with Server(tmp_path / "data", "--no-engine", "--network", "linux", "--compute", "libvirt") as server:
+        ec2 = new_client(server.endpoint, "ec2", ACCOUNT)
+        assert ec2.describe_vpcs()["Vpcs"]
