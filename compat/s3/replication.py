@@ -5,15 +5,16 @@ The errand is noted in the transaction that makes a version; it is done later, b
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import uuid
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import orjson
 from sqlalchemy import select
 
 from backends.errors import Changed, DriverError, Missing
-from backends.object.cipher import FOREIGN
 from backends.object.containers import Known
 from backends.object.ledger import Transaction
 from backends.object.models import Container
@@ -21,10 +22,12 @@ from backends.object.outbox import Errand
 from backends.object.replicas import replicate
 from backends.object.versions import Amendment, Description, Head, Published
 from compat.context import Call, Context
+from compat.errors import AWSError
 from compat.iam.authorize import ask
 from compat.iam.directory import directory
-from compat.iam.principal import Principal, PrincipalKind, service
+from compat.iam.principal import Principal, PrincipalKind, root, service
 from compat.operation import Operation
+from compat.s3 import content_keys, encryption
 from compat.s3.acl import object_owner
 from compat.s3.places import containers
 from compat.s3.replication_document import PENDING, Plan, Rule, plan_of
@@ -80,7 +83,11 @@ class Replication:
     def _copy(self, bucket: Known, key: str, head: Head, name: str) -> None:
         plan = plan_of(bucket)
         tags = dict(orjson.loads(head.tags)) if head.tags else {}
-        rule = None if plan is None else next((one for one in plan.targets(key, tags) if one.bucket == name), None)
+        rule = (
+            None
+            if plan is None
+            else next((one for one in plan.targets(key, tags, head.facts) if one.bucket == name), None)
+        )
         if plan is None or rule is None:
             raise Refused("no rule says so any more")
         target = containers(self._cloud).find(name)
@@ -88,10 +95,17 @@ class Replication:
             raise Refused("the destination is gone, or keeps no versions")
         if rule.account is not None and rule.account != target.tenant:
             raise Refused("the destination belongs to another account than the rule says")
-        if head.sealed_key is not None and head.sealed_key[:1] == FOREIGN:
-            raise Refused("the store cannot open its content")
-        self._check_rights(plan, rule, bucket, target, key, head)
-        about = _description(bucket, target, rule, head)
+        who = self._role(plan, bucket)
+        if self._cloud.rules.auth == "enforce":
+            self._check_rights(who, rule, bucket, target, key, head)
+        about, sealed = _description(bucket, target, rule, head), None
+        if content_keys.kind_of(head.sealed_key) in (content_keys.KMS, content_keys.DUAL):
+            protection = self._sealed_anew(who, rule, bucket, target, key, head)
+            assert protection.key is not None
+            about, sealed = (
+                about._replace(facts=protection.within(encryption.without(head.facts))),
+                protection.key.sealed,
+            )
 
         def also(tx: Transaction, published: Published) -> None:
             if "notification" in target.documents and not head.marker:
@@ -99,7 +113,7 @@ class Replication:
                 tell(self._cloud, tx, target, "ObjectCreated:Put", self._cause(target, plan.role), thing)
 
         try:
-            replicate(self._objects, (bucket.number, key, head), target.number, about, also=also)
+            replicate(self._objects, (bucket.number, key, head), target.number, about, sealed_key=sealed, also=also)
         except Missing:
             raise Refused("the destination or the version is gone") from None
 
@@ -109,10 +123,10 @@ class Replication:
 
     # --- rights -------------------------------------------------------------------------------------------------------
 
-    def _check_rights(self, plan: Plan, rule: Rule, bucket: Known, target: Known, key: str, head: Head) -> None:
-        """Everything that AWS demands of the role. Raises `Refused`."""
+    def _role(self, plan: Plan, bucket: Known) -> Principal:
+        """In whose name objects are copied: the role that S3 assumes. Raises `Refused` where it may not."""
         if self._cloud.rules.auth != "enforce":
-            return
+            return root(bucket.tenant)
         known = directory(self._cloud)
         known.refresh()
         role = known.role(plan.account, plan.role) if plan.account == bucket.tenant else None
@@ -121,7 +135,7 @@ class Replication:
         arn = f"arn:aws:iam::{role.account}:role{role.path}{role.name}"
         if not self._may(_TRUSTED, service(SERVICE, bucket.tenant), bucket, "sts:AssumeRole", arn):
             raise Refused(f"the trust policy of {arn} does not let S3 assume it")
-        session = Principal(
+        return Principal(
             account=role.account,
             arn=f"arn:aws:sts::{role.account}:assumed-role/{role.name}/s3-replication",
             kind=PrincipalKind.ROLE_SESSION,
@@ -131,6 +145,9 @@ class Replication:
             session_name="s3-replication",
             temporary=True,
         )
+
+    def _check_rights(self, who: Principal, rule: Rule, bucket: Known, target: Known, key: str, head: Head) -> None:
+        """Everything that AWS demands of the role. Raises `Refused`."""
         source, there = f"arn:aws:s3:::{bucket.name}", f"arn:aws:s3:::{target.name}/{key}"
         wanted = [("s3:GetReplicationConfiguration", source)]
         if head.marker:
@@ -142,14 +159,35 @@ class Replication:
             if rule.overrides:
                 wanted.append(("s3:ObjectOwnerOverrideToBucketOwner", there))
         for action, resource in wanted:
-            if not self._may(_AS_ROLE, session, bucket, action, resource):
-                raise Refused(f"{arn} is not allowed {action} on {resource}")
+            if not self._may(_AS_ROLE, who, bucket, action, resource):
+                raise Refused(f"{who.role_arn} is not allowed {action} on {resource}")
+
+    def _sealed_anew(
+        self, who: Principal, rule: Rule, bucket: Known, target: Known, key: str, head: Head
+    ) -> encryption.Protection:
+        """The content's key under the KMS key that the rule names for replicas. Raises `Refused`."""
+        if not rule.sealed:
+            raise Refused("the rule does not select objects that are encrypted by KMS")
+        algorithm = orjson.loads(head.facts)["ServerSideEncryption"]
+        want = encryption.Wanted(algorithm, named=rule.replica_key)
+        with self._as(_AS_ROLE, who, bucket) as here, self._as(_AS_ROLE, who, target) as there:
+            try:
+                secret = content_keys.open_kms(here, bucket, head.sealed_key or b"")
+                return encryption.protect(there, target, key, want, secret)
+            except AWSError as fault:
+                raise Refused(f"{fault.code}: {fault.message}") from None
 
     def _may(self, operation: Operation, who: Principal, bucket: Known, action: str, resource: str) -> bool:
+        with self._as(operation, who, bucket) as ctx:
+            return ask(ctx, action, resource).allowed
+
+    @contextlib.contextmanager
+    def _as(self, operation: Operation, who: Principal, bucket: Known) -> Iterator[Context]:
+        """A call of somebody's in the region of a bucket."""
         call = Call(operation.service, operation.name, {}, who, bucket.region, str(uuid.uuid4()))
         ctx = Context(self._cloud, operation, call)
         try:
-            return ask(ctx, action, resource).allowed
+            yield ctx
         finally:
             ctx.close()
 

@@ -50,6 +50,9 @@ class Rule(NamedTuple):
     storage: str
     overrides: bool
     markers: bool
+    sealed: bool
+    """Whether it selects objects that are encrypted by KMS; `replica_key` is the key for their replicas."""
+    replica_key: str
 
     def fits(self, key: str, tags: dict[str, str]) -> bool:
         """Whether the rule's filter lets an object through."""
@@ -63,11 +66,13 @@ class Plan(NamedTuple):
     role: str
     rules: tuple[Rule, ...]
 
-    def targets(self, key: str, tags: dict[str, str]) -> list[Rule]:
-        """The rule that counts for an object at each destination: the one of highest priority."""
+    def targets(self, key: str, tags: dict[str, str], facts: str = "") -> list[Rule]:
+        """The rule that counts for an object at each destination: the one of highest priority. `facts` tell whether the
+        object is encrypted by KMS."""
+        by_kms = '"ServerSideEncryption":"aws:kms' in facts
         found: dict[str, Rule] = {}
         for rule in self.rules:  # by falling priority
-            if rule.fits(key, tags):
+            if rule.fits(key, tags) and (rule.sealed or not by_kms):
                 found.setdefault(rule.bucket, rule)
         return list(found.values())
 
@@ -116,6 +121,11 @@ def _check_rule(ctx: Context, bucket: Known, rule: Document) -> None:
     if existing is not None and existing.get("Status") not in ("Enabled", "Disabled"):
         raise faults.malformed()
     _check_destination(ctx, bucket, rule.get("Destination") or {})
+    named = (rule["Destination"].get("EncryptionConfiguration") or {}).get("ReplicaKmsKeyID")
+    if _selects_sealed(rule) != bool(named):
+        raise faults.invalid_request(
+            "SourceSelectionCriteria with SseKmsEncryptedObjects and EncryptionConfiguration must be specified together."
+        )
 
 
 def _check_filter(rule: Document) -> None:
@@ -192,6 +202,11 @@ def _compile(document: Document) -> Plan:
     return Plan(account, name, tuple(sorted(rules, key=lambda rule: -rule.priority)))
 
 
+def _selects_sealed(rule: Document) -> bool:
+    selected = (rule.get("SourceSelectionCriteria") or {}).get("SseKmsEncryptedObjects") or {}
+    return bool(selected.get("Status") == "Enabled")
+
+
 def _rule(rule: Document) -> Rule:
     given = rule.get("Filter") or {}
     both = given.get("And") or given
@@ -209,6 +224,8 @@ def _rule(rule: Document) -> Rule:
         storage=destination.get("StorageClass") or "",
         overrides=destination.get("AccessControlTranslation") is not None,
         markers=markers == "Enabled",
+        sealed=_selects_sealed(rule),
+        replica_key=(destination.get("EncryptionConfiguration") or {}).get("ReplicaKmsKeyID") or "",
     )
 
 
@@ -218,7 +235,9 @@ def _rule(rule: Document) -> Rule:
 def marked(bucket: Known, key: str, about: Description) -> Description:
     """A new version of a bucket with a configuration, with the destinations that it is to reach."""
     plan = plan_of(bucket)
-    targets = [] if plan is None else plan.targets(key, dict(orjson.loads(about.tags)) if about.tags else {})
+    targets = (
+        [] if plan is None else plan.targets(key, dict(orjson.loads(about.tags)) if about.tags else {}, about.facts)
+    )
     if not targets:
         return about
     terms = orjson.loads(about.terms) if about.terms else {}

@@ -162,6 +162,30 @@ def test_the_rule_of_highest_priority_counts(world: World) -> None:
     assert found == ["STANDARD_IA", "ONEZONE_IA"]
 
 
+def test_objects_under_kms_are_copied_where_the_rule_selects_them(world: World, client: Any) -> None:
+    kms = client("kms")
+    one, other = (kms.create_key()["KeyMetadata"]["Arn"] for _ in range(2))
+    world.configure(world.rule())
+    sealed = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": one}
+    world.put("left", **sealed)
+    assert "ReplicationStatus" not in world.s3.head_object(Bucket=world.source, Key="left")
+    selected = {"SourceSelectionCriteria": {"SseKmsEncryptedObjects": {"Status": "Enabled"}}}
+    world.configure(world.rule(Destination={"EncryptionConfiguration": {"ReplicaKmsKeyID": other}}, **selected))
+    world.put("k", **sealed)
+    world.status("k", "FAILED")
+    world.allow("s3:*", "kms:Decrypt", "kms:GenerateDataKey")
+    world.put("k", **sealed)
+    world.status("k", "COMPLETED")
+    replica = world.s3.get_object(Bucket=world.target, Key="k")
+    assert (replica["Body"].read(), replica["SSEKMSKeyId"]) == (b"hello", other)
+    brought = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": "k" * 32}
+    version = world.put("own", **brought)
+    look = {"Bucket": world.source, "Key": "own"} | brought
+    until(lambda: world.s3.head_object(**look)["ReplicationStatus"], lambda found: found == "COMPLETED")
+    found = world.s3.get_object(Bucket=world.target, Key="own", VersionId=version, **brought)
+    assert found["Body"].read() == b"hello"
+
+
 def test_what_is_no_configuration_is_refused(world: World, server: Server) -> None:
     def refusal(*rules: dict[str, Any], role: str | None = None) -> str:
         configuration = {"Role": role or world.role, "Rules": list(rules)}
@@ -182,6 +206,8 @@ def test_what_is_no_configuration_is_refused(world: World, server: Server) -> No
     assert refusal(world.rule(Destination={"Bucket": f"arn:aws:s3:::{world.source}"})) == "InvalidRequest"
     assert refusal(world.rule(Destination={"Bucket": "arn:aws:s3:::there-is-none"})) == "InvalidRequest"
     assert refusal(world.rule(Destination={"Bucket": world.target})) == "InvalidArgument"
+    named = {"EncryptionConfiguration": {"ReplicaKmsKeyID": "k"}}
+    assert refusal(world.rule(Destination=named)) == "InvalidRequest"
     plain = make_bucket(world.s3)
     assert refusal(world.rule(Destination={"Bucket": f"arn:aws:s3:::{plain}"})) == "InvalidRequest"
     owner = {"AccessControlTranslation": {"Owner": "Destination"}}
