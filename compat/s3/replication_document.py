@@ -124,7 +124,7 @@ def _check_rule(ctx: Context, bucket: Known, rule: Document) -> None:
     named = (rule["Destination"].get("EncryptionConfiguration") or {}).get("ReplicaKmsKeyID")
     if _selects_sealed(rule) != bool(named):
         raise faults.invalid_request(
-            "SourceSelectionCriteria with SseKmsEncryptedObjects and EncryptionConfiguration must be specified together."
+            "SseKmsEncryptedObjects must be selected if, and only if, EncryptionConfiguration is specified."
         )
 
 
