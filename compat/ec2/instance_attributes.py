@@ -17,6 +17,7 @@ from compat.describe import page
 from compat.ec2.instance_view import load
 from compat.ec2.launch_facts import check_user_data, find_flavor, find_profile
 from compat.ec2.listing import cut
+from compat.ec2.metadata_options import check_options, check_tag_keys
 from compat.errors import AWSError
 from compat.filters import Filters, as_texts, matches
 from compat.operation import Params, Result, operation
@@ -208,6 +209,8 @@ def modify_instance_metadata_options(ctx: Context, p: Params) -> Result:
     for member in ("HttpTokens", "HttpPutResponseHopLimit", "HttpEndpoint", "HttpProtocolIpv6", "InstanceMetadataTags"):
         if p.get(member) is not None:
             options[member] = p[member]
+    check_options(options)
+    check_tag_keys(options, (tag["Key"] for tag in ctx.tags(guest.id)))
     show(guest, "MetadataOptions", options)
     return {"InstanceId": guest.id, "InstanceMetadataOptions": options | {"State": "pending"}}
 

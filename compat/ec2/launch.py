@@ -22,9 +22,9 @@ from compat.ec2.instance_view import load, render_instance
 from compat.ec2.key_pairs import missing_key
 from compat.ec2.launch_facts import check_user_data, find_flavor, find_image, find_profile
 from compat.ec2.launch_templates import with_template
+from compat.ec2.metadata_options import launch_options
 from compat.ec2.placement_groups import placement_group
 from compat.ec2.regions import zone_named
-from compat.ec2.settings import METADATA, read_setting
 from compat.ec2.volume_types import encryption, merge_mappings, performance
 from compat.ec2.volumes import CREATING
 from compat.errors import AWSError
@@ -272,7 +272,7 @@ class Launch:
                 )
             },
             "HibernationOptions": {"Configured": self._hibernates()},
-            "MetadataOptions": self._metadata_options(),
+            "MetadataOptions": launch_options(self.ctx, spec, notes),
             "EnclaveOptions": {"Enabled": bool((spec.get("EnclaveOptions") or {}).get("Enabled"))},
             "MaintenanceOptions": {
                 "AutoRecovery": (spec.get("MaintenanceOptions") or {}).get("AutoRecovery", "default"),
@@ -325,21 +325,6 @@ class Launch:
             raise _invalid(f"CpuOptions.ThreadsPerCore of {threads} is not valid for instance type {self.flavor.name}.")
         found = {"CoreCount": cores, "ThreadsPerCore": threads}
         return found | ({"AmdSevSnp": asked["AmdSevSnp"]} if asked.get("AmdSevSnp") else {})
-
-    def _metadata_options(self) -> dict[str, Any]:
-        modern = self.image.notes.get("ImdsSupport") == "v2.0"
-        options: dict[str, Any] = {
-            "State": "applied",
-            "HttpTokens": "required" if modern else "optional",
-            "HttpPutResponseHopLimit": 2 if modern else 1,
-            "HttpEndpoint": "enabled",
-            "HttpProtocolIpv6": "disabled",
-            "InstanceMetadataTags": "disabled",
-        }
-        options |= read_setting(self.ctx, METADATA, {})
-        return options | {
-            name: value for name, value in (self.spec.get("MetadataOptions") or {}).items() if value is not None
-        }
 
     def _private_dns(self) -> dict[str, Any]:
         segment = self.cards[0].segment

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -14,9 +15,11 @@ import botocore.session
 import pytest
 import requests
 from botocore.credentials import InstanceMetadataProvider
+from botocore.exceptions import ClientError
 from botocore.utils import InstanceMetadataFetcher
 
 from tests.compat.conftest import Client, new_client
+from tests.compat.test_terraform import Terraform, mirror
 from tests.compat.waiting import wait
 from tests.server import Server
 
@@ -85,7 +88,8 @@ def launch(served: Server, ec2: Client) -> Iterator[Callable[..., Seen]]:
         return seen
 
     yield run
-    ec2.terminate_instances(InstanceIds=made)
+    if made:
+        ec2.terminate_instances(InstanceIds=made)
 
 
 def test_the_tree_tells_what_describe_instances_shows(ec2: Client, launch: Callable[..., Seen]) -> None:
@@ -175,6 +179,22 @@ def test_the_options_decide_who_is_answered(ec2: Client, launch: Callable[..., S
     ec2.modify_instance_metadata_options(InstanceId=id, HttpEndpoint="disabled")
     assert seen.ask("/latest/meta-data/instance-id").status_code == 403
     assert seen.ask("/latest/api/token", "PUT", **{TTL: "60"}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("options", "key"),
+    [
+        ({"HttpPutResponseHopLimit": 0}, "Name"),
+        ({"HttpPutResponseHopLimit": 65}, "Name"),
+        ({"InstanceMetadataTags": "enabled"}, "two words"),
+        ({"InstanceMetadataTags": "enabled"}, "a/b"),
+        ({"InstanceMetadataTags": "enabled"}, "_index"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(launch: Callable[..., Seen], options: dict[str, Any], key: str) -> None:
+    tags = [{"ResourceType": "instance", "Tags": [{"Key": key, "Value": ""}]}]
+    with pytest.raises(ClientError, match="InvalidParameterValue"):
+        launch(MetadataOptions=options, TagSpecifications=tags)
 
 
 def test_the_key_pair_stays_when_it_is_deleted(ec2: Client, launch: Callable[..., Seen]) -> None:
@@ -270,6 +290,63 @@ def test_programs_on_an_instance_sign_with_its_role(
     other = launch(IamInstanceProfile={"Name": "worker"})
     refused = json.loads(other.read("iam/security-credentials/worker"))
     assert refused["Code"] == "AssumeRoleUnauthorizedAccess"
+
+
+PROFILED = """
+provider "aws" {
+  region = "us-east-1"
+}
+resource "aws_iam_role" "worker" {
+  name = "terraformed"
+  assume_role_policy = jsonencode({
+    Version   = "2012-10-17"
+    Statement = { Effect = "Allow", Action = "sts:AssumeRole", Principal = { Service = "ec2.amazonaws.com" } }
+  })
+}
+resource "aws_iam_instance_profile" "worker" {
+  name = "terraformed"
+  role = aws_iam_role.worker.name
+}
+data "aws_ami" "any" {
+  owners      = ["amazon"]
+  most_recent = true
+  filter {
+    name   = "architecture"
+    values = ["x86_64"]
+  }
+}
+resource "aws_instance" "worker" {
+  ami                  = data.aws_ami.any.id
+  instance_type        = "t3.micro"
+  iam_instance_profile = aws_iam_instance_profile.worker.name
+  metadata_options {
+    http_tokens = "required"
+  }
+}
+output "instance" { value = aws_instance.worker.id }
+"""
+
+
+@pytest.mark.slow
+def test_an_instance_profile_that_terraform_made(served: Server, tmp_path: Path) -> None:
+    program, found = shutil.which("terraform"), mirror()
+    if program is None or found is None:
+        pytest.skip("terraform, or a folder with its AWS provider, is not here")
+    terraform = Terraform(program, found, tmp_path / "configuration", served.endpoint, ACCOUNT)
+    for file in terraform.folder.glob("*.tf"):
+        file.unlink()
+    terraform.provider(
+        PROFILED, AWS_ENDPOINT_URL=served.endpoint, AWS_ACCESS_KEY_ID=ACCOUNT, AWS_SECRET_ACCESS_KEY="test"
+    )
+    terraform.run("init", "-no-color")
+    terraform.run("apply", "-auto-approve", "-no-color")
+    id = terraform.outputs()["instance"]
+    given = json.loads(Seen(served, id).read("iam/security-credentials/terraformed"))
+    keys = {"secret": given["SecretAccessKey"], "aws_session_token": given["Token"]}
+    who = new_client(served.endpoint, "sts", given["AccessKeyId"], **keys).get_caller_identity()
+    assert who["Arn"] == f"arn:aws:sts::{ACCOUNT}:assumed-role/terraformed/{id}"
+    terraform.run("plan", "-detailed-exitcode", "-no-color")
+    terraform.run("destroy", "-auto-approve", "-no-color")
 
 
 def test_what_is_no_request_is_refused(launch: Callable[..., Seen]) -> None:
