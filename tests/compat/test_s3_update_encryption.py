@@ -46,4 +46,6 @@ def test_what_cannot_be_changed(server: Server) -> None:
         s3.update_object_encryption(Bucket=bucket, Key="own", ObjectEncryption=wanted)
     s3.put_object(Bucket=bucket, Key="k", Body=b"x")
     with refused("InvalidRequest"):
-        s3.update_object_encryption(Bucket=bucket, Key="k", ObjectEncryption={"SSEKMS": {"KMSKeyArn": "alias/some-alias-of-a-key"}})
+        s3.update_object_encryption(
+            Bucket=bucket, Key="k", ObjectEncryption={"SSEKMS": {"KMSKeyArn": "alias/some-alias-of-a-key"}}
+        )

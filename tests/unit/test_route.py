@@ -395,3 +395,12 @@ def test_bodies_of_known_requests_reach_the_same_route() -> None:
     head = head_of(sent, "sts")
     assert wants_form(head)
     assert resolve(head, parse_form(body_of(sent))).operation == "AssumeRole"
+
+
+def test_hosts_of_access_points_name_their_arn() -> None:
+    route = s3("GET", "/a/b", host="door-000000000001.s3-accesspoint.eu-west-1.amazonaws.com")
+    arn = "arn:aws:s3:eu-west-1:000000000001:accesspoint/door"
+    assert (route.operation, route.path) == ("GetObject", {"Bucket": arn, "Key": "a/b"})
+    assert s3("GET", "/", host="d-1-000000000001.s3-accesspoint-fips.dualstack.us-gov-west-1.amazonaws.com").path == {
+        "Bucket": "arn:aws-us-gov:s3:us-gov-west-1:000000000001:accesspoint/d-1"
+    }
