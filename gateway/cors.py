@@ -34,8 +34,8 @@ def preflight(cloud: Cloud, head: Head, route: Route) -> WireResponse:
 
 def headers(cloud: Cloud, head: Head, route: Route) -> Headers:
     """The headers that let a page of another origin read this answer; none where no rule allows it."""
-    if route.service != "s3" or "Bucket" not in route.path:
-        return []
+    if route.service != "s3" or "Bucket" not in route.path or head.method == "OPTIONS":
+        return []  # a preflight says it itself
     method = head.text(b"access-control-request-method") or head.method
     allowed = allow(cloud, route.path["Bucket"], head.text(b"origin"), method, [])
     return [] if allowed is None else _encoded(allowed)

@@ -106,3 +106,14 @@ def test_pages_go_on_behind_deleted_null_versions(owner: Any) -> None:
         Bucket=bucket, KeyMarker=first["NextKeyMarker"], VersionIdMarker=first["NextVersionIdMarker"]
     )
     assert [one["Key"] for one in rest["Versions"]] == ["k2", "k3", "k4"]
+
+
+def test_a_preflight_is_answered_once(server: Server, owner: Any) -> None:
+    bucket = open_bucket(owner)
+    rules = [{"AllowedMethods": ["GET", "PUT"], "AllowedOrigins": ["http://a.example"]}]
+    owner.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": rules})
+    asked = {"Origin": "http://a.example", "Access-Control-Request-Method": "PUT"}
+    answer = requests.options(f"{server.endpoint}/{bucket}/k", headers=asked, timeout=10)
+    assert answer.headers["access-control-allow-origin"] == "http://a.example"
+    answer = requests.get(f"{server.endpoint}/{bucket}/k", headers=asked, timeout=10)
+    assert answer.headers["access-control-allow-origin"] == "http://a.example"
