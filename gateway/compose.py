@@ -91,6 +91,8 @@ class CannotRun(Exception):
 class Parts:
     """A composed cloud: what answers calls, and what makes wishes come true."""
 
+    drives: bool
+    """Whether drivers work in this process; else the engine has them."""
     cloud: Cloud
     clock: Clock
     dispatcher: Dispatcher
@@ -111,6 +113,8 @@ class Parts:
 
     def survey(self) -> None:
         """Look at what lies on the machine, and reopen or drop what differs from the rows. For start-up, once."""
+        if not self.drives:
+            return
         guests.register(self.cloud.database, self.compute)
         disks.survey(self.cloud.database, self.volumes)
         survey_guests(self.cloud.database, self.compute)
@@ -277,6 +281,7 @@ def compose(settings: Settings, *, drives: bool | None = None) -> Parts:
     courier = _courier(settings, cloud)
     dispatcher = Dispatcher(cloud)
     return Parts(
+        drives,
         cloud,
         clock,
         dispatcher,

@@ -9,9 +9,33 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+from typing import TYPE_CHECKING
 
+from compat.dispatch import RESET
 from gateway import logs
 from gateway.settings import Settings
+
+if TYPE_CHECKING:
+    from gateway.compose import Parts
+
+
+class _Resets:
+    """Looks at the machine anew when a server threw state away: what is there may be nobody's now."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts, self._seen = parts, self._count(parts)
+
+    def step(self) -> bool:
+        """Survey after a reset; there is nothing to be done later."""
+        count = self._count(self._parts)
+        if count != self._seen:
+            self._seen = count
+            self._parts.survey()
+        return False
+
+    @staticmethod
+    def _count(parts: Parts) -> int:
+        return parts.cloud.database.stamps.read().get(RESET, 0)
 
 
 def run_engine(settings: Settings) -> int:
@@ -39,6 +63,7 @@ def run_engine(settings: Settings) -> int:
         parts.survey()
         drivers = {name: parts.cloud.hosts[name].driver for name in ("network", "compute", "volumes")}
         stack.callback(EngineDoor(settings.data_dir, drivers, parts.cloud.database.nudge).close)
+        parts.reconciler.add(RESET, _Resets(parts).step)
         parts.start()
         stack.callback(parts.stop)
         if listener is not None or parts.attendance is not None:

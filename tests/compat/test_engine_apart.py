@@ -7,10 +7,12 @@ import hashlib
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests.compat.conftest import Client, new_client
 from tests.compat.waiting import wait
@@ -81,6 +83,12 @@ def test_servers_want_and_the_engine_does(apart: Server) -> None:
     assert shown["State"]["Name"] == "pending"
     engine = Engine(apart.data)
     wait(ec2, "instance_running", InstanceIds=[orphan, waiting])
+    # A reset throws the rows away at the server, and what they stood for at the engine.
+    assert list((apart.data / "volumes").rglob(f"*{volume}*"))
+    assert requests.post(f"{apart.endpoint}/_nephele/reset", auth=("test", "test"), timeout=60).status_code == 200
+    deadline = time.monotonic() + 60
+    while list((apart.data / "volumes").rglob(f"*{volume}*")):
+        assert time.monotonic() < deadline, "the engine keeps a volume that nobody has"
     assert engine.end(signal.SIGTERM) == 0
 
 
