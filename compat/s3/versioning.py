@@ -33,8 +33,7 @@ def put_bucket_versioning(ctx: Context, p: Params) -> None:
             "An Object Lock configuration is present on this bucket, so the versioning state cannot be changed.",
             409,
         )
-    rules = (bucket.documents.get("replication") or {}).get("ReplicationConfiguration", {}).get("Rules") or ()
-    if status == "Suspended" and rules:
+    if status == "Suspended" and bucket.documents.get("replication") is not None:
         raise AWSError(
             "InvalidBucketState",
             "A replication configuration is present on this bucket, so the versioning state cannot be changed.",

@@ -90,6 +90,14 @@ def test_what_is_put_after_the_configuration_is_copied_with_all_it_has(world: Wo
     assert s3.head_object(Bucket=world.target, Key="in/m")["ETag"] == whole["ETag"]
 
 
+def test_a_source_keeps_its_versions_as_long_as_it_is_one(world: World) -> None:
+    world.configure(world.rule())
+    suspend = {"Bucket": world.source, "VersioningConfiguration": {"Status": "Suspended"}}
+    assert code_of(world.s3.put_bucket_versioning, **suspend) == "InvalidBucketState"
+    world.s3.delete_bucket_replication(Bucket=world.source)
+    world.s3.put_bucket_versioning(**suspend)
+
+
 def test_tags_follow_and_deletes_of_versions_do_not(world: World) -> None:
     world.configure(world.rule())
     version = world.put("k")
