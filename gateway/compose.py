@@ -21,6 +21,7 @@ from backends.db import Database, Unit
 from backends.identity.seal import Seal
 from backends.identity.service import IdentityService
 from backends.identity.signet import Signet
+from backends.image import qemu_img
 from backends.image.service import ImageService
 from backends.keys import service as keys
 from backends.keys.ring import KeyRing
@@ -39,9 +40,10 @@ from backends.object.store import ObjectStore
 from backends.object.sweep import Sweeper
 from backends.reconcile import Reconciler
 from backends.volume import lifecycle as disks
+from backends.volume.capture import capture, tidy
 from backends.volume.drivers.base import DiskDriver
 from backends.volume.drivers.sparse import SparseFiles
-from backends.volume.lifecycle import VolumeHost
+from backends.volume.host import VolumeHost
 from backends.volume.service import VolumeService
 from compat import tags, tokens
 from compat.cloud import Cloud, Rules
@@ -75,7 +77,7 @@ def _linux_network(settings: Settings) -> NetworkDriver:
     return LinuxNetwork(settings.mark, settings.public_pool, outgoing=settings.outgoing)
 
 
-DISKS = {"sparse": SparseFiles}
+DISKS = ("sparse", "qcow2")
 GUESTS = ("simulated", "libvirt")
 NETWORKS: dict[str, Callable[[Settings], NetworkDriver]] = {
     "simulated": lambda settings: SimulatedNetwork(),
@@ -101,6 +103,8 @@ class Parts:
     """Makes networks real, where they are, on a thread of its own; else the reconciler itself."""
     keeper: Reconciler
     """Does what happens to objects with time, on a thread of its own."""
+    copier: Reconciler | None
+    """Copies what disks and snapshots hold, which may take long, on a thread of its own."""
     courier: Reconciler | None
     """Sends events on, where somebody is to get them."""
     volumes: VolumeHost
@@ -125,7 +129,8 @@ class Parts:
     def works(self) -> list[Reconciler]:
         """Everything that works in the background, to be started by the engine, wherever that is."""
         woven = [] if self.weaver is self.reconciler else [self.weaver]
-        return [self.reconciler, *woven, self.keeper, *([] if self.courier is None else [self.courier])]
+        perhaps = [work for work in (self.copier, self.courier) if work is not None]
+        return [self.reconciler, *woven, self.keeper, *perhaps]
 
     def start(self) -> None:
         """Begin to work in the background."""
@@ -175,6 +180,8 @@ def preflight(settings: Settings) -> None:
         if lacks := libvirt.lacks(settings.libvirt_uri):
             lines.append(f"--compute {settings.compute} cannot run guests here; missing:")
             lines += [f"  {one.what}: {one.remedy}" for one in lacks]
+    if settings.volume == "qcow2" and not qemu_img.present():
+        lines += ["--volume qcow2 cannot keep disks here; missing:", "  qemu-img: apt-get install qemu-utils"]
     if lines:
         raise CannotRun("\n".join(lines))
 
@@ -195,6 +202,22 @@ def guest_driver(settings: Settings, network: NetworkDriver) -> GuestDriver:
     )
 
 
+def disk_driver(settings: Settings, guests: GuestDriver) -> DiskDriver:
+    """What keeps disks. Drivers have folders of their own: none takes the other's files for leftovers."""
+    open_disks = None
+    if settings.compute == "libvirt":
+        from backends.compute.drivers.libvirt_disks import QemuDisks
+        from backends.compute.drivers.libvirt_qemu import QemuGuests
+
+        assert isinstance(guests, QemuGuests), "what `guest_driver` makes of this setting"
+        open_disks = QemuDisks(guests)
+    if settings.volume == "sparse":
+        return SparseFiles(settings.data_dir / "volumes", open_disks)
+    from backends.volume.drivers.qcow2 import Qcow2Disks
+
+    return Qcow2Disks(settings.data_dir / "volumes-qcow2", open_disks)
+
+
 def _notice(database: Database, host: ComputeHost) -> None:
     """Have the reconciler look when the driver sees something happen."""
 
@@ -213,8 +236,8 @@ class _Drivers(NamedTuple):
 
 def _drivers(settings: Settings) -> _Drivers:
     network = NETWORKS[settings.network](settings)
-    disks_driver = DISKS[settings.volume](settings.data_dir / "volumes")
-    return _Drivers(network, disks_driver, guest_driver(settings, network))
+    guests_driver = guest_driver(settings, network)
+    return _Drivers(network, disk_driver(settings, guests_driver), guests_driver)
 
 
 def compose(settings: Settings, *, drives: bool | None = None) -> Parts:
@@ -257,8 +280,16 @@ def compose(settings: Settings, *, drives: bool | None = None) -> Parts:
         "keys": lambda unit: keys.KeyService(unit, seal),
     }
     reconciler = Reconciler(database)
-    for topic in disks.TOPICS:
-        reconciler.add(topic, lambda: disks.converge(database, volume))
+    copier = None
+    if settings.volume == "sparse":
+        for topic in disks.TOPICS:
+            reconciler.add(topic, lambda: disks.converge(database, volume))
+    else:
+        reconciler.add("volume", lambda: disks.converge_disks(database, volume))
+        copier = Reconciler(database)
+        for topic in disks.TOPICS:
+            copier.add(topic, lambda: capture(database, volume))
+        copier.add("tidiness", lambda: tidy(volume))
     for topic in guests.TOPICS:
         reconciler.add(topic, lambda: guests.converge(database, compute))
     weaver = reconciler
@@ -275,7 +306,7 @@ def compose(settings: Settings, *, drives: bool | None = None) -> Parts:
     attendance = _attendance(settings, cloud, compute, metadata) if drives and network.driver.applies else None
     if not drives:
         nudger = Nudger(folder)
-        for topic in {*reconciler.topics, *weaver.topics}:
+        for topic in {*reconciler.topics, *weaver.topics, *disks.TOPICS}:
             database.on_nudge(topic, partial(nudger.nudge, topic))
     keeper = _keeper(settings, cloud)
     courier = _courier(settings, cloud)
@@ -288,6 +319,7 @@ def compose(settings: Settings, *, drives: bool | None = None) -> Parts:
         reconciler,
         weaver,
         keeper,
+        copier,
         courier,
         volume,
         compute,

@@ -75,7 +75,9 @@ class Settings(BaseSettings):
     compute: Literal["simulated", "libvirt"] = Field(
         "simulated", description="What runs guests: nothing (`simulated`), or QEMU (`libvirt`)."
     )
-    volume: Literal["sparse"] = Field("sparse", description="What holds the bytes of disks.")
+    volume: Literal["sparse", "qcow2"] = Field(
+        "sparse", description="What holds the bytes of disks: `sparse` files, or `qcow2` chains (needs qemu-utils)."
+    )
     network: Literal["simulated", "linux"] = Field(
         "simulated", description="What carries packets: nothing (`simulated`), or this machine's kernel (`linux`)."
     )

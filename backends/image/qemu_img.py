@@ -88,14 +88,10 @@ def convert(
     target: Path,
     target_format: str,
     *,
-    base: str | None = None,
     report: Callable[[int], None] = lambda percent: None,
 ) -> None:
-    """Make `target`, which needs no other file, or only `base` (a qcow2's name as seen from the target's folder) and
-    then holds only what differs from it. `report` is told per cent. Raises `Exhausted`, `DriverError`."""
+    """Make `target`, which needs no other file. `report` is told per cent. Raises `Exhausted`, `DriverError`."""
     command = ["convert", "-p", "-f", source_format, "-O", target_format]
-    if base is not None:
-        command += ["-B", base, "-F", "qcow2"]
     if target_format == "vmdk":
         command += ["-o", "subformat=streamOptimized"]
     _run([*command, str(source.absolute()), str(target.absolute())], target.parent, None, report)

@@ -7,16 +7,15 @@ condition that the wish is still the one it read. All may be repeated from any p
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import delete, exists, select, update
 
-from backends.db import Database, Unit
-from backends.errors import DriverError, Exhausted, Missing, NativeError, Unsupported
-from backends.image.models import Image, ImageState
-from backends.volume.drivers.base import GIB, DiskDriver, DiskSpec
+from backends.db import Database
+from backends.errors import NativeError
+from backends.volume.capture import capture
+from backends.volume.drivers.base import GIB, DiskSpec, Limits
+from backends.volume.host import VolumeHost, hopeless, known
 from backends.volume.models import (
     Attachment,
     ChangeState,
@@ -28,39 +27,22 @@ from backends.volume.models import (
     SnapshotState,
     Wish,
 )
-from backends.volume.service import COPIED
 
 TOPICS = ("volume", "snapshot", "image")
 """`converge` is due when any of these changed."""
 
 BATCH = 64
-UPLOADED = (Snapshot.disk == COPIED) & Snapshot.parent.is_(None)
-"""Snapshots whose bytes come from their owner, block by block."""
-
-PATIENCE = 8
-"""So many failed attempts are made before a thing is called broken; a full medium or no source is not retried."""
-
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class VolumeHost:
-    """The machine that keeps the disks. `forgotten` is told, in the unit of work, the ids of disks that are gone."""
-
-    driver: DiskDriver
-    forgotten: Callable[[Unit, Sequence[str]], None] = lambda unit, ids: None
 
 
 def converge(database: Database, host: VolumeHost) -> bool:
     """Carry out every open wish once. True when some remain to be tried again soon."""
-    steps: tuple[Callable[[Database, VolumeHost], bool], ...] = (
-        _make_disks,
-        _take_snapshots,
-        _finish_images,
-        _drop_disks,
-        _drop_relics,
-    )
-    return any([step(database, host) for step in steps])
+    return any([step(database, host) for step in (_make_disks, capture, _drop_disks)])
+
+
+def converge_disks(database: Database, host: VolumeHost) -> bool:
+    """As `converge`, for disks: what is done at once."""
+    return any([step(database, host) for step in (_make_disks, _drop_disks)])
 
 
 def survey(database: Database, host: VolumeHost) -> None:
@@ -93,8 +75,10 @@ def _make_disks(database: Database, host: VolumeHost) -> bool:
         after = change.after if change is not None else {}
         try:
             host.driver.ensure_disk(DiskSpec(id, after.get("size", size) * GIB, source))
+            if after:
+                host.driver.limit(id, Limits(after.get("iops"), after.get("throughput")))
         except NativeError as error:
-            failed.append((id, failures, _known(error)))
+            failed.append((id, failures, known(error)))
         else:
             done.append((id, generation, after, applied == 0))
     if not rows:
@@ -124,56 +108,11 @@ def _make_disks(database: Database, host: VolumeHost) -> bool:
                 )
         for id, failures, fault in failed:
             values: dict[str, Any] = {"failures": failures + 1}
-            if _hopeless(fault, failures):
-                values |= {"state": DiskState.ERROR}
+            if hopeless(fault, failures):
+                values |= {"state": DiskState.ERROR, "reason": str(fault)[:255]}
             session.execute(update(Disk).where(Disk.id == id, Disk.wanted == Wish.PRESENT).values(**values))
         unit.nudge("compute")
     return len(rows) == BATCH or bool(failed)
-
-
-def _take_snapshots(database: Database, host: VolumeHost) -> bool:
-    """Copy the bytes of every pending snapshot."""
-    with database.unit(None, write=False) as unit:
-        rows = unit.session.execute(
-            select(Snapshot.id, Snapshot.disk, Snapshot.parent, Snapshot.failures)
-            .where(Snapshot.state == SnapshotState.PENDING, ~UPLOADED)
-            .order_by(Snapshot.started)
-            .limit(BATCH)
-        ).all()
-    again = False
-    for id, disk, parent, failures in rows:
-        values: dict[str, Any]
-        try:
-            stored = host.driver.ensure_copy(id, parent) if parent else host.driver.ensure_snapshot(id, disk)
-        except NativeError as error:
-            hopeless = _hopeless(_known(error), failures)
-            values = {"failures": failures + 1} | ({"state": SnapshotState.ERROR} if hopeless else {})
-            again = True
-        else:
-            values = {"state": SnapshotState.COMPLETED, "stored": stored}
-        with database.unit(None, write=True) as unit:
-            if values.get("state") == SnapshotState.COMPLETED:
-                values["completed"] = unit.now
-            unit.session.execute(update(Snapshot).where(Snapshot.id == id).values(**values))
-    return again or len(rows) == BATCH
-
-
-def _finish_images(database: Database, host: VolumeHost) -> bool:
-    """Call images ready, or failed, whose snapshots have all come to an end."""
-    with database.unit(None, write=False) as unit:
-        rows = unit.session.execute(select(Image.id, Image.mappings).where(Image.state == ImageState.PENDING)).all()
-        needed = {id: [m["snapshot"] for m in mappings if m.get("snapshot")] for id, mappings in rows}
-        every = {snapshot for snapshots in needed.values() for snapshot in snapshots}
-        query = select(Snapshot.id, Snapshot.state).where(Snapshot.id.in_(every))
-        states: dict[str, str] = {row.id: row.state for row in unit.session.execute(query)} if every else {}
-    ended = {id: {states.get(s, SnapshotState.ERROR) for s in snapshots} for id, snapshots in needed.items()}
-    ended = {id: found for id, found in ended.items() if SnapshotState.PENDING not in found}
-    if ended:
-        with database.unit(None, write=True) as unit:
-            for id, found in ended.items():
-                state = ImageState.FAILED if SnapshotState.ERROR in found else ImageState.AVAILABLE
-                unit.session.execute(update(Image).where(Image.id == id).values(state=state))
-    return False
 
 
 def _drop_disks(database: Database, host: VolumeHost) -> bool:
@@ -191,7 +130,7 @@ def _drop_disks(database: Database, host: VolumeHost) -> bool:
         try:
             host.driver.drop_disk(id)
         except NativeError as error:
-            _known(error)
+            known(error)
             again = True
         else:
             gone.append(id)
@@ -201,37 +140,3 @@ def _drop_disks(database: Database, host: VolumeHost) -> bool:
             unit.session.execute(delete(Disk).where(Disk.id.in_(gone)))
             host.forgotten(unit, gone)
     return again or len(rows) == BATCH
-
-
-def _drop_relics(database: Database, host: VolumeHost) -> bool:
-    """Drop the bytes of forgotten snapshots from which nothing is being made."""
-    with database.unit(None, write=False) as unit:
-        ids = unit.session.scalars(
-            select(Relic.id)
-            .where(~exists().where(Disk.source == Relic.id, Disk.applied == 0, Disk.state == DiskState.CREATING))
-            .where(~exists().where(Snapshot.parent == Relic.id, Snapshot.state == SnapshotState.PENDING))
-            .limit(BATCH)
-        ).all()
-    again = False
-    for id in ids:
-        try:
-            host.driver.drop_snapshot(id)
-        except NativeError as error:
-            _known(error)
-            again = True
-        else:
-            with database.unit(None, write=True) as unit:
-                unit.session.execute(delete(Relic).where(Relic.id == id))
-    return again or len(ids) == BATCH
-
-
-def _known(error: NativeError) -> NativeError:
-    """The error, if it is one that a driver may raise; anything else goes on its way."""
-    if not isinstance(error, (DriverError, Exhausted, Missing, Unsupported)):
-        raise error
-    _log.warning("disk driver: %s", error)
-    return error
-
-
-def _hopeless(error: NativeError, failures: int) -> bool:
-    return not isinstance(error, DriverError) or failures + 1 >= PATIENCE

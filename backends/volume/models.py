@@ -89,6 +89,7 @@ class Disk(Scoped, Base):
     generation: Mapped[int] = mapped_column(default=1)
     applied: Mapped[int] = mapped_column(default=0)
     failures: Mapped[int] = mapped_column(Integer, default=0)
+    reason: Mapped[str] = mapped_column(String(255), default="", server_default="", sort_order=9)
     notes: Mapped[dict[str, Any]] = mapped_column(default=dict)
 
 
@@ -125,7 +126,10 @@ class DiskChange(Scoped, Base):
 
 
 class Snapshot(Shared, Base):
-    """The bytes of a disk as they were at one moment. `parent` is the snapshot that it is a copy of."""
+    """The bytes of a disk as they were at one moment. `parent` is the snapshot that it is a copy of.
+
+    `progress` is told in per cent while a copy takes long, `reason` when it failed.
+    """
 
     __tablename__ = "snapshot"
     __topic__ = "snapshot"
@@ -141,7 +145,9 @@ class Snapshot(Shared, Base):
     completed: Mapped[datetime | None]
     state: Mapped[str] = mapped_column(String(16), default=SnapshotState.PENDING)
     stored: Mapped[int] = mapped_column(default=0)
+    progress: Mapped[int] = mapped_column(Integer, default=0, server_default="0", sort_order=9)
     failures: Mapped[int] = mapped_column(Integer, default=0)
+    reason: Mapped[str] = mapped_column(String(255), default="", server_default="", sort_order=9)
     notes: Mapped[dict[str, Any]] = mapped_column(default=dict)
 
 

@@ -27,6 +27,9 @@ from backends.volume.models import (
 COPIED = "vol-ffffffff"
 """Stands as the disk of a snapshot that was taken of none: a copy of another, or brought by its owner."""
 
+SET = "set"
+"""The note of a snapshot that names those of one point in time with it."""
+
 
 class VolumeService:
     """Adds, changes and removes disks and snapshots, and puts disks into guests."""

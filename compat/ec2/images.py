@@ -12,6 +12,7 @@ from backends.compute.models import Guest, GuestState
 from backends.errors import Exists, InUse, WrongState
 from backends.image.models import Image, ImageState
 from backends.volume.models import Disk, Snapshot, SnapshotState
+from backends.volume.service import SET
 from compat.context import Context
 from compat.describe import page
 from compat.ec2.catalogue import OWNERS_BY_ALIAS, ensure_catalogue, parameters
@@ -222,6 +223,7 @@ def create_image(ctx: Context, p: Params) -> Result:
                 id=ctx.mint("snapshot"),
                 disk=ctx.session.get_one(Disk, disk_id),
                 description=f"Created by CreateImage({guest.id}) for {id}",
+                notes={SET: id},
             )
             mapping["snapshot"] = snapshot.id
     notes = {

@@ -12,6 +12,7 @@ from backends.db import Scope, Share
 from backends.errors import InUse, WrongState
 from backends.image.service import grant, granted
 from backends.volume.models import Disk, Snapshot, SnapshotState
+from backends.volume.service import SET
 from compat.context import Context
 from compat.describe import page
 from compat.ec2.settings import read_setting
@@ -41,7 +42,7 @@ def render_snapshot(ctx: Context, snapshot: Snapshot) -> dict[str, Any]:
         "VolumeId": snapshot.disk,
         "VolumeSize": snapshot.size,
         "State": snapshot.state,
-        "Progress": "100%" if done else "0%",
+        "Progress": "100%" if done else f"{snapshot.progress}%",
         "StartTime": snapshot.started,
         "OwnerId": snapshot.tenant or ctx.account,
         "Description": snapshot.description,
@@ -58,7 +59,7 @@ def render_snapshot(ctx: Context, snapshot: Snapshot) -> dict[str, Any]:
     if snapshot.parent is not None:
         answer["TransferType"] = "standard"
     if snapshot.state == SnapshotState.ERROR:
-        answer["StateMessage"] = "The bytes could not be stored."
+        answer["StateMessage"] = snapshot.reason or "The bytes could not be stored."
     return answer
 
 
@@ -106,7 +107,7 @@ def create_snapshots(ctx: Context, p: Params) -> Result:
     wanted = p["InstanceSpecification"]
     guest: Guest = ctx.find("instance", wanted.get("InstanceId"))
     left_out = set(wanted.get("ExcludeDataVolumeIds") or ())
-    made = []
+    made: list[Snapshot] = []
     for attachment in ctx.volumes.attachments(guests=[guest.id]):
         root = attachment.device == guest.root_device
         if attachment.disk in left_out or (root and wanted.get("ExcludeBootVolume")):
@@ -116,7 +117,9 @@ def create_snapshots(ctx: Context, p: Params) -> Result:
         if p.get("CopyTagsFromSource") == "volume":
             held = [tag for tag in ctx.tags(disk.id) if not tag["Key"].startswith("aws:")]
             put_tags(ctx, "snapshot", id, held)
-        made.append(ctx.volumes.add_snapshot(id=id, disk=disk, description=p.get("Description") or ""))
+        together = made[0].id if made else id
+        row = ctx.volumes.add_snapshot(id=id, disk=disk, description=p.get("Description") or "", notes={SET: together})
+        made.append(row)
     keep = (
         "Description",
         "Tags",
@@ -162,7 +165,7 @@ SNAPSHOT_FILTERS: Filters = {
     "encrypted": Snapshot.encrypted,
     "owner-alias": lambda ctx, row: None,
     "owner-id": Snapshot.tenant,
-    "progress": lambda ctx, row: "100%" if row.state == SnapshotState.COMPLETED else "0%",
+    "progress": lambda ctx, row: "100%" if row.state == SnapshotState.COMPLETED else f"{row.progress}%",
     "snapshot-id": Snapshot.id,
     "start-time": lambda ctx, row: row.started,
     "status": Snapshot.state,

@@ -16,7 +16,8 @@ from backends.image.service import ImageService
 from backends.volume import lifecycle
 from backends.volume.drivers.base import DiskDriver
 from backends.volume.drivers.sparse import SparseFiles
-from backends.volume.lifecycle import VolumeHost, converge, survey
+from backends.volume.host import VolumeHost
+from backends.volume.lifecycle import converge, survey
 from backends.volume.models import Disk, DiskChange, DiskState, Relic, Snapshot, SnapshotState
 from backends.volume.service import VolumeService
 from tests.unit.fresh import fresh_database

@@ -14,9 +14,9 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from backends.errors import DriverError, Exhausted, Missing
+from backends.errors import DriverError, Exhausted, Missing, Unsupported
 from backends.image import qemu_img
-from backends.volume.drivers.base import DiskAccess, DiskSpec, Limits, Observed, Report, serial, silent
+from backends.volume.drivers.base import DiskAccess, DiskSpec, Limits, Observed, OpenDisks, Report, serial, silent
 
 FICLONE = 0x40049409
 BLOCK = 1 << 20
@@ -25,7 +25,8 @@ BLOCK = 1 << 20
 class SparseFiles:
     """A `DiskDriver` that needs nothing but a folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, open_disks: OpenDisks | None = None) -> None:
+        self._open = open_disks
         self._disks, self._snapshots = folder / "disks", folder / "snapshots"
         for place in (self._disks, self._snapshots):
             place.mkdir(parents=True, exist_ok=True)
@@ -40,6 +41,9 @@ class SparseFiles:
                 else:
                     self._publish(path, self._snapshot(spec.source), spec.size)
             elif path.stat().st_size < spec.size:
+                if self._open is not None and self._open.holds(spec.id):
+                    self._open.grow(spec.id, spec.size)
+                    return
                 with path.open("r+b") as file:
                     os.truncate(file.fileno(), spec.size)
                     os.fsync(file.fileno())
@@ -54,15 +58,20 @@ class SparseFiles:
         self._drop(self._disk(disk))
 
     def ensure_snapshot(self, snapshot: str, disk: str) -> int:
-        """See `DiskDriver`."""
+        """See `DiskDriver`. A plain file that a guest writes cannot be copied as of one moment."""
+        if self._open is not None and not self._snapshot(snapshot).exists() and self._open.holds(disk):
+            reason = "a running guest has the disk open, and only qcow2 disks are copied under it"
+            raise Unsupported(reason, reason=reason)
         return self._ensure_copy(self._snapshot(snapshot), self._disk(disk))
 
     def ensure_snapshots(self, disks: Mapping[str, str], report: Report = silent) -> Mapping[str, int]:
-        """See `DiskDriver`. Nobody writes into these disks but through this driver's folder, between two calls."""
+        """See `DiskDriver`."""
         return {snapshot: self.ensure_snapshot(snapshot, disk) for snapshot, disk in disks.items()}
 
     def limit(self, disk: str, limits: Limits) -> None:
-        """See `DiskDriver`. No guest has these disks open."""
+        """See `DiskDriver`."""
+        if self._open is not None and self._open.holds(disk):
+            self._open.limit(disk, limits)
 
     def import_file(self, snapshot: str, path: Path, format: str, report: Report = silent) -> int:
         """See `DiskDriver`."""

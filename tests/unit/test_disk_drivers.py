@@ -1,9 +1,12 @@
-"""The contract of disk drivers, over sparse files."""
+"""The contract of disk drivers, over sparse files and over chains of qcow2."""
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,35 +15,32 @@ from hypothesis import strategies as st
 
 from backends.errors import Exhausted, Missing
 from backends.volume.drivers import sparse
-from backends.volume.drivers.base import DiskDriver, DiskSpec, Limits
+from backends.volume.drivers.base import DiskDriver, DiskSpec, Limits, Observed
+from backends.volume.drivers.qcow2 import Qcow2Disks
 from backends.volume.drivers.sparse import SparseFiles
+from tests.unit.disk_contents import read, size, write
 
 MIB = 1 << 20
 
 
-@pytest.fixture
-def driver(tmp_path: Path) -> SparseFiles:
-    return SparseFiles(tmp_path)
+DRIVERS: dict[str, Callable[[Path], DiskDriver]] = {"sparse": SparseFiles, "qcow2": Qcow2Disks}
 
 
-def write(driver: DiskDriver, disk: str, offset: int, data: bytes) -> None:
-    with open(driver.access(disk).path, "r+b") as file:
-        file.seek(offset)
-        file.write(data)
+@pytest.fixture(params=DRIVERS)
+def driver(request: pytest.FixtureRequest, tmp_path: Path) -> DiskDriver:
+    if request.param == "qcow2" and shutil.which("qemu-img") is None:
+        pytest.skip("qemu-img is not installed")
+    return DRIVERS[request.param](tmp_path / "volumes")
 
 
-def read(driver: DiskDriver, disk: str) -> bytes:
-    return Path(driver.access(disk).path).read_bytes()
-
-
-def test_a_new_disk_is_all_zeros_and_takes_no_space(driver: SparseFiles) -> None:
+def test_a_new_disk_is_all_zeros_and_takes_no_space(driver: DiskDriver) -> None:
     driver.ensure_disk(DiskSpec("vol-1", 64 << 30))
-    about = os.stat(driver.access("vol-1").path)
-    assert about.st_size == 64 << 30
-    assert about.st_blocks == 0
+    driver.flush()
+    assert size(driver, "vol-1") == 64 << 30
+    assert os.stat(driver.access("vol-1").path).st_blocks <= 512
 
 
-def test_ensuring_again_keeps_content_and_only_grows(driver: SparseFiles) -> None:
+def test_ensuring_again_keeps_content_and_only_grows(driver: DiskDriver) -> None:
     driver.ensure_disk(DiskSpec("vol-1", MIB))
     write(driver, "vol-1", 10, b"kept")
     driver.ensure_disk(DiskSpec("vol-1", 2 * MIB))
@@ -50,7 +50,7 @@ def test_ensuring_again_keeps_content_and_only_grows(driver: SparseFiles) -> Non
     assert content[10:14] == b"kept"
 
 
-def test_a_snapshot_is_a_moment_and_a_clone_is_its_own(driver: SparseFiles) -> None:
+def test_a_snapshot_is_a_moment_and_a_clone_is_its_own(driver: DiskDriver) -> None:
     driver.ensure_disk(DiskSpec("vol-1", 4 * MIB))
     write(driver, "vol-1", MIB, b"before")
     stored = driver.ensure_snapshot("snap-1", "vol-1")
@@ -67,7 +67,7 @@ def test_a_snapshot_is_a_moment_and_a_clone_is_its_own(driver: SparseFiles) -> N
     assert not any(content[MIB + 6 :])
 
 
-def test_dropping_is_harmless_when_nothing_is_there(driver: SparseFiles) -> None:
+def test_dropping_is_harmless_when_nothing_is_there(driver: DiskDriver) -> None:
     driver.ensure_disk(DiskSpec("vol-1", MIB))
     for _ in range(2):
         driver.drop_disk("vol-1")
@@ -75,15 +75,16 @@ def test_dropping_is_harmless_when_nothing_is_there(driver: SparseFiles) -> None
     assert driver.observe().disks == frozenset()
 
 
-def test_a_missing_source_leaves_nothing(driver: SparseFiles) -> None:
+def test_a_missing_source_leaves_nothing(driver: DiskDriver) -> None:
     with pytest.raises(Missing):
         driver.ensure_disk(DiskSpec("vol-1", MIB, source="snap-none"))
     with pytest.raises(Missing):
         driver.ensure_snapshot("snap-1", "vol-none")
-    assert driver.observe() == sparse.Observed()
+    assert driver.observe() == Observed()
 
 
-def test_a_full_medium_leaves_nothing(driver: SparseFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_medium_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = SparseFiles(tmp_path)
     driver.ensure_disk(DiskSpec("vol-1", MIB))
     write(driver, "vol-1", 0, b"x")
 
@@ -93,14 +94,15 @@ def test_a_full_medium_leaves_nothing(driver: SparseFiles, monkeypatch: pytest.M
     def no_reflink(*arguments: object) -> None:
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
-    monkeypatch.setattr(sparse.fcntl, "ioctl", no_reflink)
+    monkeypatch.setattr(fcntl, "ioctl", no_reflink)
     monkeypatch.setattr(sparse, "_write", full)
     with pytest.raises(Exhausted):
         driver.ensure_snapshot("snap-1", "vol-1")
     assert driver.observe().snapshots == frozenset()
 
 
-def test_a_draft_left_by_a_kill_is_observed_and_replaced(driver: SparseFiles, tmp_path: Path) -> None:
+def test_a_draft_left_by_a_kill_is_observed_and_replaced(tmp_path: Path) -> None:
+    driver = SparseFiles(tmp_path)
     (tmp_path / "disks" / ".vol-1.raw").write_bytes(b"half made")
     assert driver.observe().disks == {"vol-1"}
     driver.ensure_disk(DiskSpec("vol-1", MIB))
@@ -131,7 +133,7 @@ def test_copies_are_equal_whatever_is_written_where(
     driver.drop_snapshot("snap-1")
 
 
-def test_an_upload_is_a_snapshot_once_it_is_finished(driver: SparseFiles) -> None:
+def test_an_upload_is_a_snapshot_once_it_is_finished(driver: DiskDriver) -> None:
     driver.begin_upload("snap-1", 4 * MIB, None)
     driver.upload("snap-1", MIB, b"data")
     with pytest.raises(Missing):
@@ -148,7 +150,7 @@ def test_an_upload_is_a_snapshot_once_it_is_finished(driver: SparseFiles) -> Non
         driver.finish_upload("snap-2")
 
 
-def test_an_upload_on_top_of_a_parent(driver: SparseFiles) -> None:
+def test_an_upload_on_top_of_a_parent(driver: DiskDriver) -> None:
     driver.begin_upload("snap-1", MIB, None)
     driver.upload("snap-1", 0, b"parent")
     driver.finish_upload("snap-1")
@@ -162,7 +164,7 @@ def test_an_upload_on_top_of_a_parent(driver: SparseFiles) -> None:
     assert driver.observe().snapshots == {"snap-1", "snap-2"}
 
 
-def test_a_set_of_snapshots_and_a_raw_file_brought_and_taken(driver: SparseFiles, tmp_path: Path) -> None:
+def test_a_set_of_snapshots_and_a_raw_file_brought_and_taken(driver: DiskDriver, tmp_path: Path) -> None:
     for disk in ("vol-1", "vol-2"):
         driver.ensure_disk(DiskSpec(disk, MIB))
         write(driver, disk, 0, disk.encode())
@@ -176,7 +178,7 @@ def test_a_set_of_snapshots_and_a_raw_file_brought_and_taken(driver: SparseFiles
     assert not (tmp_path / "none.raw").exists()
 
 
-def test_a_disk_has_a_serial_number_that_fits_a_virtio_disk(driver: SparseFiles) -> None:
+def test_a_disk_has_a_serial_number_that_fits_a_virtio_disk(driver: DiskDriver) -> None:
     assert driver.access("vol-0123456789abcdef0").serial == "vol0123456789abcdef0"
     driver.limit("vol-1", Limits(iops=3000))
     assert not driver.tidy()

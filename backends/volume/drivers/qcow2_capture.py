@@ -1,0 +1,152 @@
+"""Taking snapshots of disks: of those at rest by freezing the file, of those in a running guest through its hypervisor.
+
+Freezing: the snapshot gets a link to the disk's file, which becomes a layer, and the disk a new file that leans on it.
+Nothing is copied. Until the new file has taken the old one's name the snapshot is a draft, so no snapshot ever stands
+whose uppermost layer is still written.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from backends.image import qemu_img
+from backends.volume.drivers import qcow2_file
+from backends.volume.drivers import qcow2_folders as folders
+from backends.volume.drivers.base import OpenDisks
+from backends.volume.drivers.qcow2_folders import DISK, TOP
+
+LAST = "last.json"
+"""In a disk's folder: the last snapshot that its hypervisor took, and the checkpoint from which the next may go on."""
+
+
+class Capture:
+    """Takes snapshots of disks in `disks` into `snapshots`."""
+
+    def __init__(self, disks: Path, snapshots: Path, open_disks: OpenDisks | None, *, reflink: bool) -> None:
+        self._disks, self._snapshots, self._open, self._reflink = disks, snapshots, open_disks, reflink
+
+    def take(self, disks: Mapping[str, str]) -> None:
+        """Take the snapshots (snapshot -> disk) that are not there."""
+        for journal in self._snapshots.glob(".set-*"):
+            self._publish_set(journal)
+        wanted = {snapshot: disk for snapshot, disk in disks.items() if not (self._snapshots / snapshot).exists()}
+        held = {s: d for s, d in wanted.items() if self._open is not None and self._open.holds(d)}
+        try:
+            if held:
+                self._back_up(held)
+            for snapshot, disk in wanted.items():
+                if snapshot not in held:
+                    self._freeze(self._snapshots / snapshot, self._disks / disk)
+        except Exception:
+            for snapshot, disk in wanted.items():
+                self._undo(self._snapshots / snapshot, self._disks / disk)
+            raise
+
+    def _undo(self, target: Path, disk: Path) -> None:
+        """Drop what was begun, unless the disk went on already and the snapshot only has to be let stand."""
+        draft = folders.draft_of(target)
+        frozen = (draft / TOP).is_symlink() and (disk / DISK).exists()
+        if not frozen or folders.top(draft) != qcow2_file.header(disk / DISK).backing:
+            shutil.rmtree(draft, ignore_errors=True)
+
+    def _freeze(self, target: Path, disk: Path) -> None:
+        """Take a snapshot of a disk that nobody has open."""
+        draft = folders.draft_of(target)
+        about = qcow2_file.header(disk / DISK)
+        if (draft / TOP).is_symlink() and folders.top(draft) == about.backing:
+            folders.publish(target)  # killed between the last two steps
+            return
+        folders.begin(target)
+        if about.backing is not None and qcow2_file.is_empty(disk / DISK):
+            below = qcow2_file.header(disk / about.backing)
+            if below.size == about.size:
+                folders.share(disk, folders.chain(disk, about.backing), draft)
+                folders.seal(draft, about.backing)
+                folders.publish(target)
+                return
+        layer = folders.new_layer()
+        with folders.unwritten(disk / DISK):
+            about = qcow2_file.header(disk / DISK)
+            beneath = folders.chain(disk, DISK)[1:]
+            folders.share(disk, beneath, draft)
+            if self._reflink:
+                folders.copy(disk / DISK, draft / layer)
+                folders.seal(draft, layer)
+            else:
+                (disk / LAST).unlink(missing_ok=True)
+                os.link(disk / DISK, draft / layer)
+                folders.seal(draft, layer)
+                self._continue(disk, layer, about.size, beneath)
+        folders.publish(target)
+
+    def _continue(self, disk: Path, layer: str, size: int, beneath: list[str]) -> None:
+        """Let the disk go on in a new file that leans on `layer`, which was its file."""
+        folders.prune(disk, beneath)
+        os.link(disk / DISK, disk / layer)
+        new = disk / ".new"
+        qcow2_file.write(new, size, layer)
+        folders.sync_file(new)
+        folders.sync(disk)
+        os.replace(new, disk / DISK)
+        folders.sync(disk)
+
+    def _back_up(self, held: Mapping[str, str]) -> None:
+        """Take snapshots of disks of one running guest, of what changed since their last ones where that is known."""
+        assert self._open is not None
+        targets: dict[str, str] = {}
+        since: dict[str, str | None] = {}
+        for snapshot, disk in held.items():
+            draft, layer = folders.begin(self._snapshots / snapshot), folders.new_layer()
+            previous, since[disk] = self._previous(disk)
+            backing = None
+            if previous is not None:
+                backing = folders.borrow(previous, draft)
+            qcow2_file.write(draft / layer, qcow2_file.header(self._disks / disk / DISK).size, backing)
+            folders.seal(draft, layer)
+            targets[disk] = str(draft / layer)
+        checkpoint = min(held)
+        incremental = self._open.back_up(targets, checkpoint, since)
+        for snapshot, disk in held.items():
+            draft = folders.draft_of(self._snapshots / snapshot)
+            layer = folders.top(draft)
+            if since[disk] is not None and not incremental[disk]:
+                qemu_img.rebase(draft / layer, None)
+            folders.seal(draft, layer)
+            folders.sync(draft)
+        journal = self._snapshots / f".set-{checkpoint}"
+        _write(journal, {"checkpoint": checkpoint, "disks": dict(held)})
+        self._publish_set(journal)
+
+    def _previous(self, disk: str) -> tuple[Path | None, str | None]:
+        """The snapshot on which a further one of the disk can lean, and the checkpoint since when."""
+        try:
+            last = json.loads((self._disks / disk / LAST).read_bytes())
+        except (FileNotFoundError, ValueError):
+            return None, None
+        folder = self._snapshots / str(last["snapshot"])
+        return (folder, str(last["checkpoint"])) if (folder / TOP).is_symlink() else (None, None)
+
+    def _publish_set(self, journal: Path) -> None:
+        """Let all snapshots of a set stand; begun once, it is finished even after a kill."""
+        about = json.loads(journal.read_bytes())
+        for snapshot, disk in about["disks"].items():
+            folder = self._snapshots / snapshot
+            if not folder.exists() and folders.draft_of(folder).is_dir():
+                folders.publish(folder)
+            if (self._disks / disk).is_dir() and folder.exists():
+                _write(self._disks / disk / LAST, {"snapshot": snapshot, "checkpoint": about["checkpoint"]})
+        journal.unlink()
+
+
+def _write(path: Path, value: object) -> None:
+    draft = path.with_name(".draft-" + path.name.lstrip("."))
+    with draft.open("w") as file:
+        json.dump(value, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(draft, path)
+    folders.sync(path.parent)
