@@ -10,7 +10,7 @@ import socket
 from pathlib import Path
 
 from backends.network.drivers.base import NetworkDriver
-from backends.network.drivers.linux import namespace
+from backends.network.drivers.linux import links, namespace
 from backends.network.drivers.linux.namespace import OWN, Namespace
 from backends.network.plan import NetworkPlan, PortPlan
 
@@ -38,13 +38,13 @@ class StandIn:
 
     def _configure(self, cidr: str) -> None:
         block = ipaddress.IPv4Network(cidr)
-        links = self.space.links
+        netlink = self.space.links
         for device in (CARD, "lo"):
-            links.link("set", index=socket.if_nametoindex(device), state="up")
+            netlink.link("set", index=socket.if_nametoindex(device), state="up")
         card = socket.if_nametoindex(CARD)
         for ip in self.port.addresses:
-            links.addr("replace", index=card, address=ip, prefixlen=block.prefixlen)
-        links.route("replace", dst="0.0.0.0/0", gateway=str(block.network_address + 1))
+            netlink.addr("replace", index=card, address=ip, prefixlen=block.prefixlen)
+        netlink.route("replace", dst="0.0.0.0/0", gateway=str(block.network_address + 1))
         for name, value in (("rp_filter", "0"), ("accept_local", "1")):
             Path("/proc/sys/net/ipv4/conf/all", name).write_text(value)
         # Answers to floods of probes must not be held back.
@@ -52,8 +52,8 @@ class StandIn:
         Path("/proc/sys/net/ipv4/icmp_msgs_per_sec").write_text("100000")
 
     def close(self) -> None:
-        """End it, as a guest whose power fails."""
-        self.space.run(lambda: self.space.links.link("del", index=socket.if_nametoindex(CARD)))
+        """End it, as a guest whose power fails: its card goes, if it is there still."""
+        self.space.run(lambda: links.remove(self.space.links, CARD))
         self.space.close()
         namespace.remove(self.name)
 

@@ -265,7 +265,7 @@ class LinuxNetwork:
             if name not in there:
                 self._join_peer(space, name, peering.network)
             links.wake(space, name)
-        self._bring_translators(space, plan, there)
+        self._bring_translators(space, plan, there, before is None)
         for port in plan.ports:
             if before is None and named(port.id) in there:
                 links.wake(space, named(port.id))
@@ -284,7 +284,7 @@ class LinuxNetwork:
 
         namespace.visit(path, join)
 
-    def _bring_translators(self, space: Namespace, plan: NetworkPlan, there: frozenset[str]) -> None:
+    def _bring_translators(self, space: Namespace, plan: NetworkPlan, there: frozenset[str], doubt: bool) -> None:
         prefix = f"{self._translators}{plan.id}+"
         ports = {port.id: port for port in plan.ports}
         wanted = {prefix + one.id: ports[one.port] for one in plan.nats if one.port in ports}
@@ -294,7 +294,7 @@ class LinuxNetwork:
                 self._step("namespace")
                 namespace.remove(name)
         for name, port in wanted.items():
-            if name not in known or self.link(port.id) not in there:
+            if name not in known or self.link(port.id) not in there or (doubt and not nat.is_whole(name, port)):
                 self._bring_translator(space, name, port)
 
     def _bring_translator(self, space: Namespace, name: str, port: PortPlan) -> None:

@@ -35,6 +35,7 @@ class Edge:
         self._deployment, self._pool, self._outgoing, self._host, self._step = deployment, pool, outgoing, host, step
         self._link = "o" + hashlib.sha256(deployment.encode()).hexdigest()[:12]
         self._table = f"nephele_{deployment}"
+        self._metric = 1000 + int(self._link[1:5], 16)
         self._space: Namespace | None = None
         self._lock = threading.RLock()
         self.sound = False
@@ -181,7 +182,8 @@ class Edge:
 
     def _advertise(self, destinations: frozenset[str]) -> None:
         """Let the host know exactly these ways."""
-        via = {KernelRoute(MAIN, destination, "unicast", self._link, HOP) for destination in destinations}
+        # A metric of one's own: two deployments that lend the same address do not take each other's route away.
+        via = {KernelRoute(MAIN, destination, "unicast", self._link, HOP, self._metric) for destination in destinations}
 
         def settle() -> None:
             host = self._host.links

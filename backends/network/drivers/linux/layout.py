@@ -37,13 +37,15 @@ GONE = (errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.ENXIO, errno.EADDRNOTAVAI
 
 @dataclass(frozen=True)
 class KernelRoute:
-    """One route of the kernel. `via` is the next hop, "" for what is on the link itself."""
+    """One route of the kernel. `via` is the next hop, "" for what is on the link itself. Routes of one destination with
+    different `metric`s stand beside each other."""
 
     table: int
     destination: str
     kind: str
     device: str = ""
     via: str = ""
+    metric: int = 0
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,7 @@ def found(links: IPRoute) -> Layout:
                 words.get(message["type"], str(message["type"])),
                 names.get(held.get("RTA_OIF", 0), "") if message["type"] == 1 else "",
                 held.get("RTA_GATEWAY", ""),
+                held.get("RTA_PRIORITY", 0),
             )
         )
     rules = [dict(message["attrs"]) for message in links.get_rules(family=socket.AF_INET)]
@@ -196,6 +199,8 @@ def _spec(route: KernelRoute, *, resolve: bool = True) -> dict[str, Any]:
     }
     if route.device and resolve:
         spec["oif"] = index_of(route.device)
+    if route.metric:
+        spec["priority"] = route.metric
     if route.via:
         spec |= {"gateway": route.via, "flags": ONLINK}
     return spec

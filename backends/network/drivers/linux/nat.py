@@ -7,8 +7,9 @@ from pathlib import Path
 
 from backends.network.drivers.linux import layout, links
 from backends.network.drivers.linux.layout import HOP, MAC, KernelRoute, Layout
-from backends.network.drivers.linux.namespace import Namespace
+from backends.network.drivers.linux.namespace import FOLDER, Namespace, visit
 from backends.network.drivers.linux.ruleset import Chain, Ruleset, whole
+from backends.network.plan import PortPlan
 
 LINK = "eth0"
 IDLE = "350"
@@ -31,6 +32,14 @@ def configure(space: Namespace, address: str, step: layout.Step) -> None:
     layout.take_away(space.links, have, wanted, step)
     layout.put(space.links, have, wanted, step)
     links.mark(space, address)
+
+
+def is_whole(name: str, port: PortPlan) -> bool:
+    """Whether the translator of that name was configured to the end."""
+    try:
+        return visit(FOLDER / name, lambda space: space.reader.mark()) == port.addresses[0]
+    except OSError:
+        return False
 
 
 def _rules(address: str) -> Ruleset:
