@@ -16,6 +16,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from backends.errors import DriverError
 from backends.network.drivers.linux import layout, links, namespace
 from backends.network.drivers.linux.driver import LinuxNetwork
 from backends.network.drivers.linux.namespace import Namespace
@@ -71,12 +72,16 @@ def changed(plans: Plans) -> Plans:
 
 
 def reconcile(driver: LinuxNetwork, plans: Plans) -> None:
-    """What the reconciler does, twice, since links may go late."""
-    for _ in range(2):
+    """What the reconciler does, again and again, since links of guests that ended may go late."""
+    for again in (True, True, False):
         observed = driver.observe()
         for id, plan in plans.items():
             if observed.get(id) != plan.digest:
-                driver.ensure(plan)
+                try:
+                    driver.ensure(plan)
+                except DriverError:
+                    if not again:
+                        raise
         for left in observed.keys() - plans.keys():
             driver.drop(left)
 

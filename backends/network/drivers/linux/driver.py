@@ -8,6 +8,7 @@ routes, then the rules at once, then what is more in routes.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 import threading
@@ -268,7 +269,8 @@ class LinuxNetwork:
         self._bring_translators(space, plan, there, before is None)
         for port in plan.ports:
             if before is None and named(port.id) in there:
-                links.wake(space, named(port.id))
+                with contextlib.suppress(FileNotFoundError):  # its guest ended just now
+                    links.wake(space, named(port.id))
 
     def _join_peer(self, space: Namespace, name: str, other: str) -> None:
         """A link to another network's namespace, which is made when it is not there: its own plan fills it."""
