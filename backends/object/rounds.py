@@ -29,6 +29,8 @@ SLICE = 2000
 """Versions that are looked at before others have their turn."""
 BATCH = 100
 """Decisions in one transaction."""
+DEAR = 4
+"""As many looks as one decision costs, carried out."""
 
 
 class Sight(NamedTuple):
@@ -110,7 +112,9 @@ PAST_WITHIN = Statement(
     .limit(bindparam("most")),
     "container", "key", "rank", "most",
 )  # fmt: skip
-OF_KEY = Statement(select(func.count()).where(_IN, Version.key == bindparam("key")), "container", "key")
+# Both shelves by name: the primary key has the shelf before the key.
+_BOTH = Version.shelf.in_((literal_column(str(LIVE)), literal_column(str(PAST))))
+OF_KEY = Statement(select(func.count()).where(_IN, _BOTH, Version.key == bindparam("key")), "container", "key")
 _AT = Round.container == bindparam("at")
 FIND = Statement(select(Round.plan, Round.until, Round.key).where(_AT), "at")
 BEGIN = Statement(
@@ -172,9 +176,8 @@ class Rounds:
             if sight.key != last:
                 if len(decided) >= BATCH or seen >= PAGE:
                     self._carry_out(plan, decided, last)
-                    decided = []
-                    yield seen
-                    seen = 0
+                    yield seen + DEAR * len(decided)
+                    decided, seen = [], 0
                     if not plan.holds():
                         return
                 last = sight.key
@@ -183,9 +186,8 @@ class Rounds:
                 decided.append((sight, verdict))
                 if len(decided) >= BATCH:  # many versions of one key: the note stays before the key
                     self._carry_out(plan, decided, None)
-                    decided = []
-                    yield seen
-                    seen = 0
+                    yield seen + DEAR * len(decided)
+                    decided, seen = [], 0
         self._carry_out(plan, decided, last)
         yield seen
         yield from self._end_uploads(plan)
@@ -253,7 +255,7 @@ class Rounds:
         newest = versions.find(tx, plan.container, sight.key, None)
         if newest is None or (newest[1].rank == sight.rank) != (sight.since is None):
             return False
-        if sight.alone and tx.one(OF_KEY, plan.container, sight.key) != (1,):
+        if sight.marker and sight.alone and tx.one(OF_KEY, plan.container, sight.key) != (1,):
             return False
         head: Head = found[1]
         now = sight._replace(modified=head.modified, storage=head.storage, tags=head.tags, terms=head.terms)
