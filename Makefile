@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 ARGS ?=
-REAL := --compute libvirt --network linux
+REAL := --compute libvirt --volume qcow2 --network linux
 # What real guests and networks need of Debian and Ubuntu; the last four build libvirt-python.
 PACKAGES := qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-clients libvirt-daemon-driver-lxc libnftables1 \
 	iproute2 iputils-ping uidmap e2fsprogs openssh-client libvirt-dev pkg-config gcc python3-dev
