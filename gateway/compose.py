@@ -78,7 +78,7 @@ def _linux_network(settings: Settings) -> NetworkDriver:
 
 
 DISKS = ("sparse", "qcow2")
-GUESTS = ("simulated", "libvirt")
+GUESTS = ("simulated", "libvirt", "lxc")
 NETWORKS: dict[str, Callable[[Settings], NetworkDriver]] = {
     "simulated": lambda settings: SimulatedNetwork(),
     "linux": _linux_network,
@@ -177,7 +177,7 @@ def preflight(settings: Settings) -> None:
     if settings.compute != "simulated":
         from backends.compute.drivers import libvirt
 
-        if lacks := libvirt.lacks(settings.libvirt_uri):
+        if lacks := libvirt.lxc_lacks() if settings.compute == "lxc" else libvirt.lacks(settings.libvirt_uri):
             lines.append(f"--compute {settings.compute} cannot run guests here; missing:")
             lines += [f"  {one.what}: {one.remedy}" for one in lacks]
     if settings.volume == "qcow2" and not qemu_img.present():
@@ -192,6 +192,9 @@ def guest_driver(settings: Settings, network: NetworkDriver) -> GuestDriver:
         return SimulatedGuests()
     from backends.compute.drivers import libvirt
 
+    if settings.compute == "lxc":
+        folder = settings.data_dir / "guests"
+        return libvirt.lxc_guests(folder, settings.mark, network.adopt, overcommit=settings.overcommit)
     return libvirt.qemu_guests(
         settings.data_dir / "guests",
         settings.mark,

@@ -72,8 +72,10 @@ class Settings(BaseSettings):
     )
     default_account: str = Field("000000000000", pattern=r"^\d{12}$", description="Account of keys that name none.")
     default_region: str = Field("us-east-1", min_length=1, description="Region of requests that name none.")
-    compute: Literal["simulated", "libvirt"] = Field(
-        "simulated", description="What runs guests: nothing (`simulated`), or QEMU (`libvirt`)."
+    compute: Literal["simulated", "libvirt", "lxc"] = Field(
+        "simulated",
+        description="What runs guests: nothing (`simulated`), QEMU (`libvirt`), or containers on this machine's kernel "
+        "(`lxc`), which keep nobody in who means harm.",
     )
     volume: Literal["sparse", "qcow2"] = Field(
         "sparse", description="What holds the bytes of disks: `sparse` files, or `qcow2` chains (needs qemu-utils)."

@@ -13,7 +13,7 @@ from backends.compute.drivers.base import DiskBinding, PortBinding
 from backends.compute.host import ComputeHost, on
 from backends.compute.models import Guest, GuestState
 from backends.db import Database, Scope, Unit
-from backends.errors import Busy, DriverError, NativeError
+from backends.errors import Busy, DriverError, NativeError, Unsupported
 from backends.network.models import Port
 from backends.network.service import NetworkService
 from backends.volume.drivers.base import Limits
@@ -87,6 +87,8 @@ def plug_disks(database: Database, host: ComputeHost) -> bool:
         if isinstance(outcome, Busy):
             # It is asked again with the next look at the machine; when the guest lets go, that is told.
             _record_busy(database, attachment)
+        elif isinstance(outcome, Unsupported):
+            _log.warning("disk %s in %s waits for the next start: %s", attachment.disk, attachment.guest, outcome)
         elif isinstance(outcome, DriverError):
             _log.warning("disk %s in %s: %s", attachment.disk, attachment.guest, outcome)
             again = True

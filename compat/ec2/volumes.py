@@ -13,6 +13,7 @@ from backends.errors import Exists, InUse, OutOfRange, WrongState
 from backends.volume.models import Attachment, ChangeState, Disk, DiskChange, Wish
 from compat.context import Context
 from compat.describe import page
+from compat.ec2.abilities import refuse_while_running
 from compat.ec2.listing import at, cut, matching
 from compat.ec2.regions import zone_named
 from compat.ec2.volume_types import encryption, performance
@@ -226,6 +227,7 @@ def attach_volume(ctx: Context, p: Params) -> Result:
         raise AWSError("IncorrectState", f"Instance '{guest.id}' is not 'running'.")
     if disk.state == "creating":
         raise AWSError("IncorrectState", f"Volume '{disk.id}' is not 'available'.")
+    refuse_while_running(ctx, guest, "plugs_disks")
     attachment = ctx.volumes.attach(disk, guest.id, p["Device"], keep=True)
     return render_attachment(attachment)
 
@@ -253,6 +255,8 @@ def detach_volume(ctx: Context, p: Params) -> Result:
         raise AWSError(
             "OperationNotPermitted", f"Unable to detach root volume '{disk.id}' from instance '{attachment.guest}'"
         )
+    if guest is not None:
+        refuse_while_running(ctx, guest, "plugs_disks")
     ctx.volumes.detach(attachment)
     return render_attachment(attachment)
 

@@ -9,6 +9,7 @@ from backends.network.errors import AlreadyAttached, NotAttached, WrongNetwork
 from backends.network.models import Port, PortAddress
 from compat.context import Context
 from compat.describe import page
+from compat.ec2.abilities import refuse_while_running
 from compat.errors import AWSError
 from compat.filters import Filters
 from compat.kinds import kind
@@ -265,6 +266,7 @@ def attach_network_interface(ctx: Context, p: Params) -> Result:
             f"You may not attach a network interface to an instance if they are not in the same availability zone: "
             f"{port.zone} and {instance.zone}",
         )
+    refuse_while_running(ctx, instance, "plugs_ports")
     card = p.get("NetworkCardIndex") or 0
     attached = ctx.network.attach_port(
         port.id,
@@ -291,6 +293,8 @@ def detach_network_interface(ctx: Context, p: Params) -> Result:
             "The network interface at device index 0 and networkCard index 0 cannot be detached.",
         )
     holder = port.guest_id
+    if holder is not None:
+        refuse_while_running(ctx, ctx.find("instance", holder), "plugs_ports")
     ctx.network.detach_port(port.id)
     if holder is not None:
         ctx.compute.look_again(holder)

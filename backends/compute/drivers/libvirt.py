@@ -11,6 +11,7 @@ from backends.compute.drivers import accelerator
 from backends.compute.drivers.base import Adopt, Capacity
 from backends.compute.drivers.libvirt_daemon import Missing, OwnDaemon, missing
 from backends.compute.drivers.libvirt_domain import Machine
+from backends.compute.drivers.libvirt_lxc import LxcGuests
 from backends.compute.drivers.libvirt_qemu import QemuGuests
 from backends.compute.drivers.libvirt_session import Session
 
@@ -18,7 +19,7 @@ OVERCOMMIT = 8.0
 """Virtual processors that are given out for each of the machine's."""
 KEPT = 1024
 """MiB that are left to the machine itself."""
-OVERHEAD = {"kvm": 96, "qemu": 250}
+OVERHEAD = {"kvm": 96, "qemu": 250, "lxc": 8}
 """MiB that a guest takes beside its own memory: measured; without KVM the translated code is kept, too."""
 
 _log = logging.getLogger(__name__)
@@ -31,6 +32,17 @@ def lacks(uri: str | None = None) -> list[Missing]:
         if importlib.util.find_spec(module) is None:
             remedy = "pip install 'nephele[real]' (needs libvirt-dev, pkg-config and gcc)"
             found.append(Missing(f"the Python package {package}", remedy))
+    return found
+
+
+def lxc_lacks() -> list[Missing]:
+    """What this machine lacks for containers under libvirt; nothing when they can run."""
+    found = [one for one in missing() if "qemu" not in one.what]
+    if not any(Path(folder, "libvirt_lxc").exists() for folder in ("/usr/lib/libvirt", "/usr/libexec")):
+        remedy = "apt-get install --no-install-recommends libvirt-daemon-driver-lxc"
+        found.append(Missing("libvirt's driver of containers", remedy))
+    if importlib.util.find_spec("libvirt") is None:
+        found.append(Missing("the Python package libvirt-python", "pip install 'nephele[real]'"))
     return found
 
 
@@ -56,3 +68,12 @@ def qemu_guests(
         session = Session(uri)
     machine = Machine(mark, chosen, folder / "console", maker)
     return QemuGuests(session, machine, adopt, machine_capacity(overcommit, OVERHEAD[chosen]))
+
+
+def lxc_guests(folder: Path, mark: str, adopt: Adopt, *, overcommit: float = OVERCOMMIT) -> LxcGuests:
+    """Containers, for the deployment `mark`, under a libvirtd of our own, with what lasts in `folder`."""
+    daemon = OwnDaemon(folder / "libvirt", mark, kvm=True, unified=False)
+    session = Session(f"lxc+unix:///system?socket={daemon.socket}", daemon)
+    machine = Machine(mark, "lxc", folder / "console")
+    capacity = machine_capacity(overcommit, OVERHEAD["lxc"])
+    return LxcGuests(session, machine, adopt, capacity, daemon, folder / "roots")

@@ -211,7 +211,7 @@ class LibvirtGuests:
 
     def _has_started_anew(self, domain: Any, spec: GuestSpec) -> bool:
         """Whether the running guest was started for `spec.boot`; press its buttons when it was not."""
-        if _boot(domain) >= spec.boot:
+        if boot_of(domain) >= spec.boot:
             return True
         now, resets = time.monotonic(), self._resets.get(spec.id, 0)
         press = self._presses.get(spec.id)
@@ -234,7 +234,7 @@ class LibvirtGuests:
         """Write into the running domain which start it was made for."""
         import libvirt
 
-        if _boot(domain) < spec.boot:
+        if boot_of(domain) < spec.boot:
             flags = libvirt.VIR_DOMAIN_AFFECT_LIVE | libvirt.VIR_DOMAIN_AFFECT_CONFIG
             kind = libvirt.VIR_DOMAIN_METADATA_ELEMENT
             domain.setMetadata(kind, metadata_xml(self.machine, spec), "nephele", NAMESPACE, flags)
@@ -264,17 +264,28 @@ class LibvirtGuests:
         if domain is None or not domain.isActive():
             self._forget_press(guest)
             return True
-        now = time.monotonic()
-        press = self._presses.setdefault(guest, _Press(0.0, now + self._patience, 0))
         held = domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED
-        if force or held or now > press.until:
+        if force or held or self.overdue(guest):
             domain.destroy()
             self._forget_press(guest)
             return True
-        if now - press.last > KNOCK:
-            press.last = now
+        if self.pressed(guest):
             domain.shutdownFlags(self.shutdown_flags())
         return False
+
+    def pressed(self, guest: str) -> bool:
+        """Whether the guest's power button is to be pressed now; notes that it is."""
+        now = time.monotonic()
+        press = self._presses.setdefault(guest, _Press(0.0, now + self._patience, 0))
+        if now - press.last <= KNOCK:
+            return False
+        press.last = now
+        return True
+
+    def overdue(self, guest: str) -> bool:
+        """Whether the guest had its time since its power button was pressed first."""
+        press = self._presses.get(guest)
+        return press is not None and time.monotonic() > press.until
 
     def ensure_asleep(self, guest: str) -> bool:
         """See `GuestDriver`."""
@@ -325,7 +336,7 @@ class LibvirtGuests:
         return console.tail(console_log(self.machine, guest))
 
 
-def _boot(domain: Any) -> int:
+def boot_of(domain: Any) -> int:
     """Which start a domain was made for."""
     import libvirt
 

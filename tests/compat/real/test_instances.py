@@ -191,6 +191,7 @@ def test_a_libvirtd_that_was_killed_comes_back_and_it_never_noticed(world: World
     until(lambda: world.daemon() != before, lambda: world.cloud.log.read_text()[-3000:])
     assert world.guest() == guest
     assert world.instance()["State"]["Name"] == "running"
+    world.ask("echo al''ive", "alive")
 
 
 def test_when_it_is_killed_it_is_started_again_and_the_second_time_it_stays_down(world: World) -> None:

@@ -1,0 +1,131 @@
+"""The root file system of a container: a partition of its disk, mounted where the containers' daemon sees it.
+
+The disk stays what it is: what the container writes is on it, and a snapshot has it. A disk that never booted and keeps
+its first root file system as an archive beside its kernel, as the micro image does, is filled from there first.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import struct
+import subprocess
+from pathlib import Path
+from typing import BinaryIO
+
+from backends.errors import DriverError, Unsupported
+
+SECTOR = 512
+LINUX, FAT16 = 0x83, 0x0E
+ARCHIVE = b"INITRD  GZ "
+"""The archive's name in a FAT directory: `initrd.gz`."""
+PATIENCE = 60
+
+
+def partition(disk: Path, kind: int) -> tuple[int, int] | None:
+    """Where the first partition of a kind lies on a disk: offset and size in bytes."""
+    with disk.open("rb") as file:
+        first = file.read(SECTOR)
+    if first[510:] != b"\x55\xaa":
+        return None
+    for number in range(4):
+        entry = first[446 + 16 * number : 462 + 16 * number]
+        start, sectors = struct.unpack("<II", entry[8:])
+        if entry[4] == kind and sectors:
+            return start * SECTOR, sectors * SECTOR
+    return None
+
+
+def mount(daemon: int, disk: Path, target: Path) -> Path:
+    """Mount the disk's Linux partition at `target`, as the process `daemon` sees it; the same place as we see it.
+
+    Raises `Unsupported` for a disk without such a file system, `DriverError`.
+    """
+    seen = Path(f"/proc/{daemon}/root{target}")
+    target.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not os.path.ismount(seen):
+        found = partition(disk, LINUX)
+        if found is None:
+            raise Unsupported("the disk has no Linux partition for a container", disk=str(disk))
+        options = f"loop,offset={found[0]},sizelimit={found[1]}"
+        _inside(daemon, "mount", "-t", "ext4", "-o", options, str(disk), str(target))
+    if not os.path.lexists(seen / "sbin" / "init"):
+        fill(seen, disk)
+    return seen
+
+
+def unmount(daemon: int, target: Path) -> None:
+    """After success nothing is mounted at `target`, as the process `daemon` sees it."""
+    if os.path.ismount(f"/proc/{daemon}/root{target}"):
+        _inside(daemon, "umount", str(target))
+
+
+def _inside(daemon: int, *command: str) -> None:
+    done = subprocess.run(
+        ["nsenter", f"--mount=/proc/{daemon}/ns/mnt", "--", *command], capture_output=True, text=True, timeout=PATIENCE
+    )
+    if done.returncode != 0:
+        raise DriverError(f"{command[0]}: {done.stderr.strip()}")
+
+
+def fill(root: Path, disk: Path) -> None:
+    """Put the archive that the disk boots from into its root file system. Raises `Unsupported` when it has none."""
+    found = partition(disk, FAT16)
+    archive = None if found is None else _read_fat(disk, found[0], ARCHIVE)
+    if archive is None:
+        raise Unsupported("the disk has no root file system with /sbin/init", disk=str(disk))
+    unpack(gzip.decompress(archive), root)
+    os.sync()
+
+
+def _read_fat(disk: Path, start: int, name: bytes) -> bytes | None:
+    """A file in the root directory of a FAT16 file system; None when it is not there."""
+    with disk.open("rb") as file:
+        head = _at(file, start, SECTOR)
+        size, cluster, reserved, fats, entries = struct.unpack("<HBHBH", head[11:19])
+        fat_sectors = struct.unpack("<H", head[22:24])[0]
+        fat = _at(file, start + reserved * size, fat_sectors * size)
+        directory = start + (reserved + fats * fat_sectors) * size
+        data = directory + entries * 32
+        for number in range(entries):
+            entry = _at(file, directory + 32 * number, 32)
+            if entry[:11] == name:
+                break
+        else:
+            return None
+        at, length = struct.unpack("<HI", entry[26:32])
+        parts, step = [], size * cluster
+        while 2 <= at < 0xFFF8:
+            parts.append(_at(file, data + (at - 2) * step, step))
+            at = struct.unpack("<H", fat[2 * at : 2 * at + 2])[0]
+        return b"".join(parts)[:length]
+
+
+def _at(file: BinaryIO, offset: int, length: int) -> bytes:
+    file.seek(offset)
+    return file.read(length)
+
+
+def unpack(archive: bytes, root: Path) -> None:
+    """Files, folders and links of a cpio archive (newc), below `root`; whatever would lie elsewhere is left out."""
+    at = 0
+    while archive[at : at + 6] == b"070701":
+        fields = [int(archive[at + 6 + 8 * n : at + 14 + 8 * n], 16) for n in range(13)]
+        mode, size, length = fields[1], fields[6], fields[11]
+        name = archive[at + 110 : at + 110 + length - 1].decode()
+        start = (at + 110 + length + 3) & ~3
+        data = archive[start : start + size]
+        at = (start + size + 3) & ~3
+        if name == "TRAILER!!!":
+            return
+        if name.startswith("/") or ".." in name.split("/"):
+            continue
+        path, kind = root / name, mode & 0o170000
+        if kind == 0o040000:
+            path.mkdir(exist_ok=True)
+        elif kind == 0o100000:
+            path.write_bytes(data)
+        elif kind == 0o120000 and not os.path.lexists(path):
+            path.symlink_to(data.decode())
+        if kind in (0o040000, 0o100000):
+            path.chmod(mode & 0o7777)
