@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import servers, streams
+from bench import objects, servers, streams
 from bench.requests import CASES, Case, seed, write_script
 from bench.servers import Running
 
@@ -109,6 +109,7 @@ def main() -> None:
     parser.add_argument("--peers", default="moto,ministack", help="comma-separated; empty for none")
     parser.add_argument("--only", default="", help="only the requests whose name has this text")
     parser.add_argument("--streams", action="store_true", help="also the long transfers (GiB; minutes)")
+    parser.add_argument("--objects", action="store_true", help="also objects in number (a million keys; minutes)")
     parser.add_argument("--write", action="store_true", help="write bench/results.md")
     options = parser.parse_args()
     if shutil.which("wrk") is None:
@@ -121,6 +122,8 @@ def main() -> None:
     if options.streams:
         parts.append(streams.measure())
         print(parts[-1], flush=True)
+    if options.objects:
+        parts.append(objects.measure(options.seconds))
     if options.write:
         about = f"Python {platform.python_version()}, {os.cpu_count()} cores, "
         about += f"{options.rounds} rounds of {options.seconds} s, 16 connections, one process, "

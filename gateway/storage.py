@@ -10,6 +10,7 @@ from pathlib import Path
 
 from backends.db import Database
 from backends.errors import NativeError
+from backends.identity.seal import KEY_FILE, Seal
 from backends.object import chores
 from backends.object.audit import Auditor
 from backends.object.contents import Contents
@@ -55,6 +56,7 @@ def _open_engine(settings: Settings, ledger: Ledger) -> BlobDriver:
             prefix=settings.objects_prefix,
         )
         mine = identity(ledger)
+        _check_key(settings.data_dir, ledger)
         owner = engine.claim(mine)
         engine.tidy()
     except NativeError as fault:
@@ -65,6 +67,19 @@ def _open_engine(settings: Settings, ledger: Ledger) -> BlobDriver:
             "database, too (database_url)"
         )
     return engine
+
+
+def _check_key(folder: Path, ledger: Ledger) -> None:
+    """Gateways that share a store need the same key: with another one, none could read what the others wrote."""
+    mark = Seal.at(folder).derive("mark of the store").hex()[:16]
+    known = chores.recall(ledger.read(), "key")
+    if not known:
+        ledger.write(lambda tx: chores.note(tx, "key", {"mark": mark}))
+    elif known["mark"] != mark:
+        raise SettingsError(
+            f"data_dir: {folder}/{KEY_FILE} is not the key of this store; copy that file from the data folder of a "
+            "gateway which uses the store already"
+        )
 
 
 def identity(ledger: Ledger) -> str:

@@ -3,7 +3,9 @@ several gateways on one store."""
 
 from __future__ import annotations
 
+import contextlib
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -122,10 +124,11 @@ def test_gateways_that_share_a_store(engine: Engine, tmp_path: Path, postgresql:
     }
     arguments = ("--database-url", postgresql.new_database())
     body = secrets.token_bytes(9_000_000)
-    with (
-        Server(tmp_path / "one", *arguments, environment=environment) as one,
-        Server(tmp_path / "two", *arguments, environment=environment) as two,
-    ):
+    with Server(tmp_path / "one", *arguments, environment=environment) as one, contextlib.ExitStack() as stack:
+        with pytest.raises(AssertionError, match="is not the key of this store"):
+            Server(tmp_path / "two", *arguments, environment=environment)
+        shutil.copy(tmp_path / "one" / "identity.key", tmp_path / "two" / "identity.key")
+        two = stack.enter_context(Server(tmp_path / "two", *arguments, environment=environment))
         first, second = (new_client(server.endpoint, "s3", "123456789012") for server in (one, two))
         first.create_bucket(Bucket="shared")
         first.put_object(Bucket="shared", Key="k", Body=body)
