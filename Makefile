@@ -130,5 +130,5 @@ clients:
 	fi
 	@test .clients/.installed -nt tests/compat/s3_clients/package.json || { \
 		mkdir -p .clients && cp tests/compat/s3_clients/package.json .clients/ && \
-		npm install --prefix .clients --silent --no-audit --no-fund </dev/null >/dev/null 2>&1 && touch .clients/.installed; } \
+		npm install --prefix .clients --silent --no-audit --no-fund --fetch-retries=1 --fetch-timeout=60000 </dev/null >/dev/null 2>&1 && touch .clients/.installed; } \
 	|| echo "The JavaScript SDK could not be installed (npm): its test is skipped." >&2
