@@ -107,9 +107,15 @@ def seal_small(key: bytes, data: bytes) -> bytes:
 def open_small(key: bytes, data: bytes) -> bytes:
     """What `seal_small` sealed. Raises `Tampered`."""
     try:
-        return AESGCM(key).decrypt(_LAST, data, None)
+        return _opener(key).decrypt(_LAST, data, None)
     except InvalidTag:
         raise Tampered("a content in the index is not what was written") from None
+
+
+@lru_cache(4096)
+def _opener(key: bytes) -> AESGCM:
+    """Kept, since the first use of a cipher costs more than the opening of a small content."""
+    return AESGCM(key)
 
 
 class _Sealer:

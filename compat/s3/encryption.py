@@ -24,6 +24,7 @@ from compat.s3.content_keys import CUSTOMER, kind_of
 
 if TYPE_CHECKING:
     from backends.object.containers import Known
+    from backends.object.contents import Received
     from compat.context import Context
     from compat.operation import Params
 
@@ -278,6 +279,15 @@ def check_part(sealed: bytes | None, p: Params) -> None:
             "The multipart upload initiate requested encryption. Subsequent part requests must include the appropriate "
             "encryption parameters."
         )
+
+
+def etag_of_part(received: Received) -> str:
+    """The ETag of a part: the same when the same bytes are sent again, and otherwise opaque where the key is not the
+    store's."""
+    key = received.key
+    if key is None or not is_opaque(key.sealed):
+        return received.etag
+    return hashlib.blake2b(received.md5, key=key.plain, digest_size=16).hexdigest()
 
 
 def is_opaque(sealed: bytes | None) -> bool:

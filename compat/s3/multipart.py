@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -120,7 +119,7 @@ def publish_part(ctx: Context, upload: Upload, number: int, received: Received, 
             "Part number must be an integer between 1 and 10000, inclusive", "partNumber", number
         )
     at = properties.now(ctx)
-    etag = secrets.token_hex(16) if encryption.is_opaque(upload.sealed_key) else received.etag
+    etag = encryption.etag_of_part(received)
     try:
         ctx.objects.publish_part(upload, number, received, etag=etag, checksum=summed, now=at)
     except Missing:
