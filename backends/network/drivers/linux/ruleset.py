@@ -69,17 +69,6 @@ def change(old: Ruleset, new: Ruleset, table: str = TABLE) -> str:
     return "\n".join(lines)
 
 
-def removed_rules(old: Ruleset, new: Ruleset, prefix: str) -> dict[str, list[str]]:
-    """The rules that chains whose names begin with `prefix` have lost, by chain."""
-    found: dict[str, list[str]] = {}
-    for name, chain in old.chains.items():
-        if name.startswith(prefix):
-            kept = set(new.chains[name].rules) if name in new.chains else set()
-            if lost := [rule for rule in chain.rules if rule not in kept]:
-                found[name] = lost
-    return found
-
-
 def _additions(new: Ruleset, old: Ruleset, table: str) -> Iterator[str]:
     """Everything that `new` has more than `old`, without elements that it has not. Names come first: rules
     refer to them."""
