@@ -104,14 +104,15 @@ class LxcGuests(LibvirtGuests):
                 raise Unsupported("a container has one disk")
             domain = self._begin(connection, spec)
         first = _first_process(domain)
-        if WAITING in _command(first):
+        if _waits(first):
             for port in spec.ports:
                 self.adopt(port)
             deadline = time.monotonic() + GOING_ON
-            while WAITING in _command(first):
+            while _waits(first):
                 if time.monotonic() > deadline:
                     raise DriverError(f"{spec.id} does not go on: its disk has no /sbin/init that runs")
-                os.kill(first, signal.SIGUSR1)
+                if WAITING in _command(first):
+                    os.kill(first, signal.SIGUSR1)
                 time.sleep(0.01)
         return True
 
@@ -129,7 +130,7 @@ class LxcGuests(LibvirtGuests):
         domain = self.find(connection, guest)
         if domain is not None and domain.isActive() and not force:
             first = _first_process(domain)
-            if WAITING not in _command(first):
+            if not _waits(first):
                 return self._ask(domain, guest, first)
         if not super()._ensure_stopped(connection, guest, True):
             return False
@@ -217,6 +218,12 @@ def _first_process(domain: Any) -> int:
                 if int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == parent:
                     return int(entry.name)
     raise Unavailable("the container is going down at this moment")
+
+
+def _waits(first: int) -> bool:
+    """Whether a container's first process has not been told to go on: it waits, or is not even that far."""
+    command = _command(first)
+    return WAITING in command or not command or command.split("\0")[0].endswith("libvirt_lxc")
 
 
 def _command(process: int) -> str:
