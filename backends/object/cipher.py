@@ -19,7 +19,7 @@ import queue
 import threading
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -236,21 +236,25 @@ class SealedBlob:
         if stop <= offset:
             return b""
         first, last = offset // SEGMENT, (stop - 1) // SEGMENT
-        raw = self._blob.read(first * STORED, (last - first + 1) * STORED)
-        stored = memoryview(raw)
-        segments = []
+        stored = memoryview(self._blob.read(first * STORED, (last - first + 1) * STORED))
+        start = first * SEGMENT
+        opened = bytearray(min((last + 1) * SEGMENT, self.size) - start)
+        place = memoryview(opened)
         try:
-            for number in range(first, last + 1):
-                place = (number - first) * STORED
-                nonce = _nonce(number, last=number == self._final)
-                segments.append(self._cipher.decrypt(nonce, stored[place : place + STORED], None))
+            for number in range(last - first + 1):
+                self._cipher.decrypt_into(
+                    _nonce(first + number, last=first + number == self._final),
+                    stored[number * STORED : (number + 1) * STORED],
+                    None,
+                    place[number * SEGMENT : (number + 1) * SEGMENT],
+                )
         except (InvalidTag, ValueError):
-            raise Tampered(f"blob {self._name} is not what was written, from byte {number * STORED}") from None
-        if offset % SEGMENT:
-            segments[0] = segments[0][offset % SEGMENT :]
-        if over := min((last + 1) * SEGMENT, self.size) - stop:
-            segments[-1] = segments[-1][:-over]
-        return segments[0] if len(segments) == 1 else b"".join(segments)
+            raise Tampered(
+                f"blob {self._name} is not what was written, from byte {(first + number) * SEGMENT}"
+            ) from None
+        if len(opened) != stop - offset:
+            return bytes(place[offset - start : stop - start])
+        return cast("bytes", opened)  # nobody changes it, and a copy would take a third of the time
 
     def close(self) -> None:
         """Free it."""
