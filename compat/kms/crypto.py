@@ -73,8 +73,12 @@ def _no_words(words: Words) -> None:
 # --- which key a ciphertext means -------------------------------------------------------------------------------------
 
 
-def _opener(ctx: Context, blob: bytes, named: str | None, algorithm: str) -> Known:
-    """The key that opens a ciphertext; where the call names one, it must be that."""
+def _opener(ctx: Context, blob: bytes | None, named: str | None, algorithm: str) -> Known:
+    """The key that opens a ciphertext; where the call names one, it must be that. A dry run may name the key only."""
+    if blob is None:
+        if named is None or not ctx.params.get("DryRun"):
+            raise faults.invalid("CiphertextBlob is required, except in a dry run that names the key.")
+        return find(ctx, named)
     if algorithm != SYMMETRIC:
         if named is None:
             raise faults.invalid("The KeyId parameter is required to decrypt with an asymmetric KMS key.")
@@ -91,12 +95,12 @@ def _opener(ctx: Context, blob: bytes, named: str | None, algorithm: str) -> Kno
 
 def _of_decrypt(ctx: Context, p: Params) -> Iterable[str]:
     algorithm = p.get("EncryptionAlgorithm") or SYMMETRIC
-    return (arn_of(ctx, _opener(ctx, p["CiphertextBlob"], p.get("KeyId"), algorithm)),)
+    return (arn_of(ctx, _opener(ctx, p.get("CiphertextBlob"), p.get("KeyId"), algorithm)),)
 
 
 def _of_source(ctx: Context, p: Params) -> Iterable[str]:
     algorithm = p.get("SourceEncryptionAlgorithm") or SYMMETRIC
-    return (arn_of(ctx, _opener(ctx, p["CiphertextBlob"], p.get("SourceKeyId"), algorithm)),)
+    return (arn_of(ctx, _opener(ctx, p.get("CiphertextBlob"), p.get("SourceKeyId"), algorithm)),)
 
 
 # --- operations -------------------------------------------------------------------------------------------------------
@@ -113,8 +117,9 @@ def encrypt(ctx: Context, p: Params) -> Result:
 def decrypt(ctx: Context, p: Params) -> Result:
     _no_enclave(p)
     algorithm = p.get("EncryptionAlgorithm") or SYMMETRIC
-    blob = p["CiphertextBlob"]
+    blob = p.get("CiphertextBlob")
     key = _opener(ctx, blob, p.get("KeyId"), algorithm)
+    assert blob is not None
     plain = decrypt_with(ctx, key, blob, p.get("EncryptionContext") or {}, algorithm)
     return {"Plaintext": plain, "KeyId": arn_of(ctx, key), "EncryptionAlgorithm": algorithm}
 
@@ -123,7 +128,7 @@ def decrypt(ctx: Context, p: Params) -> Result:
 def re_encrypt(ctx: Context, p: Params) -> Result:
     before = p.get("SourceEncryptionAlgorithm") or SYMMETRIC
     after = p.get("DestinationEncryptionAlgorithm") or SYMMETRIC
-    source = _opener(ctx, p["CiphertextBlob"], p.get("SourceKeyId"), before)
+    source = _opener(ctx, p.get("CiphertextBlob"), p.get("SourceKeyId"), before)
     target, words = find(ctx, p["DestinationKeyId"]), p.get("DestinationEncryptionContext") or {}
     permit(ctx, "kms:ReEncryptTo", target, words, None)
     plain = decrypt_with(ctx, source, p["CiphertextBlob"], p.get("SourceEncryptionContext") or {}, before)

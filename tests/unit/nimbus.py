@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 from backends.db import Database
 from backends.identity.seal import Seal
 from backends.identity.service import IdentityService
+from backends.object.containers import Known
 from compat.cloud import Cloud, Rules
 from compat.context import Call, Context
 from compat.dispatch import Dispatcher, invoke
@@ -44,10 +46,18 @@ def trust(*principals: str, action: str | list[str] = "sts:AssumeRole", **condit
     return policy(statement | ({"Condition": condition} if condition else {}))
 
 
-class NoContainers:
-    """What the guard of S3 asks: here there are no buckets."""
+class EveryContainer:
+    """What the guard of S3 asks: here every bucket is there, has no policy, and belongs to `ACCOUNT`."""
 
-    def find(self, name: str) -> None:
+    def find(self, name: str) -> Known:
+        enforced = {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
+        return Known(1, name, ACCOUNT, "us-east-1", datetime.now(UTC), "", {"ownership": enforced}, {})
+
+
+class NoObjects:
+    """And all that is asked of objects: whether one is there."""
+
+    def head(self, container: int, key: str, version: str | None = None) -> None:
         return None
 
 
@@ -58,7 +68,7 @@ class Nimbus:
         self.database = database
         self.seal = seal or Seal.fresh()
         services = {"identity": lambda unit: IdentityService(unit, self.seal)}
-        hosts = {"identity": self.seal, "containers": NoContainers()}
+        hosts = {"identity": self.seal, "containers": EveryContainer(), "objects": NoObjects()}
         self.cloud = Cloud(self.database, Rules(), services, hosts)
         self.dispatcher = Dispatcher(self.cloud)
         self.number = 0
