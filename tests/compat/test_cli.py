@@ -52,8 +52,8 @@ def closed_port() -> int:
     [
         ([], {"NEPHELE_ATUH": "soft"}, "unknown environment variable NEPHELE_ATUH; did you mean NEPHELE_AUTH?"),
         ([], {"NEPHELE_WORKERS": "never"}, "workers: "),
-        (["--compute", "libvirt"], {}, "compute: there is no driver 'libvirt' in this version"),
-        ([], {"EC2_VM_MANAGER": "libvirt"}, "compute: there is no driver 'libvirt' in this version"),
+        (["--compute", "hyperv"], {}, "compute: there is no driver 'hyperv' in this version"),
+        ([], {"EC2_VM_MANAGER": "hyperv"}, "compute: there is no driver 'hyperv' in this version"),
         (["--ephemeral", "--database-url", "sqlite:////tmp/x.db"], {}, "exclude each other"),
     ],
 )
