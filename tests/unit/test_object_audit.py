@@ -182,7 +182,8 @@ def test_a_round_that_was_broken_off_goes_on(world: World, monkeypatch: pytest.M
     assert 0 < second.progress.contents < 30
     rest = sum(second.round())
     assert 0 < rest < 5000
-    assert (second.progress.contents, second.progress.damaged) == (50, 1)
+    assert second.progress.contents == 50
+    assert len(second.damages()) == 1  # by whichever of the two found it
     third = Auditor(world.store.ledger, world.driver)
     list(third.round())
     assert third.progress.contents == 50  # the round had ended: a new one

@@ -204,6 +204,7 @@ def main(what: str) -> None:
         driver.close()
         return told
 
+    empty()  # of what a run before in the same sandbox left
     nothing = state(drive(), host)
     whole = at(plans)
     if what == "build":
