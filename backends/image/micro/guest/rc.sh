@@ -43,13 +43,13 @@ done
 say "instance $id at $(up) s"
 name=$(imds meta-data/local-hostname) && [ -n "$name" ] && hostname "${name%%.*}"
 
-mkdir -p /root/.ssh
-chmod 700 /root /root/.ssh
+mkdir -p "$HOME/.ssh"
+chmod 700 "$HOME" "$HOME/.ssh"
 for number in $(imds meta-data/public-keys/ | cut -d= -f1); do
     imds "meta-data/public-keys/$number/openssh-key"
     echo
-done | grep . >/root/.ssh/authorized_keys
-chmod 600 /root/.ssh/authorized_keys
+done | grep . >"$HOME/.ssh/authorized_keys"
+chmod 600 "$HOME/.ssh/authorized_keys"
 
 new=
 if [ "$(cat /var/lib/nephele/instance 2>/dev/null)" != "$id" ]; then
