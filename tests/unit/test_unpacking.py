@@ -37,6 +37,7 @@ def test_only_gzip_is_unpacked() -> None:
         (b"no gzip", "SerializationException"),
         (gzip.compress(b"cut off here")[:-3], "SerializationException"),
     ],
+    ids=["a byte too many", "a bomb", "two members", "packed too large", "no gzip", "cut off"],
 )
 def test_what_cannot_be_unpacked_is_refused(body: bytes, code: str) -> None:
     with pytest.raises(WireFault) as caught:
