@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import secrets
 from collections.abc import Iterator
@@ -46,6 +47,7 @@ class Names(HTMLParser):
                 self.names.add(data)
 
 
+@functools.cache
 def documented() -> dict[str, list[str]]:
     """Operation → documented filter names, for the EC2 operations that are implemented and have filters."""
     raw = Loader().load_service_model("ec2", "service-2")
