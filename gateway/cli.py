@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import shlex
 import shutil
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 from urllib.parse import urlencode
 
 import typer
 
 from gateway import __version__
+from gateway.clients import Account, Config, Endpoint, ask, client_environment, fail
 from gateway.commands import audit as audit_commands
 from gateway.commands import image, importing
 from gateway.commands.console import console
-from gateway.settings import RootKey, Settings, SettingsError, load
+from gateway.settings import SettingsError, load
 
 app = typer.Typer(
     name="nephele",
@@ -64,26 +62,12 @@ class Auth(StrEnum):
     off = "off"
 
 
-Endpoint = Annotated[
-    str | None, typer.Option("--endpoint", help="URL of the server. Default: where the settings say that it listens.")
-]
-Config = Annotated[Path | None, typer.Option("--config", help="TOML file with settings.", dir_okay=False)]
-Account = Annotated[str | None, typer.Option("--account", help="A 12-digit account id.")]
-
-
 def main() -> None:
     """Run the command line. Settings that cannot be used end it with status 2."""
     try:
         app()
     except SettingsError as error:
         fail(str(error), 2)
-
-
-def fail(message: str, status: int = 1) -> NoReturn:
-    """End the command with a message, line by line, on standard error."""
-    for line in message.splitlines():
-        typer.echo(f"nephele: {line}", err=True)
-    sys.exit(status)
 
 
 @app.command()
@@ -211,7 +195,7 @@ def status(endpoint: Endpoint = None, config: Config = None) -> None:
     from rich.table import Table
 
     settings = load(config=config)
-    info = _ask(settings, endpoint, "GET", "/_nephele/info")
+    _, info = ask(settings, endpoint, "GET", "/_nephele/info")
     table = Table(show_header=False, box=None, padding=(0, 2))
     for name, value in info.items():
         table.add_row(name, ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value))
@@ -222,7 +206,7 @@ def status(endpoint: Endpoint = None, config: Config = None) -> None:
 def reset(endpoint: Endpoint = None, account: Account = None, config: Config = None) -> None:
     """Throw the state of a running server away: all of it, or one account's."""
     settings = load(config=config)
-    done = _ask(settings, endpoint, "POST", "/_nephele/reset", {"account": account} if account else {})
+    _, done = ask(settings, endpoint, "POST", "/_nephele/reset", {"account": account} if account else {})
     typer.echo(f"Reset {done['reset']}.")
 
 
@@ -236,7 +220,8 @@ def events(
 ) -> None:
     """Print the events of buckets that have a notification configuration, one JSON line each."""
     query = {"after": after, "limit": limit} | ({"bucket": bucket} if bucket else {})
-    for event in _ask(load(config=config), endpoint, "GET", f"/_nephele/events?{urlencode(query)}")["events"]:
+    _, told = ask(load(config=config), endpoint, "GET", f"/_nephele/events?{urlencode(query)}")
+    for event in told["events"]:
         typer.echo(json.dumps(event))
 
 
@@ -273,66 +258,3 @@ def settings(markdown: Annotated[bool, typer.Option("--markdown", help="As docs/
 app.command()(audit_commands.audit)
 app.command()(audit_commands.sweep)
 app.command()(console)
-
-
-# --- talking to a server ---------------------------------------------------------------------------------------------
-
-
-def _endpoint(settings: Settings, endpoint: str | None) -> str:
-    from gateway.serve import endpoint as listening
-
-    return (endpoint or listening(settings)).rstrip("/")
-
-
-def _root(settings: Settings) -> RootKey:
-    """The key that a client on this machine uses: a given root, else the one made at first start, else `test`."""
-    from gateway.serve import ROOT_KEY_FILE
-
-    if settings.root_keys:
-        return settings.root_keys[0]
-    file = settings.data_dir / ROOT_KEY_FILE
-    if not settings.has_open_root and file.exists():
-        return RootKey.model_validate_json(file.read_bytes())
-    return RootKey(access_key="test", secret_key="test")
-
-
-def client_environment(settings: Settings, endpoint: str | None, account: str | None) -> dict[str, str]:
-    """The variables with which AWS's tools find the server, and are somebody there."""
-    key = RootKey(access_key=account, secret_key="test") if account else _root(settings)
-    return {
-        "AWS_ENDPOINT_URL": _endpoint(settings, endpoint),
-        "AWS_ACCESS_KEY_ID": key.access_key,
-        "AWS_SECRET_ACCESS_KEY": key.secret_key,
-        "AWS_DEFAULT_REGION": settings.default_region,
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }
-
-
-def ask(
-    settings: Settings, endpoint: str | None, method: str, path: str, body: dict[str, Any] | None = None
-) -> tuple[str, dict[str, Any]]:
-    """Ask a server's own paths as a root; where it is, and what it answered. Ends the command when it does not."""
-    return _endpoint(settings, endpoint), _ask(settings, endpoint, method, path, body)
-
-
-def _ask(
-    settings: Settings, endpoint: str | None, method: str, path: str, body: dict[str, Any] | None = None
-) -> dict[str, Any]:
-    base = _endpoint(settings, endpoint)
-    key = _root(settings)
-    basic = base64.b64encode(f"{key.access_key}:{key.secret_key}".encode()).decode()
-    request = urllib.request.Request(
-        base + path,
-        data=json.dumps(body).encode() if body is not None else None,
-        method=method,
-        headers={"Content-Type": "application/json", "Authorization": f"Basic {basic}"},
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            found: dict[str, Any] = json.load(answer)
-            return found
-    except urllib.error.HTTPError as error:
-        with error:
-            fail(f"{base} answered {error.code}: {error.read(4096).decode('utf-8', 'replace')}")
-    except (urllib.error.URLError, TimeoutError, ValueError) as error:
-        fail(f"no Nephele answers at {base}: {getattr(error, 'reason', error)}")

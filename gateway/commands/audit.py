@@ -10,10 +10,10 @@ from typing import Annotated
 
 import typer
 
+from gateway.clients import Config
 from gateway.settings import load
 
 Data = Annotated[Path | None, typer.Option("--data-dir", help="Folder of all state.", file_okay=False)]
-Config = Annotated[Path | None, typer.Option("--config", help="TOML file with settings.", dir_okay=False)]
 
 
 def audit(

@@ -10,11 +10,11 @@ import termios
 import threading
 import tty
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from gateway.clients import Config, Endpoint, ask, fail
 from gateway.settings import load
 
 ESCAPE = b"\x1d"
@@ -23,12 +23,10 @@ ESCAPE = b"\x1d"
 
 def console(
     instance: Annotated[str, typer.Argument(help="The instance's id.")],
-    endpoint: Annotated[str | None, typer.Option(help="URL of the server.")] = None,
-    config: Annotated[Path | None, typer.Option("--config", help="TOML file with settings.", dir_okay=False)] = None,
+    endpoint: Endpoint = None,
+    config: Config = None,
 ) -> None:
     """Connect this terminal to the serial console of a running instance. Ctrl-] leaves; the instance goes on."""
-    from gateway.cli import ask, fail
-
     try:
         from websockets.exceptions import ConnectionClosed
         from websockets.sync.client import connect

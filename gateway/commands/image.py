@@ -15,13 +15,13 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import platformdirs
 import typer
 
 from backends.errors import NativeError
-from gateway.clients import client
+from gateway.clients import Account, Endpoint, client, fail
 
 app = typer.Typer(help="Images: make the micro image, import image files.", no_args_is_help=True)
 
@@ -30,8 +30,6 @@ GIB = 1 << 30
 SENDERS = 4
 """Blocks that are under way together."""
 
-Endpoint = Annotated[str | None, typer.Option("--endpoint", help="URL of the server.")]
-Account = Annotated[str | None, typer.Option("--account", help="A 12-digit account id.")]
 Region = Annotated[str | None, typer.Option("--region", help="The region that gets the image.")]
 Progress = Callable[[str, int], None]
 
@@ -49,7 +47,7 @@ def build(
     from backends.image import files, micro, qemu_img
 
     if what != "micro":
-        _fail(f"there is no recipe {what!r}; there is micro", 2)
+        fail(f"there is no recipe {what!r}; there is micro", 2)
     cache = platformdirs.user_cache_path("nephele")
     cache.mkdir(parents=True, exist_ok=True)
     with _told():
@@ -61,7 +59,7 @@ def build(
             elif format in qemu_img.FORMATS:
                 qemu_img.convert(disk, "raw", output, format)
             else:
-                _fail(f"{output}: name it .raw or .qcow2", 2)
+                fail(f"{output}: name it .raw or .qcow2", 2)
             typer.echo(str(output))
             return
     _bring(disk, "raw", name, "A tiny guest: busybox, dropbear", "x86_64", None, endpoint, account, region)
@@ -84,7 +82,7 @@ def import_file(
 
     known = format or files.format_of(file.name)
     if known not in files.FORMATS:
-        _fail(f"{file}: say its --format: one of {', '.join(files.FORMATS)}", 2)
+        fail(f"{file}: say its --format: one of {', '.join(files.FORMATS)}", 2)
     _bring(file, known, name, description, architecture, boot_mode, endpoint, account, region)
 
 
@@ -109,7 +107,7 @@ def _bring(
             ec2, ebs = (client(service, endpoint, account, region) for service in ("ec2", "ebs"))
             owned = ec2.describe_images(Owners=["self"], Filters=[{"Name": "name", "Values": [name]}])["Images"]
             if owned:
-                _fail(f"there is an image of the name {name} already: {owned[0]['ImageId']}")
+                fail(f"there is an image of the name {name} already: {owned[0]['ImageId']}")
             with files.as_raw(file, format, lambda percent: progress("Reading", percent)) as raw:
                 snapshot = _upload(ebs, raw, f"{name}, from {file.name}", progress)
             made = ec2.register_image(
@@ -125,7 +123,7 @@ def _bring(
                 **({"BootMode": boot_mode} if boot_mode else {}),
             )
     except (BotoCoreError, ClientError) as error:
-        _fail(str(error))
+        fail(str(error))
     typer.echo(made["ImageId"])
 
 
@@ -174,7 +172,7 @@ class _told:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, NativeError):
-            _fail(str(error))
+            fail(str(error))
 
 
 class _progress:
@@ -200,9 +198,3 @@ class _progress:
 
     def __exit__(self, *error: object) -> None:
         self._bars.stop()
-
-
-def _fail(message: str, status: int = 1) -> NoReturn:
-    from gateway.cli import fail
-
-    fail(message, status)

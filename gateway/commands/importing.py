@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gateway.clients import Account, Config, client_environment
 from gateway.settings import SettingsError, load
 
 app = typer.Typer(help="Bring in what lies elsewhere.", no_args_is_help=True)
@@ -34,8 +35,8 @@ def import_s3(
     workers: Annotated[int, typer.Option(help="Objects that are copied at once.", min=1, max=64)] = 8,
     journal: Annotated[Path | None, typer.Option(help="File of what is done.  [default: in the data folder]")] = None,
     endpoint: Annotated[str | None, typer.Option("--endpoint", help="URL of the Nephele that takes them.")] = None,
-    account: Annotated[str | None, typer.Option("--account", help="A 12-digit account id.")] = None,
-    config: Annotated[Path | None, typer.Option("--config", help="TOML file with settings.", dir_okay=False)] = None,
+    account: Account = None,
+    config: Config = None,
 ) -> None:
     """Copy buckets from any S3 endpoint (MinIO, Ceph, Swift, AWS, …), checking every byte.
 
@@ -45,7 +46,6 @@ def import_s3(
     from botocore.exceptions import BotoCoreError, ClientError
 
     from gateway import importing, importing_buckets
-    from gateway.cli import client_environment
 
     here = client_environment(load(config=config), endpoint, account)
     origin = _client(source, access_key, secret_key, region, workers)
@@ -78,7 +78,7 @@ def import_s3(
 
 
 def _client(endpoint: str, key: str, secret: str, region: str, workers: int) -> Any:
-    from botocore.config import Config
+    from botocore.config import Config as ClientConfig
     from botocore.session import Session
 
     return Session().create_client(
@@ -87,7 +87,7 @@ def _client(endpoint: str, key: str, secret: str, region: str, workers: int) -> 
         region_name=region,
         aws_access_key_id=key,
         aws_secret_access_key=secret,
-        config=Config(
+        config=ClientConfig(
             s3={"addressing_style": "path"},
             retries={"max_attempts": 5, "mode": "standard"},
             max_pool_connections=workers * 2 + 4,
