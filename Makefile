@@ -10,6 +10,8 @@ REAL := --compute libvirt --volume qcow2 --network linux
 PACKAGES := qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-clients libvirt-daemon-driver-lxc libnftables1 \
 	iproute2 iputils-ping uidmap e2fsprogs openssh-client libvirt-dev pkg-config gcc python3-dev
 PYTEST ?= $(BIN)/python -m pytest
+# Tests wait for servers and guests: as many processes as there are cores, but no more than the machine's memory likes.
+PARALLEL ?= --numprocesses auto --maxprocesses 4 --no-loadscope-reorder
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
@@ -27,10 +29,10 @@ real: packages $(VENV)/.real ## Serve with real guests and networks; as root, it
 	$(BIN)/nephele serve --no-engine $(REAL) $(ARGS)
 
 test: packages postgresql clients $(VENV)/.test $(VENV)/.try-real ## Run all tests (ARGS="tests/unit -k …")
-	$(PYTEST) $(ARGS)
+	$(PYTEST) $(PARALLEL) $(ARGS)
 
 unit: $(VENV)/.test ## Run the tests that need no server
-	$(PYTEST) tests/unit $(ARGS)
+	$(PYTEST) $(PARALLEL) tests/unit $(ARGS)
 
 check: $(VENV)/.check ## Format, lint, types and layers
 	$(BIN)/ruff format --check .

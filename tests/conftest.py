@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests import postgres, sandbox
 
@@ -25,6 +26,25 @@ os.environ |= {
 
 def pytest_report_header() -> str:
     return f"PostgreSQL: {postgres.missing() or postgres.directory()}; sandbox: {sandbox.missing() or 'yes'}"
+
+
+REAL = "tests/compat/real/"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest: real guests and networks."""
+    items.sort(key=lambda item: not item.nodeid.startswith(REAL))
+
+
+class ByFile(LoadScopeScheduling):
+    """Tests of one file run in one process, and all real guests in one: two of them at once are slow."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return REAL if nodeid.startswith(REAL) else nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
+    return ByFile(config, log)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="session")
