@@ -116,10 +116,10 @@ postgresql:
 		echo "PostgreSQL is not installed, and only root may install it (apt-get install postgresql): its tests are skipped." >&2; \
 	fi
 
-# Programs that people use S3 with, Swift as another engine, and the JavaScript SDK from its registry.
+# Programs that people use S3 with, Swift as another engine, the JavaScript SDK and DuckDB's extension from their registries.
 CLIENTS := s3cmd rclone restic s3fs
 ENGINE := swift-proxy swift-account swift-container swift-object memcached
-clients:
+clients: | $(BIN)/python
 	@lacking=$$(for one in $(CLIENTS); do command -v $$one >/dev/null || echo $$one; done; \
 		command -v swift-proxy-server >/dev/null || echo $(ENGINE); command -v npm >/dev/null || echo nodejs npm); \
 	if [ -z "$$lacking" ]; then :; \
@@ -134,3 +134,7 @@ clients:
 		mkdir -p .clients && cp tests/compat/s3_clients/package.json .clients/ && \
 		npm install --prefix .clients --silent --no-audit --no-fund --fetch-retries=1 --fetch-timeout=60000 </dev/null >/dev/null 2>&1 && touch .clients/.installed; } \
 	|| echo "The JavaScript SDK could not be installed (npm): its test is skipped." >&2
+	@test .clients/duckdb/.installed -nt tests/compat/s3_clients/duckdb.txt || { \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .clients/duckdb \
+			--requirement tests/compat/s3_clients/duckdb.txt 2>/dev/null && touch .clients/duckdb/.installed; } \
+	|| echo "DuckDB's extension could not be installed (pip): its test is skipped." >&2
