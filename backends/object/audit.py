@@ -13,7 +13,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, func, literal_column, or_, select, update
+from sqlalchemy import bindparam, func, literal_column, or_, select, union, update
 
 from backends import checksum
 from backends.errors import DriverError, Missing
@@ -21,7 +21,7 @@ from backends.object import chores
 from backends.object.contents import BLOCK, CHECK, as_number, digest_of
 from backends.object.drivers.base import BlobDriver
 from backends.object.ledger import Job, Ledger, Row, Statement
-from backends.object.models import Blob, Container, Part, Small, Version
+from backends.object.models import Annotation, Blob, Container, Part, Small, Version
 
 NOTED = 64 << 20
 """Bytes after which progress is noted: so much is read twice at most after a kill."""
@@ -71,16 +71,25 @@ TOTALS = Statement(
     )
 )
 _DAMAGED = Blob.damage != literal_column("''")
+_FOUND = (Container.name, Version.key, Version.version, func.coalesce(Blob.damage, Small.damage).label("damage"))
+_OF_ONE = or_(_DAMAGED, Small.damage != literal_column("''"))
 DAMAGED = Statement(
-    select(Container.name, Version.key, Version.version, func.coalesce(Blob.damage, Small.damage))
-    .select_from(Version)
-    .join(Container, Container.number == Version.container)
-    .join(Part, Part.assembly == Version.assembly, isouter=True)
-    .join(Blob, Blob.name == func.coalesce(Version.blob, Part.blob), isouter=True)
-    .join(Small, Small.number == Version.small, isouter=True)
-    .where(or_(_DAMAGED, Small.damage != literal_column("''")))
-    .distinct()
-    .order_by(Container.name, Version.key)
+    union(
+        select(*_FOUND)
+        .select_from(Version)
+        .join(Container, Container.number == Version.container)
+        .join(Part, Part.assembly == Version.assembly, isouter=True)
+        .join(Blob, Blob.name == func.coalesce(Version.blob, Part.blob), isouter=True)
+        .join(Small, Small.number == Version.small, isouter=True)
+        .where(_OF_ONE),
+        select(*_FOUND)
+        .select_from(Annotation)
+        .join(Version, Version.book == Annotation.book)
+        .join(Container, Container.number == Version.container)
+        .join(Blob, Blob.name == Annotation.blob, isouter=True)
+        .join(Small, Small.number == Annotation.small, isouter=True)
+        .where(_OF_ONE),
+    ).order_by(literal_column("1"), literal_column("2"))
 )
 
 

@@ -97,8 +97,9 @@ class Version(Base):
     `version` is empty for the null version. The content is one of: `small` (a row of `Small`), `blob` (one file),
     `assembly` (parts), nothing (a marker). `sealed_key` is the content's key as `cipher.py` seals it, None where the
     bytes lie as they are. `facts`, `tags`, `grants` and `terms` (for how long and how it is to be kept) are JSON texts
-    of the front end, opaque here. `modified` counts microseconds since 1970. Contents stand elsewhere, since SQLite
-    compares keys of rows that do not fit a quarter of a page by copying the whole row.
+    of the front end, opaque here. `book` names the `Annotation`s, if there are any. `modified` counts microseconds
+    since 1970. Contents stand elsewhere, since SQLite compares keys of rows that do not fit a quarter of a page by
+    copying the whole row.
     """
 
     __tablename__ = "object_version"
@@ -124,6 +125,7 @@ class Version(Base):
     small: Mapped[int | None] = mapped_column(Number)
     terms: Mapped[str] = mapped_column(Text, default="", server_default="")
     sealed_key: Mapped[bytes | None] = mapped_column(LargeBinary)
+    book: Mapped[str | None] = mapped_column(String(32))
 
     __table_args__ = (
         Index(
@@ -138,9 +140,29 @@ class Version(Base):
     )
 
 
+class Annotation(Base):
+    """A named content beside a version's own. All of a version are one `book`, which only that version has.
+
+    The content is one of `small` and `blob`, as a version's is.
+    """
+
+    __tablename__ = "object_annotation"
+    __topic__ = None
+    __table_args__ = {"sqlite_with_rowid": False}
+    book: Mapped[str] = mapped_column(String(32), primary_key=True)
+    name: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    size: Mapped[int] = mapped_column(Integer)
+    modified: Mapped[int] = mapped_column(BigInteger)
+    etag: Mapped[str] = mapped_column(String(64))
+    checksum: Mapped[str] = mapped_column(String(160), default="")
+    blob: Mapped[str | None] = mapped_column(String(32))
+    small: Mapped[int | None] = mapped_column(Number)
+    sealed_key: Mapped[bytes | None] = mapped_column(LargeBinary)
+
+
 class Small(Base):
-    """A small content, sealed where its version has a key; one version is made of it. `digest` and `damage`: see
-    `Blob`. A damaged one is empty."""
+    """A small content, sealed where its version has a key; one version or annotation is made of it. `digest` and
+    `damage`: see `Blob`. A damaged one is empty."""
 
     __tablename__ = "object_small"
     __topic__ = None

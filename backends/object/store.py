@@ -14,6 +14,7 @@ from backends.object.contents import INLINE, Contents, Extent, Reading, Received
 from backends.object.drivers.base import BlobDriver
 from backends.object.ledger import Job, Ledger, Transaction
 from backends.object.listing import Entry, Open, Page
+from backends.object.notes import Note, copy_notes
 from backends.object.recent import Recent
 from backends.object.uploads import Judge, Piece, Upload
 from backends.object.versions import Content, Deleted, Description, Expect, Head, Published, Revise
@@ -140,15 +141,19 @@ class ObjectStore:
         received: Received,
         expect: Expect | None = None,
         also: Also[Published] | None = None,
+        *,
+        notes: Sequence[Note] = (),
+        book: str | None = None,
     ) -> Published:
-        """Make a received content the newest version of a key. `expect` sees what it replaces, in the transaction."""
+        """Make a received content the newest version of a key. `expect` sees what it replaces, in the transaction. It
+        gets copies of `notes`, which are all that stand in `book`."""
         name = key.encode()
 
         def job(tx: Transaction) -> Published:
             tx.lock(container, name)
             versions.add_blob(tx, received)
             sealed = None if received.key is None else received.key.sealed
-            content = Content(received.name, None, received.data, sealed)
+            content = Content(received.name, None, received.data, sealed, copy_notes(tx, notes, book))
             published = versions.put(tx, container, name, about, content, expect)
             if also is not None:
                 also(tx, published)
@@ -166,11 +171,13 @@ class ObjectStore:
         also: Also[Published] | None = None,
         *,
         sealed_key: bytes | None = None,
+        notes: Sequence[Note] = (),
+        book: str | None = None,
     ) -> Published:
         """Make another version of a content that is there, without moving a byte (small ones excepted).
 
         `sealed_key` is the content's key, sealed anew for the copy; without it, the copy is opened as the source is.
-        Raises `Changed` when the source is not that version any more.
+        `notes`, `book`: see `publish`. Raises `Changed` when the source is not that version any more.
         """
         from_container, from_key, seen = source
         name, from_name = key.encode(), from_key.encode()
@@ -183,6 +190,7 @@ class ObjectStore:
             content = versions.use(tx, found[1])
             if sealed_key is not None and content.sealed_key is not None:
                 content = content._replace(sealed_key=sealed_key)
+            content = content._replace(book=copy_notes(tx, notes, book))
             published = versions.put(tx, container, name, about, content, expect)
             if also is not None:
                 also(tx, published)
@@ -376,6 +384,10 @@ class ObjectStore:
     def act(self, job: Job[T]) -> T:
         """Run a step of this package's own in a transaction; what it leaves as garbage goes."""
         return self._commit(job)
+
+    def act_with(self, received: Received, job: Job[T]) -> T:
+        """The same for a step that makes use of a received content, which goes again where it fails."""
+        return self._with(received, job)
 
     # --- inside -------------------------------------------------------------------------------------------------------
 

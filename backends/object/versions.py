@@ -19,7 +19,7 @@ from sqlalchemy import bindparam, delete, insert, literal_column, select, update
 from backends.errors import Changed, Damaged, Missing
 from backends.object.contents import Received, digest_of
 from backends.object.ledger import Reader, Statement, Transaction
-from backends.object.models import LIVE, PAST, Assembly, Blob, Container, Keeping, Part, Small, Version
+from backends.object.models import LIVE, PAST, Annotation, Assembly, Blob, Container, Keeping, Part, Small, Version
 
 NULL = ""
 
@@ -45,6 +45,7 @@ class Head(NamedTuple):
     assembly: str | None
     small: int | None
     sealed_key: bytes | None = None
+    book: str | None = None
     data: bytes | None = None
 
 
@@ -76,12 +77,14 @@ class Amendment(NamedTuple):
 
 
 class Content(NamedTuple):
-    """Where a new version's bytes are: one of the first three; and the key that opens them, sealed."""
+    """Where a new version's bytes are: one of the first three; the key that opens them, sealed; and the book of its
+    annotations, which are there already."""
 
     blob: str | None = None
     assembly: str | None = None
     data: bytes | None = None
     sealed_key: bytes | None = None
+    book: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +115,7 @@ Expect = Callable[[Head | None], None]
 Revise = Callable[[Head], Amendment | None]
 """Looks at a version in the transaction, and gives what is to change of it (None: nothing), or raises."""
 
-Place = tuple[str | None, str | None, int | None, bytes | None]
+Place = tuple[str | None, str | None, int | None, bytes | None, str | None]
 
 _COLUMNS = Head._fields[:-1]
 _HEAD = [getattr(Version, name) for name in _COLUMNS]
@@ -202,6 +205,8 @@ LEAVE_ASSEMBLY = Statement(
     "at",
 )  # fmt: skip
 DROP_ASSEMBLY = Statement(delete(Assembly).where(Assembly.id == bindparam("at")), "at")
+IN_BOOK = Statement(select(Annotation.small, Annotation.blob).where(Annotation.book == bindparam("at")), "at")
+DROP_BOOK = Statement(delete(Annotation).where(Annotation.book == bindparam("at")), "at")
 PART_BLOBS = Statement(select(Part.blob).where(Part.assembly == bindparam("at"), Part.blob.is_not(None)), "at")
 
 
@@ -253,8 +258,9 @@ def put(
     if live is not None and not keeps and live.version == NULL:
         if live.small is not None and content.data is not None:
             tx.run(REPLACE_SMALL, content.data, digest_of(content.data), live.small)
-            place = (None, None, live.small, content.sealed_key)
+            place = (None, None, live.small, content.sealed_key, content.book)
             _write(tx, REPLACE, NULL, None, about, place, (container, key))
+            drop_book(tx, live)
         else:
             _write(tx, REPLACE, NULL, None, about, _place(tx, content), (container, key))
             leave(tx, live)
@@ -321,7 +327,7 @@ def remove(
     if name == NULL:
         _drop_past_null(tx, container, key)
     about = Description(modified=now, etag="", size=0, owner=owner)
-    _write(tx, INSERT, name, rank, about, (None, None, None, None), (container, PAST, key), marker=1)
+    _write(tx, INSERT, name, rank, about, (None, None, None, None, None), (container, PAST, key), marker=1)
     return Deleted(name, True, live is not None, keeping)
 
 
@@ -352,20 +358,27 @@ def add_blob(tx: Transaction, received: Received) -> None:
 
 def use(tx: Transaction, head: Head) -> Content:
     """Count one more use of an existing content. Raises `Changed` when it has gone meanwhile, and `Damaged`."""
-    statement, name = (USE_BLOB, head.blob) if head.blob is not None else (USE_ASSEMBLY, head.assembly)
-    if name is not None:
-        row = tx.one(statement, name)
-        if row is None:
-            raise Changed("the content was deleted meanwhile")
-        if row[0]:
-            raise Damaged("the content is damaged", reason=row[0])
+    if head.blob is not None:
+        use_blob(tx, head.blob)
+    elif head.assembly is not None:
+        use_blob(tx, head.assembly, USE_ASSEMBLY)
     elif head.data is not None and len(head.data) < head.size:
         raise Damaged("the content is damaged", reason="its bytes are gone")
     return Content(head.blob, head.assembly, head.data, head.sealed_key)
 
 
+def use_blob(tx: Transaction, name: str, statement: Statement = USE_BLOB) -> None:
+    """Count one more use of a blob. Raises `Changed` when it has gone meanwhile, and `Damaged`."""
+    row = tx.one(statement, name)
+    if row is None:
+        raise Changed("the content was deleted meanwhile")
+    if row[0]:
+        raise Damaged("the content is damaged", reason=row[0])
+
+
 def leave(tx: Transaction, head: Head) -> None:
-    """Count one use of a version's content less; at none it becomes garbage."""
+    """Count one use of a version's content less; at none it becomes garbage. Its annotations go."""
+    drop_book(tx, head)
     if head.small is not None:
         tx.run(DROP_SMALL, head.small)
     elif head.blob is not None:
@@ -374,6 +387,22 @@ def leave(tx: Transaction, head: Head) -> None:
         left = tx.one(LEAVE_ASSEMBLY, head.assembly)
         if left is not None and left[0] <= 0:
             drop_assembly(tx, head.assembly)
+
+
+def drop_book(tx: Transaction, head: Head) -> None:
+    """Remove a version's annotations, and what they are made of where nothing else is."""
+    if head.book is not None:
+        for small, blob in tx.all(IN_BOOK, head.book):
+            leave_note(tx, small, blob)
+        tx.run(DROP_BOOK, head.book)
+
+
+def leave_note(tx: Transaction, small: int | None, blob: str | None) -> None:
+    """Count one use of an annotation's content less."""
+    if small is not None:
+        tx.run(DROP_SMALL, small)
+    elif blob is not None:
+        leave_blob(tx, blob)
 
 
 def leave_blob(tx: Transaction, name: str) -> None:
@@ -443,10 +472,10 @@ def _drop_past_null(tx: Transaction, container: int, key: bytes) -> None:
 def _place(tx: Transaction, content: Content) -> Place:
     """The content columns of a version; small contents get their row."""
     if content.data is None:
-        return content.blob, content.assembly, None, content.sealed_key
+        return content.blob, content.assembly, None, content.sealed_key, content.book
     row = tx.one(ADD_SMALL, content.data, digest_of(content.data))
     assert row is not None
-    return None, None, row[0], content.sealed_key
+    return None, None, row[0], content.sealed_key, content.book
 
 
 def _write(

@@ -26,6 +26,10 @@ OF_VERSION = {
     "DeleteObjectTagging": "s3:DeleteObjectVersionTagging",
     "GetObjectTorrent": "s3:GetObjectVersionTorrent",
     "DeleteObject": "s3:DeleteObjectVersion",
+    "GetObjectAnnotation": "s3:GetObjectVersionAnnotation",
+    "PutObjectAnnotation": "s3:PutObjectVersionAnnotation",
+    "ListObjectAnnotations": "s3:ListObjectVersionAnnotations",
+    "DeleteObjectAnnotation": "s3:DeleteObjectVersionAnnotation",
 }
 """Operation -> its action when the call names a version."""
 

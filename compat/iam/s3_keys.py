@@ -32,6 +32,9 @@ MEMBERS = {
     "object-lock-legal-hold": "ObjectLockLegalHoldStatus",
     "if-match": "IfMatch",
     "if-none-match": "IfNoneMatch",
+    "annotation-prefix": "AnnotationPrefix",
+    "max-annotation-results": "MaxAnnotationResults",
+    "x-amz-object-if-match": "ObjectIfMatch",
 }
 """Key -> input member, where the key is the member."""
 

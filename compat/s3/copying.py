@@ -10,12 +10,13 @@ from backends import checksum
 from backends.errors import Changed, Missing
 from backends.object.containers import Known
 from backends.object.contents import Received
+from backends.object.notes import Note
 from backends.object.store import Also, Span
 from backends.object.versions import Description, Expect, Head, Published
 from compat.errors import AWSError
 from compat.iam.demands import Demand, demands_also
 from compat.operation import Params, Result, operation
-from compat.s3 import checksums, encryption, faults, locking, properties, sequel
+from compat.s3 import annotating, checksums, encryption, faults, locking, properties, sequel
 from compat.s3.acl import grants_of_upload
 from compat.s3.conditions import check_read, expectation, moment, source_span
 from compat.s3.encryption import Protection
@@ -61,6 +62,8 @@ def _read_source(ctx: Context, p: Params) -> Iterable[Demand]:
     source = source_of(p)
     action = "s3:GetObject" if source.version is None else "s3:GetObjectVersion"
     yield Demand(action, (f"arn:{ctx.partition}:s3:::{source.bucket}/{source.key}",))
+    if ctx.operation.name == "CopyObject" and p.get("AnnotationDirective") != "EXCLUDE":
+        yield from annotating.demands_of_copy(ctx, p, source)
 
 
 def _find(ctx: Context, p: Params) -> tuple[Known, Source, Head]:
@@ -91,6 +94,7 @@ def copy_object(ctx: Context, p: Params) -> Result:
     bucket, key = bucket_of(ctx, p), key_of(p)
     want = encryption.wanted(ctx, bucket, p)
     expect = expectation(p, key)
+    annotated = annotating.directive(p) == "COPY"
     for attempt in range(TRIES):
         origin, source, head = _find(ctx, p)
         if head.size > LARGEST_PUT:
@@ -102,9 +106,14 @@ def copy_object(ctx: Context, p: Params) -> Result:
         protection = encryption.protect(ctx, bucket, key, want, secret)
         about = sequel.marked(bucket, key, _describe(ctx, p, bucket, key, origin, source, head, protection))
         also = sequel.created(ctx, bucket, key, "ObjectCreated:Copy", lambda about=about: about)  # type: ignore[misc]
+        notes = annotating.carried(ctx, origin, head, bucket, key, want) if annotated else []
+        book = head.book if annotated else None
         try:
             if head.sealed_key is None and protection.key is not None:
-                published = _sealed_anew(ctx, (origin, source, head), (bucket, key), about, protection, expect, also)
+                noted = (notes, book)
+                published = _sealed_anew(
+                    ctx, (origin, source, head), (bucket, key), about, protection, expect, also, noted
+                )
             else:
                 published = ctx.objects.copy(
                     (origin.number, source.key, head),
@@ -114,6 +123,8 @@ def copy_object(ctx: Context, p: Params) -> Result:
                     expect,
                     also,
                     sealed_key=_key_of_copy(ctx, head, protection, secret),
+                    notes=notes,
+                    book=book,
                 )
             break
         except Changed:
@@ -159,13 +170,16 @@ def _sealed_anew(
     protection: Protection,
     expect: Expect | None,
     also: Also[Published] | None,
+    noted: tuple[list[Note], str | None],
 ) -> Published:
     """Copy a content that lies there without a key: its bytes are read and sealed."""
     origin, named, head = source
     blocks = _blocks(ctx, origin, named.key, head, Span(0, head.size), None)
     received = ctx.objects.receive(blocks, key=protection.key)
     try:
-        return ctx.objects.publish(target[0].number, target[1], about._replace(parts=0), received, expect, also)
+        return ctx.objects.publish(
+            target[0].number, target[1], about._replace(parts=0), received, expect, also, notes=noted[0], book=noted[1]
+        )
     finally:
         received.close()
 

@@ -29,7 +29,8 @@ def _no_lock() -> AWSError:
     return faults.invalid_request("Bucket is missing Object Lock Configuration")
 
 
-def _protected() -> AWSError:
+def protected() -> AWSError:
+    """403: the object is locked."""
     return AWSError("AccessDenied", "Access Denied because object protected by object lock.", 403)
 
 
@@ -56,7 +57,7 @@ def unlocked(bucket: Known, version: str | None, now: int, bypass: bool, expect:
         if expect is not None:
             expect(head)
         if head is not None and head.terms and is_locked(terms_of(head), now, bypass=bypass):
-            raise _protected()
+            raise protected()
 
     return expected
 
@@ -151,7 +152,7 @@ def put_object_retention(ctx: Context, p: Params) -> Result:
         if "mode" in terms and terms["until"] > now:
             longer = moment is not None and mode == terms["mode"] and moment >= terms["until"]
             if not longer and not (bypass and terms["mode"] == GOVERNANCE):
-                raise _protected()
+                raise protected()
         if moment is None:
             terms.pop("mode", None)
             terms.pop("until", None)

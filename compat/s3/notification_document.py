@@ -30,6 +30,7 @@ EVENTS = {
     "IntelligentTiering": (),
     "ObjectTagging": ("Put", "Delete"),
     "ObjectAcl": ("Put",),
+    "ObjectAnnotation": ("Put", "Delete"),
 }
 """The families of events and their members."""
 KINDS = {

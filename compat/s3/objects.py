@@ -151,22 +151,26 @@ def get_object_attributes(ctx: Context, p: Params) -> Result:
 
 
 def _parts(ctx: Context, head: Head, p: Params) -> Result:
-    """The parts of an object; AWS lists them one by one only where they have checksums of their own."""
+    """How many parts an object has; and, where they have checksums of their own, which."""
     most, after = limit_of(p, "MaxParts", "max-parts"), marker_of(p)
-    about: Result = {"TotalPartsCount": head.parts, "PartNumberMarker": after, "MaxParts": most}
+    kept = checksums.kept(head.checksum)
+    if kept is None or kept.type != checksums.COMPOSITE:
+        return {"TotalPartsCount": head.parts}
     assert head.assembly is not None
     pieces = ctx.objects.parts(head.assembly, after=after, limit=most + 1)
-    about["IsTruncated"] = len(pieces) > most
-    kept = checksums.kept(head.checksum)
     listed = []
     for piece in pieces[:most]:
         part: Result = {"PartNumber": piece.number, "Size": piece.size}
         checksums.show(piece.checksum, part, type=False)
         listed.append(part)
-    about["NextPartNumberMarker"] = listed[-1]["PartNumber"] if listed else 0
-    if kept is not None and kept.type == checksums.COMPOSITE:
-        about["Parts"] = listed
-    return about
+    return {
+        "TotalPartsCount": head.parts,
+        "PartNumberMarker": after,
+        "NextPartNumberMarker": listed[-1]["PartNumber"] if listed else 0,
+        "MaxParts": most,
+        "IsTruncated": len(pieces) > most,
+        "Parts": listed,
+    }
 
 
 class View:

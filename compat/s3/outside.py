@@ -40,10 +40,3 @@ withheld(
     "s3:GetBucketNotification",
     "s3:PutBucketNotification",
 )
-withheld(
-    "annotations of objects are not kept yet; tags and metadata are",
-    "s3:DeleteObjectAnnotation",
-    "s3:GetObjectAnnotation",
-    "s3:ListObjectAnnotations",
-    "s3:PutObjectAnnotation",
-)
