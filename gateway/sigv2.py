@@ -81,9 +81,9 @@ def authenticate_header(
             lacking=["Signature"],
             authorization=text,
         )
-    given = head.view.get(b"x-amz-date") or head.view.get(b"date")
+    given = head.view.get(b"x-amz-date", head.view.get(b"date"))
     signed_at = None if given is None else moment_of_date(given.decode("latin-1").strip())
-    if signed_at is None:
+    if signed_at is None or signed_at.year < 1970:
         raise SignatureFault(Fault.NO_DATE)
     if abs(now - signed_at) > SKEW:
         raise SignatureFault(Fault.SKEWED, requested=signed_at, now=now)

@@ -92,10 +92,9 @@ def test_a_changed_byte_is_refused(part: str, at: int, byte: int) -> None:
         authenticate(Head(HEAD.method, path, query, list(headers.items())), known, NOW)
 
 
-def with_authorization(value: bytes) -> Head:
-    return Head(
-        "GET", b"/b", b"", [(b"host", b"x"), (b"date", b"Sun, 22 Nov 2026 12:30:45 GMT"), (b"authorization", value)]
-    )
+def with_authorization(value: bytes, *more: tuple[bytes, bytes]) -> Head:
+    date = (b"date", b"Sun, 22 Nov 2026 12:30:45 GMT")
+    return Head("GET", b"/b", b"", [(b"host", b"x"), date, (b"authorization", value), *more])
 
 
 @pytest.mark.parametrize(
@@ -106,6 +105,13 @@ def with_authorization(value: bytes) -> Head:
         (with_authorization(b"AWS x"), Fault.HEADER, "AuthorizationHeaderMalformed", 400),
         (with_authorization(b"AWSX a:b"), Fault.TYPE, "InvalidArgument", 400),
         (Head("GET", b"/b", b"", [(b"authorization", b"AWS a:b")]), Fault.NO_DATE, "AccessDenied", 403),
+        (with_authorization(b"AWS a:b", (b"x-amz-date", b"")), Fault.NO_DATE, "AccessDenied", 403),
+        (
+            with_authorization(b"AWS a:b", (b"x-amz-date", b"Tue, 07 Jul 1950 21:53:04 GMT")),
+            Fault.NO_DATE,
+            "AccessDenied",
+            403,
+        ),
         (
             head_of(sign(auth.HmacV1Auth, f"{HOST}/b", at=NOW - timedelta(hours=1))),
             Fault.SKEWED,
