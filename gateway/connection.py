@@ -324,9 +324,15 @@ class HttpConnection(HttpToolsProtocol):
         return self._in_head and (self._size > MOST_HEAD or len(self.headers) > MOST_HEADERS)
 
     def _refuse(self, code: str, message: str) -> None:
-        """Answer for the parser, unless an answer is on its way; read no further; close a little later."""
+        """Answer for the parser, unless an answer is on its way; read no further; close a little later.
+
+        What follows a request that came whole is not that request's fault: it is answered, and then this closes.
+        """
         self._refused = True
         cycle = self.cycle
+        if cycle is not None and not cycle.response_complete and not cycle.more_body and not self.pipeline:
+            cycle.keep_alive = False
+            return
         if self.transport.is_closing() or (
             cycle is not None and cycle.response_started and not cycle.response_complete
         ):

@@ -34,6 +34,16 @@ def test_requests_sent_at_once_are_answered_in_order(server: Server) -> None:
         assert [client.answer()[0] for _ in range(3)] == [400] * 3
 
 
+@pytest.mark.parametrize("rest", [b"r", b"\x00\x01 nonsense\r\n\r\n"])
+def test_what_follows_a_whole_request_is_not_its_fault(server: Server, rest: bytes) -> None:
+    with peer(server) as client:
+        client.send(REFUSED_PUT % 2 + b"\r\nba" + rest)
+        status, headers, content = client.answer()
+        assert (status, code(content)) == REFUSAL
+        assert headers["connection"] == "close"
+        assert client.is_closed()
+
+
 def test_a_small_unread_body_leaves_the_connection_usable(server: Server) -> None:
     with peer(server) as client:
         client.send(REFUSED_PUT % 200_000 + b"\r\n" + bytes(200_000))
