@@ -7,6 +7,7 @@ import contextlib
 import gc
 import socket
 from collections import Counter
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
@@ -24,15 +25,17 @@ from compat.operation import load
 from gateway import __version__, internal, logs, visits
 from gateway.compose import GUEST_SOCKET, LIFE, Parts, compose
 from gateway.console import CannotOpen, Consoles, Stream
-from gateway.endpoint import Endpoint, Exchange
+from gateway.endpoint import Endpoint
+from gateway.exchange import Exchange
 from gateway.guest_api import for_guests, serve_guests
-from gateway.head import head_of
+from gateway.head import Head, head_of
 from gateway.metrics import Metrics
 from gateway.reset import reset
 from gateway.seed import make_buckets
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
+    from gateway.connection import Line
     from gateway.guest_services import GuestServices
 
 
@@ -91,6 +94,15 @@ class App:
             await self._live(receive, send)
         elif scope["type"] == "websocket":
             await self._consoles.serve(scope, receive, send)
+
+    def at_once(self, head: Head, body: bytes, line: Line) -> Coroutine[Any, Any, None] | None:
+        """Answer a request that is here whole (see `gateway.connection.AtOnce`)."""
+        if head.raw_path[1:2] in (b"_", b"h", b"m") and internal.claims(head):
+            return self._internally(line)
+        return self._endpoint.at_once(head, body, line)
+
+    async def _internally(self, line: Line) -> None:
+        await self._internal(*line.open())
 
     async def _live(self, receive: Any, send: Any) -> None:
         await receive()

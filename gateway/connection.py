@@ -1,36 +1,31 @@
-"""The HTTP/1.1 connection: uvicorn's, with a limit on the head of a request and files sent without being read.
+"""The HTTP/1.1 connection: uvicorn's, with a limit on the head of a request, and a short way for small requests.
 
-It adds ASGI's extension `http.response.zerocopysend`: the bytes go from the page cache to the socket, by the kernel.
-And one of its own, `WHOLE`: an answer that is there in one piece is written in one piece.
+A request that came whole in one piece, as nearly all do, is given to the application at once (`AtOnce`), on a `Line`:
+no scope, no task, no queue of messages is made for it unless it turns out to need them. Everything else is ASGI.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import re
-import select
-from collections.abc import MutableMapping
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol
+from urllib.parse import unquote
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from compat.streams import ClientGone
-from gateway.head import WHOLE, ZERO_COPY
+from gateway.cycle import BODILESS, EXTENSIONS, Cycle, head_lines, head_of_answer
+from gateway.head import Head
 
-EXTENSIONS: dict[str, dict[str, Any]] = {ZERO_COPY: {}, WHOLE: {}}
+log = logging.getLogger("nephele.connection")
+
 MOST_HEAD = 1 << 16
 """Longest request line and headers together, in bytes."""
 MOST_HEADERS = 256
 MOST_HELD = 3 << 18
 """Bytes of a body that are read before anybody asks for them; with the read that goes beyond, still one block."""
-MOST_COPIED = 1 << 16
-"""Length of a body from which it is not copied behind its head."""
-STEP = 8 << 20
-"""Bytes handed to the kernel in one call."""
-PATIENCE = 20
-"""Milliseconds for which a thread waits for a slow client before the event loop does."""
+MOST_AT_ONCE = 1 << 16
+"""Longest body of a request that is answered at once."""
 
 MOST_WAIT = 60.0
 """Seconds within which the head of a request must come, once it or the connection began."""
@@ -42,254 +37,178 @@ _TOO_LARGE = (
     f"Your request header section exceeds the maximum allowed size of {MOST_HEAD} bytes.",
 )
 _UNREADABLE = ("BadRequest", "An error occurred when parsing the HTTP request.")
-_CONTROLS = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search
-_senders = ThreadPoolExecutor(32, thread_name_prefix="send")
+_BODIES = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade", b"connection"})
+"""Headers that say something of the body or of the connection."""
 
 
 class HeadTooLarge(Exception):
     """The request line and headers are longer than any client's of AWS."""
 
 
-class _Joining:
-    """A transport that holds the head of an answer back until the first bytes of its body: one call to the kernel, not
-    two, for nearly every answer."""
+class AtOnce(Protocol):
+    """An application that can answer without ASGI. It raises nothing."""
 
-    __slots__ = ("_transport", "held")
-
-    def __init__(self, transport: Any) -> None:
-        self._transport = transport
-        self.held: list[bytes] = []
-
-    def write(self, data: bytes) -> None:
-        """Hold a head, or send what is held with what follows."""
-        if self.held:
-            self.held.append(data)
-            self.flush()
-        else:
-            self._transport.write(data)
-
-    def flush(self) -> None:
-        """Send what is held."""
-        if self.held:
-            held, self.held = self.held, []
-            self._transport.writelines(held)
-
-    def close(self) -> None:
-        """Send what is held, and close."""
-        self.flush()
-        self._transport.close()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
+    def at_once(self, head: Head, body: bytes, line: Line) -> Coroutine[Any, Any, None] | None:
+        """Answer on the line; or what remains to be done until then, to be run as a task."""
 
 
-class _Head:
-    """Takes the head that uvicorn writes."""
+class _Nobody:
+    """Waits for nothing."""
 
-    __slots__ = ("held",)
-
-    def __init__(self) -> None:
-        self.held: list[bytes] = []
-
-    def write(self, data: bytes) -> None:
-        self.held.append(data)
+    def set(self) -> None: ...
 
 
-class Cycle(RequestResponseCycle):
-    """One request and its answer. Of its body, pieces are kept as they came: appending them to one buffer costs a copy
-    of every byte, and taking them out of it another."""
+class Line:
+    """What a request that is answered at once is answered on. For uvicorn it stands where a cycle would.
 
-    pieces: list[bytes]
-    held: int
+    One serves all requests of a connection, since only one of them is under way at a time.
+    """
 
-    async def receive(self) -> Any:
-        """ASGI's receive."""
-        if self.waiting_for_100_continue and not self.transport.is_closing():
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            self.waiting_for_100_continue = False
-        if not self.disconnected and not self.response_complete:
-            self.flow.resume_reading()
-            await self.message_event.wait()
-            self.message_event.clear()
-        if self.disconnected or self.response_complete:
-            return {"type": "http.disconnect"}
-        pieces = self.pieces
-        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        self.pieces, self.held = [], 0
-        return {"type": "http.request", "body": body, "more_body": self.more_body}
+    __slots__ = ("_connection", "body", "disconnected", "head", "keep_alive", "response_complete", "response_started")
+    message_event = _Nobody()
+    head: Head
+    body: bytes
 
-    async def send(self, message: MutableMapping[str, Any]) -> None:  # type: ignore[override]
-        """ASGI's send. A zero-copy message needs `file` (a descriptor), `offset`, `count`, and raises `ClientGone`."""
-        kind = message["type"]
-        if kind == WHOLE:
-            await self._send_whole(message["status"], message["headers"], message["body"])
-            return
-        if kind == "http.response.start" and not self.disconnected:
-            transport, head = self.transport, _Head()
-            self.transport = head  # type: ignore[assignment]
-            try:
-                await super().send(message)  # type: ignore[arg-type]
-            finally:
-                joining = _Joining(transport)
-                joining.held = head.held
-                self.transport = joining  # type: ignore[assignment]
-            return
-        if kind != ZERO_COPY:
-            await super().send(message)  # type: ignore[arg-type]
-            if isinstance(self.transport, _Joining):
-                self.transport.flush()  # a body that sends nothing: HEAD, 304
-            return
-        if isinstance(self.transport, _Joining):
-            self.transport.flush()
-        if not self.response_started or self.chunked_encoding or message["count"] > self.expected_content_length:
-            raise RuntimeError("a file can be sent only inside a body whose length was announced")
-        if self.scope["method"] != "HEAD":
-            await self._send_file(message["file"], message["offset"], message["count"])
-            self.expected_content_length -= message["count"]
-        if not message.get("more_body", False):
-            await super().send({"type": "http.response.body", "body": b"", "more_body": False})
+    def __init__(self, connection: HttpConnection) -> None:
+        self._connection = connection
+        self.keep_alive = True
+        self.disconnected = self.response_started = False
+        self.response_complete = True
 
-    async def _send_whole(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-        """What uvicorn does in two messages, header by header. Anything unusual is left to it."""
-        lines = b"".join([b"%b: %b\r\n" % pair for pair in (*self.default_headers, *headers)])
-        usual = lines.count(b"\n") == len(headers) + len(self.default_headers) and not _CONTROLS(lines)
-        if not usual or self.response_started or not self.keep_alive or (status in (204, 304) and body):
-            await self.send({"type": "http.response.start", "status": status, "headers": headers})
-            await self.send({"type": "http.response.body", "body": body})
-            return
-        if self.flow.write_paused and not self.disconnected:
-            await self.flow.drain()
-        if self.disconnected:
-            return
+    def begin(self, head: Head, body: bytes) -> None:
+        """A request came."""
+        self.head, self.body = head, body
+        self.response_started = self.response_complete = False
+
+    def answer(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        """Send the whole answer; nobody minds when the client is gone. Raises `ValueError` for headers that would break
+        the head."""
+        connection = self._connection
+        head = head_of_answer(status, connection.default_lines, headers)
+        transport = connection.transport
         self.response_started = self.response_complete = True
-        self.waiting_for_100_continue = False
-        head = STATUS_LINE[status] + lines + b"\r\n"
-        if self.scope["method"] == "HEAD":
-            self.transport.write(head)
-        elif len(body) < MOST_COPIED:
-            self.transport.write(head + body)
-        else:
-            self.transport.writelines((head, body))
-        self.message_event.set()
-        self.on_response()
+        if self.disconnected or transport.is_closing():
+            return
+        if not self.keep_alive:
+            head = head[:-2] + b"connection: close\r\n\r\n"
+        transport.write(head if self.head.method == "HEAD" or status in BODILESS else head + body)
+        if not self.keep_alive:
+            transport.close()
+        connection.on_response_complete()
 
-    async def _send_file(self, file: int, offset: int, count: int) -> None:
-        await self._flush()
-        if self.disconnected or self.transport.is_closing():
-            raise ClientGone
-        loop = asyncio.get_running_loop()
-        # A descriptor of our own: the loop watches the connection's, and could close it under a working thread.
-        out = os.dup(self.transport.get_extra_info("socket").fileno())
-        try:
-            end = offset + count
-            while offset < end:
-                try:
-                    offset = await loop.run_in_executor(_senders, _push, out, file, offset, end)
-                except (BrokenPipeError, ConnectionResetError):
-                    raise ClientGone from None
-                if offset < end:
-                    await self._writable(loop, out)
-        finally:
-            os.close(out)
-
-    async def _flush(self) -> None:
-        """Wait until what was written before is with the kernel, so that nothing overtakes it."""
-        rounds = 0
-        while self.transport.get_write_buffer_size() and not self.disconnected:
-            rounds += 1
-            await asyncio.sleep(0 if rounds < 4 else 0.002)
-
-    async def _writable(self, loop: asyncio.AbstractEventLoop, out: int) -> None:
-        """Wait for room in the socket. Raises `ClientGone`."""
-        ready = asyncio.Event()
-        loop.add_writer(out, ready.set)
-        try:
-            while not self.disconnected:
-                try:
-                    await asyncio.wait_for(ready.wait(), 1)
-                except TimeoutError:
-                    continue
-                return
-            raise ClientGone
-        finally:
-            loop.remove_writer(out)
-
-
-def _push(out: int, file: int, offset: int, end: int) -> int:
-    """Send until the end, or until the socket has been full for a while; how far it came."""
-    poll = None
-    while offset < end:
-        try:
-            sent = os.sendfile(out, file, offset, min(end - offset, STEP))
-        except BlockingIOError:
-            if poll is None:
-                poll = select.poll()
-                poll.register(out, select.POLLOUT)
-            if not poll.poll(PATIENCE):
-                return offset
-            continue
-        if sent == 0:
-            raise EOFError("a file ended before the body that was announced from it")
-        offset += sent
-    return offset
+    def open(self) -> tuple[Any, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]]:
+        """ASGI's scope, receive and send, for an answer that is not there in one piece. The line's work ends here."""
+        cycle = self._connection.open_cycle(self)
+        self.response_complete = True
+        return cycle.scope, cycle.receive, cycle.send
 
 
 class HttpConnection(HttpToolsProtocol):
     """uvicorn's protocol, to be given to it as `http=`."""
 
+    cycle: Cycle | Line | None  # type: ignore[assignment]
     _size = 0
     _raw = 0
     _in_head = False
     _refused = False
     _deadline = 0.0
+    _watch: asyncio.TimerHandle | None = None
+    _pieces: list[bytes] | None = None
+    """The body of a request that is answered at once, as far as it came; None for other requests."""
+    _plain = True
+    """Whether the headers say nothing of a body or of the connection."""
+    _at_once: Any = None
+    _told: list[tuple[bytes, bytes]] | None = None
+    _lines = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client came. One that says nothing is not waited for."""
         super().connection_made(transport)
+        self._line = Line(self)
+        self._at_once = getattr(self.app, "at_once", None)
         self._deadline = self.loop.time() + MOST_WAIT
         self._hurry()
 
-    def _hurry(self) -> None:
-        wait = max(0.0, self._deadline - self.loop.time())
-        self.timeout_keep_alive_task = self.loop.call_later(wait, self._give_up)
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client went."""
+        if self._watch is not None:
+            self._watch.cancel()
+        super().connection_lost(exc)
 
-    def _give_up(self) -> None:
-        if self.cycle is None or self.cycle.response_complete:
+    # --- patience: one timer, which looks when it fires whether the deadline has moved ------------------------------
+
+    def _hurry(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        self._watch = self.loop.call_at(self._deadline, self._look)
+
+    def _look(self) -> None:
+        now = self.loop.time()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._deadline = max(self._deadline, now + self.timeout_keep_alive)
+        if now < self._deadline:
+            self._watch = self.loop.call_at(self._deadline, self._look)
+        else:
             self.timeout_keep_alive_handler()
+
+    def on_response_complete(self) -> None:
+        """An answer was sent. What came behind the request is next, or the client may think for a while."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        else:
+            self._deadline = self.loop.time() + self.timeout_keep_alive
+
+    # --- the parser's callbacks ---------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
         """A request begins."""
-        super().on_message_begin()
-        if self.scheme == "http":
-            self.scope["extensions"] = EXTENSIONS  # type: ignore[typeddict-item]
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
         self._size = self._raw = 0
-        self._in_head = True
+        self._in_head = self._plain = True
+        self._pieces = None
         self._deadline = self.loop.time() + MOST_WAIT
 
     def on_url(self, url: bytes) -> None:
         """A part of the request's target came."""
-        super().on_url(url)
-        self._grow(len(url))
+        self.url += url
+        self._size += len(url)
+        if self._size > MOST_HEAD:
+            raise HeadTooLarge
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header came whole."""
-        super().on_header(name, value)
-        self._grow(len(name) + len(value))
+        name = name.lower()
+        self.headers.append((name, value))
+        self._size += len(name) + len(value)
+        if self._size > MOST_HEAD or len(self.headers) > MOST_HEADERS:
+            raise HeadTooLarge
+        if name in _BODIES:
+            self._plain = False
+            if name == b"expect" and value.lower() == b"100-continue":
+                self.expect_100_continue = True
 
     def on_headers_complete(self) -> None:
         """The head is complete."""
         self._in_head = False
-        super().on_headers_complete()
-        cycle = self.cycle
-        if cycle is None:  # a websocket's beginning
-            return
-        cycle.__class__ = Cycle
-        cycle.pieces, cycle.held = [], 0  # type: ignore[attr-defined]
+        if self._may_be_at_once():
+            self._pieces = []
+        else:
+            self._begin_cycle()
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body came."""
-        cycle: Cycle = self.cycle  # type: ignore[assignment]
-        if cycle.response_complete:
+        if self._pieces is not None:
+            self._pieces.append(body)
+            return
+        cycle = self.cycle
+        if not isinstance(cycle, Cycle) or cycle.response_complete:
             return
         cycle.pieces.append(body)
         cycle.held += len(body)
@@ -297,12 +216,34 @@ class HttpConnection(HttpToolsProtocol):
             self.flow.pause_reading()
         cycle.message_event.set()
 
+    def on_message_complete(self) -> None:
+        """The request is complete."""
+        pieces = self._pieces
+        if pieces is None:
+            super().on_message_complete()
+            return
+        self._pieces = None
+        path, _, query = self.url.partition(b"?")
+        method = self.parser.get_method().decode("ascii")
+        client = self.client[0] if self.client else ""
+        head = Head(method, path, query, self.headers, client, "http", True, True)
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        self.cycle = line = self._line
+        line.begin(head, body)
+        rest = self._at_once(head, body, line)
+        if rest is not None:
+            task = self.loop.create_task(rest)
+            task.add_done_callback(self._ended)
+            self.tasks.add(task)
+
     def data_received(self, data: bytes) -> None:
         """Bytes came. A head that does not end is cut off, even where the parser has nothing to tell of it yet."""
         if self._refused:
             return
         begun = self._in_head
         super().data_received(data)
+        if self._pieces is not None:
+            self._wait_for_body(self._pieces)
         if not self._in_head or self._refused:
             return
         self._raw += len(data) if begun else 0
@@ -313,15 +254,112 @@ class HttpConnection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no request."""
-        self._refuse(*(_TOO_LARGE if self._is_too_large() else _UNREADABLE))
+        too_large = self._in_head and (self._size > MOST_HEAD or len(self.headers) > MOST_HEADERS)
+        self._refuse(*(_TOO_LARGE if too_large else _UNREADABLE))
 
-    def _grow(self, size: int) -> None:
-        self._size += size
-        if self._is_too_large():
-            raise HeadTooLarge
+    # --- the short way and the long one ------------------------------------------------------------------------------
 
-    def _is_too_large(self) -> bool:
-        return self._in_head and (self._size > MOST_HEAD or len(self.headers) > MOST_HEADERS)
+    def _may_be_at_once(self) -> bool:
+        """Whether nothing about the request is unusual, as far as its head tells."""
+        if (
+            self._at_once is None
+            or self.url[:1] != b"/"
+            or b"#" in self.url
+            or not self.url.isascii()
+            or not (self.cycle is None or self.cycle.response_complete)
+            or self.flow.write_paused
+            or self.scheme != "http"
+            or self.parser.get_http_version() != "1.1"
+            or not self.parser.should_keep_alive()
+        ):
+            return False
+        if self._plain:
+            return True
+        for name, value in self.headers:
+            if name == b"content-length":
+                if len(value) > 5 or int(value) > MOST_AT_ONCE:  # the parser has seen that it is a number
+                    return False
+            elif name in _BODIES and name != b"connection":
+                return False
+        return True
+
+    def _begin_cycle(self) -> None:
+        """Go the long way, uvicorn's."""
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers = self.scope["headers"] = headers
+        if self.scheme == "http":
+            self.scope["extensions"] = EXTENSIONS  # type: ignore[typeddict-item]
+        before = self.cycle
+        super().on_headers_complete()
+        cycle = self.cycle
+        if cycle is None or cycle is before:  # a websocket's beginning
+            return
+        cycle.__class__ = Cycle
+        cycle.pieces, cycle.held = [], 0  # type: ignore[union-attr]
+
+    def _wait_for_body(self, pieces: list[bytes]) -> None:
+        """The body did not come with the head: whoever answers decides when to wait for it."""
+        self._pieces = None
+        self._begin_cycle()
+        for piece in pieces:
+            self.on_body(piece)
+
+    def open_cycle(self, line: Line) -> Cycle:
+        """A cycle of uvicorn's for the request on the line, whose body is there."""
+        head = line.head
+        path = head.raw_path.decode("ascii")
+        scope = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": "1.1",
+            "server": self.server,
+            "client": self.client,
+            "scheme": head.scheme,
+            "method": head.method,
+            "root_path": self.root_path,
+            "path": unquote(path),
+            "raw_path": head.raw_path,
+            "query_string": head.raw_query,
+            "headers": head.headers,
+            "state": self.app_state.copy(),
+            "extensions": EXTENSIONS,
+        }
+        cycle = Cycle(
+            scope=scope,  # type: ignore[arg-type]
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=False,
+            keep_alive=line.keep_alive,
+            on_response=self.on_response_complete,
+        )
+        cycle.pieces, cycle.held, cycle.more_body = [line.body], len(line.body), False
+        cycle.disconnected = line.disconnected
+        cycle.message_event.set()
+        if self.cycle is line:
+            self.cycle = cycle
+        return cycle
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A task that answered on the line is done."""
+        self.tasks.discard(task)
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            log.error("an answer was not finished", exc_info=fault)
+            self.transport.close()
+
+    @property
+    def default_lines(self) -> bytes:
+        """The headers of every answer, `Date` among them, which changes every second."""
+        told = self.server_state.default_headers
+        if told is not self._told:
+            self._told, self._lines = told, head_lines(told)
+        return self._lines
 
     def _refuse(self, code: str, message: str) -> None:
         """Answer for the parser, unless an answer is on its way; read no further; close a little later.

@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from compat.cloud import Cloud, wall
 from compat.context import Call
 from compat.dispatch import Admitted, Answer, Dispatcher
 from compat.errors import AWSError
 from compat.iam.credentials import lookup
-from compat.iam.principal import ANONYMOUS, Principal, root
+from compat.iam.principal import Principal, root
 from compat.model import SERVICES, operation_model
 from compat.operation import find
 from compat.streams import ClientGone, Stream
@@ -30,6 +29,7 @@ from gateway import cors
 from gateway.authenticated import Authenticated, Lookup
 from gateway.batching import Batcher
 from gateway.body import BytesSource, Source, open_body
+from gateway.exchange import Exchange, Headers, new_request_id, open_up, rest_of
 from gateway.head import Head, head_of
 from gateway.postobject import Upload
 from gateway.route import Route, Router, scope_of, wants_form
@@ -49,6 +49,9 @@ from gateway.streaming import (
 from gateway.unpacking import unpacked
 from gateway.website import Visit
 from gateway.wire import WireFault, WireRequest, WireResponse, codec, encode_error, parse_form
+
+if TYPE_CHECKING:
+    from gateway.connection import Line
 
 log = logging.getLogger("nephele.endpoint")
 
@@ -72,44 +75,6 @@ UNCHECKED = {
 FAMILIES = {"ec2": Family.EC2, "query": Family.QUERY, "rest-xml": Family.S3, "rest-json": Family.REST_JSON}
 Observe = Callable[["Exchange", int, float], None]
 """Told of every finished exchange: the exchange, its status, its seconds."""
-
-
-class Headers(Mapping[str, str]):
-    """Request headers as text by lower-case name, decoded when asked for."""
-
-    __slots__ = ("_view",)
-
-    def __init__(self, view: Mapping[bytes, bytes]) -> None:
-        self._view = view
-
-    def __getitem__(self, name: str) -> str:
-        return self._view[name.encode("latin-1", "replace")].decode("latin-1").strip()
-
-    def __iter__(self) -> Iterator[str]:
-        return (name.decode("latin-1") for name in self._view)
-
-    def __len__(self) -> int:
-        return len(self._view)
-
-
-@dataclass(slots=True, eq=False)
-class Exchange:
-    """A request on its way: what is known of it so far."""
-
-    head: Head
-    receive: Receive
-    send: Send
-    request_id: str
-    route: Route | None = None
-    principal: Principal = ANONYMOUS
-    source: Source | None = None
-    """Where the body comes from, once it may be read."""
-    read: bool = False
-    """Whether the whole body was received already."""
-    call: Call | None = None
-    sent: WireResponse | None = None
-    """The answer, and the code of the error that it is, if it is one."""
-    fault: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,23 +108,6 @@ def facts_of(service: str, operation: str) -> Facts:
     )
 
 
-def new_request_id() -> str:
-    """A request id in the form of a UUID, which every service's clients accept."""
-    if not _ids:
-        _ids.extend(_some_ids())
-    return _ids.pop()
-
-
-def _some_ids() -> Iterator[str]:
-    digits = os.urandom(16 * 256).hex()  # one call to the kernel for many requests
-    for at in range(0, len(digits), 32):
-        each = digits[at : at + 32]
-        yield f"{each[:8]}-{each[8:12]}-4{each[13:16]}-a{each[17:20]}-{each[20:]}"
-
-
-_ids: list[str] = []
-
-
 class Endpoint:
     """The ASGI application that speaks AWS."""
 
@@ -187,8 +135,20 @@ class Endpoint:
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Answer one request. Nothing that is raised below leaves here, but what says that the client is gone."""
+        await self._walk(Exchange(head_of(scope), new_request_id(), receive, send))
+
+    def at_once(self, head: Head, body: bytes, line: Line) -> Coroutine[Any, Any, None] | None:
+        """Answer a request that is here whole. Where something must be waited for, the rest of the walk, to be run as
+        a task; most requests need none."""
+        walk = self._walk(Exchange(head, new_request_id(), line=line, arrived=body, read=True))
+        try:
+            awaited = walk.send(None)
+        except StopIteration:
+            return None
+        return rest_of(walk, awaited)
+
+    async def _walk(self, exchange: Exchange) -> None:
         began = perf_counter()
-        exchange = Exchange(head_of(scope), receive, send, new_request_id())
         try:
             status = await self._answer(exchange)
         except ClientGone:
@@ -232,8 +192,7 @@ class Endpoint:
         in_place = dispatcher.cloud.database.is_sqlite and not facts.slow
         admitted = dispatcher.admit(call) if in_place else await self._on_thread(dispatcher.admit, call)
         if facts.streams_in:
-            source = BytesSource(raw) if raw is not None else await open_source(head, exchange.receive)
-            exchange.source = source
+            source = BytesSource(raw) if raw is not None else await self._source(exchange)
             call.body = admitted.context.body = open_body(
                 head,
                 proof,
@@ -255,8 +214,19 @@ class Endpoint:
     async def _on_thread(self, work: Callable[[Any], Any], argument: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, argument)
 
+    async def _source(self, exchange: Exchange) -> Source:
+        """Where the raw body is read from. The client is told to send it, so it must be authorised by now."""
+        if exchange.arrived is not None:
+            source: Source = BytesSource(exchange.arrived)
+        else:
+            source = await open_source(exchange.head, exchange.receive)
+        exchange.source = source
+        return source
+
     async def _whole(self, exchange: Exchange) -> bytes:
         """The raw body in one piece."""
+        if exchange.arrived is not None:
+            return exchange.arrived
         body = await read_all(exchange.receive, MOST_DOCUMENT)
         exchange.read = True
         return body
@@ -375,6 +345,7 @@ class Endpoint:
             headers += cors.headers(self._cloud, exchange.head, exchange.route)
         body = response.body
         if isinstance(body, Stream):
+            await open_up(exchange)
             await send_stream(
                 exchange.send,
                 exchange.receive,
@@ -390,6 +361,9 @@ class Endpoint:
 
     async def _finish(self, exchange: Exchange, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         """Send a whole answer, with care for a body that was not read."""
+        if exchange.line is not None:
+            exchange.line.answer(status, headers, body)
+            return
         source = exchange.source
         usable = True
         if isinstance(source, QueueBody):
@@ -452,7 +426,7 @@ class Endpoint:
 
     async def _post_object(self, exchange: Exchange, route: Route) -> int:
         head = exchange.head
-        source = exchange.source = await open_source(head, exchange.receive)
+        source = await self._source(exchange)
         upload = Upload(self._dispatcher, self._lookup, head, route.path["Bucket"], source)
         try:
             response = await self._on_thread(upload.answer, self._plain_call(exchange))

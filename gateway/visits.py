@@ -8,7 +8,7 @@ from compat.cloud import Cloud
 from compat.context import Call
 
 if TYPE_CHECKING:
-    from gateway.endpoint import Exchange
+    from gateway.exchange import Exchange
 
 HOW = {"header": "AuthHeader", "query": "QueryString", "post": "AuthHeader"}
 

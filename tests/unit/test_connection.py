@@ -14,7 +14,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from compat.streams import ClientGone
-from gateway import connection
+from gateway import connection, cycle
 from gateway.connection import HttpConnection
 from gateway.head import ZERO_COPY, head_of
 
@@ -117,14 +117,14 @@ def test_files_are_sent_by_the_kernel(file: int) -> None:
 def test_a_slow_client_is_waited_for_without_a_thread(file: int, monkeypatch: pytest.MonkeyPatch) -> None:
     log: list[str] = []
     steps: list[int] = []
-    push = connection._push
+    push = cycle._push
 
     def counted(out: int, file: int, offset: int, end: int) -> int:
         steps.append(offset)
         return push(out, file, offset, end)
 
-    monkeypatch.setattr(connection, "_push", counted)
-    monkeypatch.setattr(connection, "PATIENCE", 1)
+    monkeypatch.setattr(cycle, "_push", counted)
+    monkeypatch.setattr(cycle, "PATIENCE", 1)
 
     async def client(peer: socket.socket) -> None:
         await send(peer, GET)

@@ -1,0 +1,229 @@
+"""One request and its answer on an HTTP/1.1 connection: uvicorn's cycle, with files that the kernel sends.
+
+It adds ASGI's extension `http.response.zerocopysend`: the bytes go from the page cache to the socket, by the kernel.
+And one of its own, `WHOLE`: an answer that is there in one piece is written in one piece.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import select
+from collections.abc import MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+
+from compat.streams import ClientGone
+from gateway.head import WHOLE, ZERO_COPY
+
+Headers = list[tuple[bytes, bytes]]
+EXTENSIONS: dict[str, dict[str, Any]] = {ZERO_COPY: {}, WHOLE: {}}
+BODILESS = frozenset({204, 304})
+"""Statuses of answers that have no body."""
+MOST_COPIED = 1 << 16
+"""Length of a body from which it is not copied behind its head."""
+STEP = 8 << 20
+"""Bytes handed to the kernel in one call."""
+PATIENCE = 20
+"""Milliseconds for which a thread waits for a slow client before the event loop does."""
+
+_CONTROLS = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search
+_senders = ThreadPoolExecutor(32, thread_name_prefix="send")
+
+
+def head_lines(headers: Headers) -> bytes:
+    """Headers as they stand in a head. Raises `ValueError` for names or values that would break it."""
+    lines = b"".join([b"%b: %b\r\n" % pair for pair in headers])
+    if _CONTROLS(lines) or lines.count(b"\n") != len(headers):
+        raise ValueError("a header has control characters")
+    return lines
+
+
+def head_of_answer(status: int, default_lines: bytes, headers: Headers) -> bytes:
+    """Status line and headers. Raises `ValueError` (see `head_lines`)."""
+    return STATUS_LINE[status] + default_lines + head_lines(headers) + b"\r\n"
+
+
+class _Joining:
+    """A transport that holds the head of an answer back until the first bytes of its body: one call to the kernel, not
+    two, for nearly every answer."""
+
+    __slots__ = ("_transport", "held")
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self.held: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        """Hold a head, or send what is held with what follows."""
+        if self.held:
+            self.held.append(data)
+            self.flush()
+        else:
+            self._transport.write(data)
+
+    def flush(self) -> None:
+        """Send what is held."""
+        if self.held:
+            held, self.held = self.held, []
+            self._transport.writelines(held)
+
+    def close(self) -> None:
+        """Send what is held, and close."""
+        self.flush()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+class _Head:
+    """Takes the head that uvicorn writes."""
+
+    __slots__ = ("held",)
+
+    def __init__(self) -> None:
+        self.held: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.held.append(data)
+
+
+class Cycle(RequestResponseCycle):
+    """One request and its answer. Of its body, pieces are kept as they came: appending them to one buffer costs a copy
+    of every byte, and taking them out of it another."""
+
+    pieces: list[bytes]
+    held: int
+
+    async def receive(self) -> Any:
+        """ASGI's receive."""
+        if self.waiting_for_100_continue and not self.transport.is_closing():
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.waiting_for_100_continue = False
+        if not self.disconnected and not self.response_complete:
+            self.flow.resume_reading()
+            await self.message_event.wait()
+            self.message_event.clear()
+        if self.disconnected or self.response_complete:
+            return {"type": "http.disconnect"}
+        pieces = self.pieces
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        self.pieces, self.held = [], 0
+        return {"type": "http.request", "body": body, "more_body": self.more_body}
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:  # type: ignore[override]
+        """ASGI's send. A zero-copy message needs `file` (a descriptor), `offset`, `count`, and raises `ClientGone`."""
+        kind = message["type"]
+        if kind == WHOLE:
+            await self._send_whole(message["status"], message["headers"], message["body"])
+            return
+        if kind == "http.response.start" and not self.disconnected:
+            transport, head = self.transport, _Head()
+            self.transport = head  # type: ignore[assignment]
+            try:
+                await super().send(message)  # type: ignore[arg-type]
+            finally:
+                joining = _Joining(transport)
+                joining.held = head.held
+                self.transport = joining  # type: ignore[assignment]
+            return
+        if kind != ZERO_COPY:
+            await super().send(message)  # type: ignore[arg-type]
+            if isinstance(self.transport, _Joining):
+                self.transport.flush()  # a body that sends nothing: HEAD, 304
+            return
+        if isinstance(self.transport, _Joining):
+            self.transport.flush()
+        if not self.response_started or self.chunked_encoding or message["count"] > self.expected_content_length:
+            raise RuntimeError("a file can be sent only inside a body whose length was announced")
+        if self.scope["method"] != "HEAD":
+            await self._send_file(message["file"], message["offset"], message["count"])
+            self.expected_content_length -= message["count"]
+        if not message.get("more_body", False):
+            await super().send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send_whole(self, status: int, headers: Headers, body: bytes) -> None:
+        """What uvicorn does in two messages, header by header. Anything unusual is left to it."""
+        if self.response_started or not self.keep_alive or (status in BODILESS and body):
+            await self.send({"type": "http.response.start", "status": status, "headers": headers})
+            await self.send({"type": "http.response.body", "body": body})
+            return
+        head = head_of_answer(status, head_lines(self.default_headers), headers)
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if self.disconnected:
+            return
+        self.response_started = self.response_complete = True
+        self.waiting_for_100_continue = False
+        if self.scope["method"] == "HEAD":
+            self.transport.write(head)
+        elif len(body) < MOST_COPIED:
+            self.transport.write(head + body)
+        else:
+            self.transport.writelines((head, body))
+        self.message_event.set()
+        self.on_response()
+
+    async def _send_file(self, file: int, offset: int, count: int) -> None:
+        await self._flush()
+        if self.disconnected or self.transport.is_closing():
+            raise ClientGone
+        loop = asyncio.get_running_loop()
+        # A descriptor of our own: the loop watches the connection's, and could close it under a working thread.
+        out = os.dup(self.transport.get_extra_info("socket").fileno())
+        try:
+            end = offset + count
+            while offset < end:
+                try:
+                    offset = await loop.run_in_executor(_senders, _push, out, file, offset, end)
+                except (BrokenPipeError, ConnectionResetError):
+                    raise ClientGone from None
+                if offset < end:
+                    await self._writable(loop, out)
+        finally:
+            os.close(out)
+
+    async def _flush(self) -> None:
+        """Wait until what was written before is with the kernel, so that nothing overtakes it."""
+        rounds = 0
+        while self.transport.get_write_buffer_size() and not self.disconnected:
+            rounds += 1
+            await asyncio.sleep(0 if rounds < 4 else 0.002)
+
+    async def _writable(self, loop: asyncio.AbstractEventLoop, out: int) -> None:
+        """Wait for room in the socket. Raises `ClientGone`."""
+        ready = asyncio.Event()
+        loop.add_writer(out, ready.set)
+        try:
+            while not self.disconnected:
+                try:
+                    await asyncio.wait_for(ready.wait(), 1)
+                except TimeoutError:
+                    continue
+                return
+            raise ClientGone
+        finally:
+            loop.remove_writer(out)
+
+
+def _push(out: int, file: int, offset: int, end: int) -> int:
+    """Send until the end, or until the socket has been full for a while; how far it came."""
+    poll = None
+    while offset < end:
+        try:
+            sent = os.sendfile(out, file, offset, min(end - offset, STEP))
+        except BlockingIOError:
+            if poll is None:
+                poll = select.poll()
+                poll.register(out, select.POLLOUT)
+            if not poll.poll(PATIENCE):
+                return offset
+            continue
+        if sent == 0:
+            raise EOFError("a file ended before the body that was announced from it")
+        offset += sent
+    return offset
