@@ -369,7 +369,7 @@ class Stamps:
         self._database = database
         self._lock = threading.Lock()
         self._values: dict[str, int] = {}
-        self._version: object = None
+        self._version = -1
         self._latest = object()
         """Stands for the newest commit of this process."""
         self._seen: object = None
@@ -380,6 +380,7 @@ class Stamps:
             "ON CONFLICT (topic) DO UPDATE SET value = stamp.value + 1"
         )
         self._probe: Any = None
+        self._thread, self._looked = 0, False
 
     def bump(self, cursor: Any, topics: set[str]) -> None:
         """Move the stamps of `topics`, inside the cursor's transaction."""
@@ -390,25 +391,39 @@ class Stamps:
         """Say that a transaction with a `bump` was committed by this process."""
         self._latest = object()
 
+    def begin(self) -> None:
+        """Say that a request begins on this thread. Until the next one does, stamps are looked at once here: later
+        commits of other processes are not what this request has to see. For one thread only, the event loop's."""
+        self._thread, self._looked = threading.get_ident(), False
+
     def read(self) -> dict[str, int]:
         """All stamps as they are now. The dict is shared: do not change it."""
-        if self._database.exclusive and self._seen is self._latest:
+        if self._seen is self._latest and (
+            self._database.exclusive or (self._looked and self._thread == threading.get_ident())
+        ):
             return self._values
+        if self._database.is_sqlite:
+            self.version()
+            return self._values
+        with self._database.engine.connect() as connection:
+            return {row[0]: row[1] for row in connection.execute(select(Stamp.topic, Stamp.value))}
+
+    def version(self) -> int:
+        """What moves with every commit of whomever (SQLite): the stamps are read where it did."""
         with self._lock:
             latest = self._latest
-            if self._database.is_sqlite:
-                if self._probe is None:
-                    # Its own connection for good: SQLite tells a connection about the commits of the others only.
-                    self._probe = self._database.engine.raw_connection()
-                    self._cursor: Any = self._probe.cursor()
-                version = self._cursor.execute("PRAGMA data_version").fetchone()[0]
-                if version != self._version:
-                    self._values = dict(self._cursor.execute("SELECT topic, value FROM stamp").fetchall())
-                    self._version = version
-                self._seen = latest
-                return self._values
-            with self._database.engine.connect() as connection:
-                return {row[0]: row[1] for row in connection.execute(select(Stamp.topic, Stamp.value))}
+            if self._probe is None:
+                # Its own connection for good: SQLite tells a connection about the commits of the others only.
+                self._probe = self._database.engine.raw_connection()
+                self._cursor: Any = self._probe.cursor()
+            version: int = self._cursor.execute("PRAGMA data_version").fetchone()[0]
+            if version != self._version:
+                self._values = dict(self._cursor.execute("SELECT topic, value FROM stamp").fetchall())
+                self._version = version
+            self._seen = latest
+            if self._thread == threading.get_ident():
+                self._looked = True
+            return version
 
     def close(self) -> None:
         """Give the probing connection back."""
@@ -440,6 +455,14 @@ class Database:
         self.prompt: set[str] = set()
         """Topics whose every change, committed by this process, is a nudge."""
         self._listeners: dict[str, list[Callable[[], None]]] = {}
+
+    def mark(self) -> int:
+        """What stands for everything that was committed until now, by whomever; -1 where nobody can tell (PostgreSQL).
+
+        Whoever reads after having taken the mark has read nothing older than it stands for."""
+        if not self.is_sqlite:
+            return -1
+        return self.turn.ended if self.exclusive else self.stamps.version()
 
     @contextlib.contextmanager
     def unit(self, scope: Scope | None, *, write: bool, now: datetime | None = None) -> Iterator[Unit]:

@@ -68,6 +68,8 @@ class Call:
     region: str
     request_id: str
     raw: bytes | None = None
+    plain: bool = False
+    """Whether nothing of the request beside `params` can change its answer."""
     source_ip: str = "127.0.0.1"
     secure: bool = False
     user_agent: str = ""
@@ -96,6 +98,8 @@ class Context:
         self.source_ip = call.source_ip
         self.body = call.body
         self.volatile = False
+        self.lasts = False
+        """Whether the answer depends on nothing but the parameters, the caller and what is stored (see `lasting`)."""
         self.prepared: Any = None
         """What a Describe fetched in one go for its renderers."""
         self._moment: datetime | None = None

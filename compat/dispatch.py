@@ -32,6 +32,10 @@ RESET = "reset"
 """The stamp that moves when state is thrown away."""
 
 
+MOST_LASTING = 512
+"""Answers that last until anybody writes; each with at most as many bytes as an object in the index has."""
+
+
 @dataclass(slots=True, eq=False)
 class Answer:
     """What an operation answered. The gateway keeps the encoded form in `encoded`, since answers may be kept."""
@@ -76,6 +80,7 @@ class Dispatcher:
     cloud: Cloud
     most_kept: int = 4096
     _kept: OrderedDict[tuple[Any, ...], _Kept] = field(default_factory=OrderedDict)
+    _lasting: dict[tuple[Any, ...], tuple[int, Answer]] = field(default_factory=dict)
     _prepared: set[tuple[str, str, str]] = field(default_factory=set)
     _resets: int = 0
 
@@ -105,8 +110,11 @@ class Dispatcher:
         if params.get("DryRun") is True:
             code = "DryRunOperationException" if call.service == "kms" else "DryRunOperation"
             raise AWSError(code, "Request would have succeeded, but DryRun flag is set.")
-        key = None
-        if call.raw is not None and operation.reads and not operation.streams:
+        key: tuple[Any, ...] | None = None
+        if operation.lasting:
+            if call.plain:
+                key = (operation, call.region, call.principal.arn, *params.items())
+        elif call.raw is not None and operation.reads and not operation.streams:
             key = (operation, call.raw, call.region, call.principal.arn)
         return Admitted(operation, ctx, key)
 
@@ -114,6 +122,8 @@ class Dispatcher:
         """Run an admitted call's handler. Raises `AWSError`."""
         operation, ctx = admitted.operation, admitted.context
         try:
+            if admitted.key is not None and operation.lasting:
+                return self._lasting_answer(admitted)
             if operation.streams:
                 return Answer(operation.handler(ctx, ctx.params) or {})
             if operation.reads:
@@ -161,6 +171,20 @@ class Dispatcher:
             self._kept[key] = _Kept(answer, {topic: stamps.get(topic, 0) for topic in topics})
             if len(self._kept) > self.most_kept:
                 self._kept.popitem(last=False)
+        return answer
+
+    def _lasting_answer(self, admitted: Admitted) -> Answer:
+        ctx, key = admitted.context, admitted.key
+        assert key is not None
+        mark = self.cloud.database.mark()
+        kept = self._lasting.get(key)
+        if kept is not None and kept[0] == mark:
+            return kept[1]
+        answer = Answer(admitted.operation.handler(ctx, ctx.params) or {})
+        if ctx.lasts and mark >= 0:
+            self._lasting[key] = mark, answer
+            if len(self._lasting) > MOST_LASTING:
+                del self._lasting[next(iter(self._lasting))]
         return answer
 
     def _write(self, operation: Operation, ctx: Context) -> Result:

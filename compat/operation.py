@@ -42,6 +42,7 @@ class Operation:
     streams: bool = False
     slow: bool = False
     reads: bool = False
+    lasting: bool = False
     open: bool = False
 
     @property
@@ -66,6 +67,7 @@ def operation(
     streams: bool = False,
     slow: bool = False,
     reads: bool | None = None,
+    lasting: bool = False,
     open: bool = False,
 ) -> Callable[[Handler], Handler]:
     """Register a handler for `service:Operation` (botocore's service name).
@@ -77,6 +79,7 @@ def operation(
     - `streams`: a body is read or written; no unit of work is open, the handler opens short ones (`ctx.transaction`).
     - `slow`: must not run on the event loop's thread.
     - `reads`: changes nothing; by default told by the verb.
+    - `lasting`: though it `streams`, an answer of which the handler says so (`ctx.lasts`) is good until anybody writes.
     - `open`: needs no permission (AWS documents a few such operations).
     """
     service, _, name = wire_name.partition(":")
@@ -94,6 +97,7 @@ def operation(
             streams=streams,
             slow=slow,
             reads=bool(READ_VERBS.match(name)) if reads is None else reads,
+            lasting=lasting,
             open=open,
         )
         return handler

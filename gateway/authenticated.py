@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
+from hashlib import sha256
+from typing import Any
 
 from compat.iam.principal import Credential
 from gateway.signature_faults import Fault, SignatureFault
@@ -19,6 +21,7 @@ SKEW = timedelta(minutes=15)
 V4 = "AWS4-HMAC-SHA256"
 V2 = "AWS"
 
+_INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
 _TIMESTAMP = re.compile(r"\d{8}T\d{6}Z", re.ASCII).fullmatch
 
 
@@ -73,6 +76,24 @@ def proven(access_key: str, token: str | None, lookup: Lookup, now: datetime) ->
 def same(given: str, right: str) -> bool:
     """Whether two texts are equal, in a time that does not tell where they differ."""
     return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), right.encode("utf-8", "surrogateescape"))
+
+
+@lru_cache(4096)
+def _states(key: bytes) -> tuple[Any, Any]:
+    """SHA-256 after the two blocks with which HMAC begins (RFC 2104). Copying these is a third of the work of an HMAC
+    of a few hundred bytes, whose beginning OpenSSL does anew each time."""
+    block = (key if len(key) <= 64 else sha256(key).digest()).ljust(64, b"\0")
+    return sha256(block.translate(_INNER)), sha256(block.translate(_OUTER))
+
+
+def sealed(key: bytes, message: bytes) -> str:
+    """HMAC-SHA256 in hexadecimal, under a key that is used often."""
+    inner, outer = _states(key)
+    inner, outer = inner.copy(), outer.copy()
+    inner.update(message)
+    outer.update(inner.digest())
+    digest: str = outer.hexdigest()
+    return digest
 
 
 def moment_of(timestamp: str) -> datetime | None:

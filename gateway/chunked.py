@@ -14,7 +14,7 @@ from hashlib import sha256
 
 from compat.errors import AWSError
 from compat.streams import BLOCK
-from gateway.authenticated import V4, Authenticated
+from gateway.authenticated import V4, Authenticated, sealed
 
 _HEADER = re.compile(rb"([0-9a-fA-F]{1,16})(?:;chunk-signature=([0-9a-f]{64}))?[ \t]*").fullmatch
 _TRAILER = re.compile(
@@ -67,7 +67,7 @@ class ChunkSeal:
         self._check(given, f"{self._trailer_start}{self.previous}\n{sha256(trailers).hexdigest()}")
 
     def _check(self, given: bytes, to_sign: str) -> None:
-        right = hmac.digest(self._key, to_sign.encode(), "sha256").hex()
+        right = sealed(self._key, to_sign.encode())
         if not hmac.compare_digest(right.encode(), given):
             raise AWSError(
                 "SignatureDoesNotMatch",

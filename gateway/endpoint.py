@@ -62,6 +62,12 @@ MOST_PARSED = 4096
 MOST_IN_PLACE = 16 << 10
 """Longest body whose operation runs on the event loop's thread: what goes into the index and needs no file."""
 SERVER = (b"server", b"Nephele")
+PLAIN_HEADERS = frozenset(
+    b"accept accept-encoding amz-sdk-invocation-id amz-sdk-request authorization connection host if-match "
+    b"if-modified-since if-none-match if-unmodified-since origin range user-agent x-amz-checksum-mode "
+    b"x-amz-content-sha256 x-amz-date x-amz-security-token x-amz-user-agent".split()
+)
+"""Headers that are parameters of reads, or no part of what is asked."""
 UNCHECKED = {
     "PutBucketAcl",
     "PutBucketLogging",
@@ -126,6 +132,7 @@ class Endpoint:
         self._router = Router()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="call")
         self._batcher = Batcher(dispatcher)
+        self._begin = cloud.database.stamps.begin
         self._parsed: OrderedDict[tuple[str, str, bytes], Mapping[str, Any]] = OrderedDict()
 
     def close(self) -> None:
@@ -149,6 +156,7 @@ class Endpoint:
 
     async def _walk(self, exchange: Exchange) -> None:
         began = perf_counter()
+        self._begin()
         try:
             status = await self._answer(exchange)
         except ClientGone:
@@ -314,6 +322,7 @@ class Endpoint:
             user_agent=head.text(b"user-agent"),
             headers=Headers(head.view),
             auth_type="anonymous" if proof is None else proof.how,
+            plain=raw is None and head.view.keys() <= PLAIN_HEADERS,
         )
         if proof is not None:
             call.signature_version = proof.version

@@ -16,7 +16,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from compat.iam.principal import Credential
 from gateway import sigv2
-from gateway.authenticated import SKEW, V4, Authenticated, Lookup, moment_of, moment_of_date, proven
+from gateway.authenticated import SKEW, V4, Authenticated, Lookup, moment_of, moment_of_date, proven, sealed
 from gateway.head import Head
 from gateway.signature_faults import Fault, SignatureFault
 
@@ -33,6 +33,8 @@ EMPTY = sha256(b"").hexdigest()
 LONGEST = 604800
 MOST_CREDENTIAL = 512
 """Longest credential, in characters: keys derived from it are kept."""
+MOST_KEPT_NAMES = 512
+"""Longest list of signed headers that is kept in split form, in bytes."""
 MOST_SIGNED = 256
 """Most names of signed headers; a request has no more headers either."""
 
@@ -126,11 +128,20 @@ class _Claim:
     token: str | None
 
     def set_credential(self, credential: str, place: str) -> None:
-        parts = credential.rsplit("/", 4)
-        if len(parts) != 5 or not all(parts) or len(credential) > MOST_CREDENTIAL:
+        parts = _parts_of(credential) if len(credential) <= MOST_CREDENTIAL else None
+        if parts is None:
             raise SignatureFault(Fault.CREDENTIAL, place=place, credential=credential)
-        self.access_key, self.date, self.region, self.service, self.terminator = parts
-        self.scope = credential[len(self.access_key) + 1 :]
+        self.access_key, self.date, self.region, self.service, self.terminator, self.scope = parts
+
+
+@lru_cache(4096)
+def _parts_of(credential: str) -> tuple[str, str, str, str, str, str] | None:
+    """Access key, date, region, service, terminator, and the scope that the last four are; None if one is missing."""
+    parts = credential.rsplit("/", 4)
+    if len(parts) != 5 or not all(parts):
+        return None
+    key, date, region, service, terminator = parts
+    return key, date, region, service, terminator, credential[len(key) + 1 :]
 
 
 def _from_header(head: Head, header: bytes) -> _Claim:
@@ -263,14 +274,21 @@ def _check_time(claim: _Claim, now: datetime, s3: bool) -> None:
 
 
 def _check_signed_headers(head: Head, claim: _Claim) -> None:
-    names = claim.names.split(b";", MOST_SIGNED)
-    if len(names) > MOST_SIGNED:
+    names = claim.names
+    if names.count(b";") >= MOST_SIGNED:
         raise SignatureFault(Fault.QUERY if claim.how == "query" else Fault.HEADER, reason="too many SignedHeaders")
-    if b"host" not in names:
+    signed = _signed(names) if len(names) <= MOST_KEPT_NAMES else frozenset(names.split(b";"))
+    if b"host" not in signed:
         raise SignatureFault(Fault.UNSIGNED, names=["host"])
-    left = [name for name in head.view if name.startswith(b"x-amz-") and name not in names]
-    if left:
-        raise SignatureFault(Fault.UNSIGNED, names=[name.decode("latin-1") for name in sorted(left)])
+    for name in head.view:
+        if name not in signed and name.startswith(b"x-amz-"):
+            left = sorted(one for one in head.view if one not in signed and one.startswith(b"x-amz-"))
+            raise SignatureFault(Fault.UNSIGNED, names=[one.decode("latin-1") for one in left])
+
+
+@lru_cache(1024)
+def _signed(names: bytes) -> frozenset[bytes]:
+    return frozenset(names.split(b";"))
 
 
 def _payload_hashes(head: Head, claim: _Claim, payload: bytes | None, unsigned: bool, s3: bool) -> tuple[str, ...]:
@@ -302,7 +320,7 @@ def _verify(head: Head, claim: _Claim, credential: Credential, hashes: tuple[str
     for payload_hash in hashes:
         request = start + payload_hash.encode()
         to_sign = prefix + sha256(request).hexdigest().encode()
-        right = hmac.digest(key, to_sign, "sha256").hex()
+        right = sealed(key, to_sign)
         if hmac.compare_digest(right.encode(), claim.signature):
             return Authenticated(
                 claim.access_key,

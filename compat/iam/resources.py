@@ -57,13 +57,15 @@ def _template(text: str) -> Callable[[Params], Sequence[str]]:
     if not names:
         return lambda p: (text,)
 
+    pattern = _PLACE.sub("%s", text.replace("%", "%%"))
+
     def fill(p: Params) -> Sequence[str]:
         values = [p.get(name) for name in names]
         if None in values:
             return ()
         if list not in map(type, values):
-            return (text.format(**dict(zip(names, values, strict=True))),)
+            return (pattern % tuple(values),)
         choices = product(*(value if isinstance(value, list) else [value] for value in values))
-        return [text.format(**dict(zip(names, chosen, strict=True))) for chosen in choices]
+        return [pattern % chosen for chosen in choices]
 
     return fill

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from backends import checksum
 from backends.errors import Missing
+from backends.object.cipher import FOREIGN
 from backends.object.containers import Known
 from backends.object.contents import Reading
 from backends.object.store import Span
@@ -92,7 +93,7 @@ def put_object(ctx: Context, p: Params) -> Result:
     return result
 
 
-@operation("s3:GetObject", on="{Bucket}/{Key}", streams=True)
+@operation("s3:GetObject", on="{Bucket}/{Key}", streams=True, lasting=True)
 def get_object(ctx: Context, p: Params) -> Result:
     bucket, view = bucket_of(ctx, p), View(ctx, p)
     try:
@@ -105,6 +106,7 @@ def get_object(ctx: Context, p: Params) -> Result:
         result["Body"] = Stream(result["ContentLength"], iter(content), content.close, files)
     else:
         result["Body"] = content
+        ctx.lasts = view.lasts(bucket, head)
     return result
 
 
@@ -287,6 +289,12 @@ class View:
                     )
                 result[member] = value
         return result
+
+    def lasts(self, bucket: Known, head: Head) -> bool:
+        """Whether neither the time nor somebody else's key nor a further permission has a part in the answer."""
+        foreign = head.sealed_key is not None and head.sealed_key[:1] == FOREIGN
+        timed = "lifecycle" in bucket.documents or head.storage in properties.ARCHIVED
+        return not (foreign or timed or head.terms)
 
     def _show_checksum(self, head: Head, result: Result) -> None:
         """A checksum is shown where it speaks of the bytes that are sent."""
