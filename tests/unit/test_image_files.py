@@ -6,6 +6,7 @@ import gzip
 import io
 import os
 import shutil
+import struct
 import subprocess
 import tarfile
 from pathlib import Path
@@ -130,8 +131,10 @@ def test_the_archive_is_what_the_kernel_reads() -> None:
 
 
 def test_the_partition_table_covers_the_disk() -> None:
-    table = disk._partition_table()
+    start = disk.BOOT_START + disk.BOOT_SIZE
+    table = disk._partition_table(start, disk.SIZE - start)
     assert len(table) == 512 - 440
     assert table[-2:] == b"\x55\xaa"
     assert table[6] == disk.BOOTABLE
-    assert disk.ROOT_START + disk.ROOT_SIZE == disk.SIZE
+    (first, sectors), (second, rest) = (struct.unpack("<II", table[at + 8 : at + 16]) for at in (6, 22))
+    assert (first, first + sectors, second + rest) == (disk.MIB // 512, second, disk.SIZE // 512)

@@ -2,10 +2,14 @@
 
 The disk stays what it is: what the container writes is on it, and a snapshot has it. A disk that never booted and keeps
 its first root file system as an archive beside its kernel, as the micro image does, is filled from there first.
+
+Further disks are block devices over their files, made with the kernel's loop devices.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import gzip
 import os
 import struct
@@ -60,12 +64,56 @@ def unmount(daemon: int, target: Path) -> None:
         _inside(daemon, "umount", str(target))
 
 
+def loops(disk: str) -> list[str]:
+    """The block devices over a disk's file."""
+    found = []
+    for backing in Path("/sys/block").glob("loop*/loop/backing_file"):
+        with contextlib.suppress(OSError):  # it was detached at this moment
+            if backing.read_text().rstrip("\n") in (disk, f"{disk} (deleted)"):
+                found.append(f"/dev/{backing.parent.parent.name}")
+    return found
+
+
+def backing(device: str) -> str | None:
+    """The file that a block device is over; None when there is none."""
+    try:
+        return Path("/sys/block", Path(device).name, "loop/backing_file").read_text().rstrip("\n")
+    except OSError:
+        return None
+
+
+def attach(disk: str) -> str:
+    """A block device over a raw disk's file: the one that there is, or a new one. Raises `DriverError`."""
+    return next(iter(loops(disk)), None) or _run("losetup", "--find", "--show", disk).strip()
+
+
+def detach(disk: str) -> None:
+    """After success no block device is over the disk's file; one that is in use goes when it is no more."""
+    for device in loops(disk):
+        _run("losetup", "--detach", device)
+
+
+def in_use(device: str) -> bool:
+    """Whether a block device is mounted, or held by something that shares it with nobody."""
+    try:
+        os.close(os.open(device, os.O_RDONLY | os.O_EXCL))
+    except OSError as error:
+        return error.errno == errno.EBUSY
+    return False
+
+
 def _inside(daemon: int, *command: str) -> None:
-    done = subprocess.run(
-        ["nsenter", f"--mount=/proc/{daemon}/ns/mnt", "--", *command], capture_output=True, text=True, timeout=PATIENCE
-    )
+    _run("nsenter", f"--mount=/proc/{daemon}/ns/mnt", "--", *command)
+
+
+def _run(*command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, stdin=subprocess.DEVNULL)
+    except subprocess.TimeoutExpired as error:
+        raise DriverError(f"{command[0]} does not end") from error
     if done.returncode != 0:
         raise DriverError(f"{command[0]}: {done.stderr.strip()}")
+    return done.stdout
 
 
 def fill(root: Path, disk: Path) -> None:

@@ -12,6 +12,7 @@ import logging
 import os
 import shlex
 import shutil
+import socket
 import subprocess
 import tempfile
 import threading
@@ -161,6 +162,15 @@ class OwnDaemon:
         lines.append("exec libvirtd -p /run/libvirt/libvirtd.pid")
         return "\n".join(lines)
 
+    def _listens(self) -> bool:
+        """Whether somebody is behind the socket: it is there a moment before."""
+        with socket.socket(socket.AF_UNIX) as one:
+            try:
+                one.connect(str(self.socket))
+            except OSError:
+                return False
+        return True
+
     def _start(self, lock: int) -> None:
         self.socket.unlink(missing_ok=True)
         output = self._lasting / "log" / "start.log"
@@ -175,7 +185,7 @@ class OwnDaemon:
                 pass_fds=(lock,),
             )
         deadline = time.monotonic() + DEADLINE
-        while not self.socket.exists():
+        while not self._listens():
             if process.poll() is not None or time.monotonic() > deadline:
                 tail = output.read_text(errors="replace")[-500:].strip()
                 raise Unavailable(f"libvirtd does not start: {tail or 'no word from it'}")

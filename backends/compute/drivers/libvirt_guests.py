@@ -89,13 +89,17 @@ class LibvirtGuests:
             if not domain.name().startswith(prefix):
                 continue
             try:
-                found[domain.name().removeprefix(prefix)] = sighting(domain)
+                found[domain.name().removeprefix(prefix)] = self.sight(domain)
             except libvirt.libvirtError as error:
                 if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
                     raise
         for guest in found:
             console.shorten(console_log(self.machine, guest))
         return found
+
+    def sight(self, domain: Any) -> Sighting:
+        """What a guest of ours is found to be."""
+        return sighting(domain)
 
     def _register(self, connection: Any) -> None:
         """Be told what happens, from now on."""

@@ -10,11 +10,17 @@ import contextlib
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
+from backends.compute.drivers import container_console as keeping
+from backends.compute.drivers import container_devices as devices
+from backends.compute.drivers import container_process as process
 from backends.compute.drivers import container_root
+from backends.compute.drivers import libvirt_console as console
 from backends.compute.drivers.base import (
     Adopt,
     Capabilities,
@@ -24,16 +30,28 @@ from backends.compute.drivers.base import (
     GuestCounters,
     GuestSpec,
     PortBinding,
+    Power,
+    Sighting,
 )
+from backends.compute.drivers.container_process import Record
 from backends.compute.drivers.libvirt_daemon import OwnDaemon
-from backends.compute.drivers.libvirt_domain import NAMESPACE, Machine, domain_name, domain_uuid, ordered, text
-from backends.compute.drivers.libvirt_guests import LibvirtGuests, boot_of
+from backends.compute.drivers.libvirt_domain import (
+    NAMESPACE,
+    Machine,
+    console_log,
+    domain_name,
+    domain_uuid,
+    ordered,
+    text,
+)
+from backends.compute.drivers.libvirt_guests import LibvirtGuests, boot_of, sighting
 from backends.compute.drivers.libvirt_session import Session
 from backends.errors import DriverError, Missing, Unavailable, Unsupported
 
 WAITING = "nephele-waits"
 """What the first process is called while it waits for its links."""
 WAIT = f"trap 'exec /sbin/init' USR1; while :; do sleep 0.02; done # {WAITING}"
+CRASH = "libvirt_lxc, which holds the container together, was killed"
 GOING_ON = 5.0
 """Seconds that the waiting shell gets to notice that it may go on."""
 POWER_OFF = {"systemd": signal.SIGRTMIN + 4}
@@ -68,84 +86,242 @@ def container_xml(machine: Machine, spec: GuestSpec, root: Path) -> str:
         card = SubElement(devices, "interface", type="ethernet")
         SubElement(card, "mac", address=port.mac)
         SubElement(card, "target", dev=port.link)
-        SubElement(card, "guest", dev=f"eth{port.index}")
+        SubElement(card, "guest", dev=card_of(port)[1])
     SubElement(devices, "console", type="pty")
     return text(domain)
 
 
 class LxcGuests(LibvirtGuests):
-    """A `GuestDriver` over containers. They have one disk, a raw one, and the cards that they were started with."""
+    """A `GuestDriver` over containers. Their disks are raw ones; a process beside each keeps its console."""
 
-    capabilities = Capabilities(runs=True, counts=True)
+    capabilities = Capabilities(runs=True, plugs_disks=True, plugs_ports=True, console=True, counts=True)
 
     def __init__(
         self, session: Session, machine: Machine, adopt: Adopt, capacity: Capacity, daemon: OwnDaemon, folder: Path
     ) -> None:
-        """`folder` takes the places where root file systems are mounted."""
+        """`folder` takes the places where root file systems are mounted, and what is noted of containers."""
         super().__init__(session, machine, adopt, capacity)
         self._daemon, self._folder = daemon, folder
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def _place(self, guest: str) -> Path:
         return self._folder / guest
+
+    def _record(self, guest: str) -> Path:
+        return self._folder / f"{guest}.json"
+
+    def _verdict(self, guest: str) -> Path:
+        """A file that is there when the container was killed."""
+        return self._folder / f"{guest}.killed"
+
+    def _door(self, guest: str) -> Path:
+        return self._folder / f"{guest}.console"
 
     def _daemon_pid(self) -> int:
         if (pid := self._daemon.pid()) is None:
             raise Unavailable("libvirtd is not there")
         return pid
 
+    # --- looking -----------------------------------------------------------------------------------------------------
+
+    def sight(self, domain: Any) -> Sighting:
+        """See `LibvirtGuests`. libvirt takes a container whose controller was killed for one that shut down."""
+        seen, guest = sighting(domain), self._guest_of(domain)
+        if seen.power == Power.ON:
+            first = process.first_of(domain.ID())
+            if first is not None and _waits(first):
+                return Sighting(Power.HELD, "it waits for its links")
+            if first is not None:
+                self._keep(domain, guest, first)
+            return seen
+        record = Record.read(self._record(guest))
+        if record is not None and (record.lives or self._verdict(guest).exists()):
+            return Sighting(Power.CRASHED, CRASH)
+        return seen
+
+    def _guest_of(self, domain: Any) -> str:
+        return str(domain.name().removeprefix(domain_name(self.machine.deployment, "")))
+
+    def _happened(self, connection: Any, domain: Any, event: int, detail: int, opaque: Any) -> None:
+        import libvirt
+
+        guest = self._guest_of(domain)
+        failed = event == libvirt.VIR_DOMAIN_EVENT_STOPPED and detail == libvirt.VIR_DOMAIN_EVENT_STOPPED_FAILED
+        if failed and self._record(guest).exists():
+            self._verdict(guest).touch()
+        super()._happened(connection, domain, event, detail, opaque)
+
+    # --- on ----------------------------------------------------------------------------------------------------------
+
     def _ensure_running(self, connection: Any, spec: GuestSpec) -> bool:
         domain = self.find(connection, spec.id)
-        if domain is not None and domain.isActive() and boot_of(domain) < spec.boot:
+        if _active(domain) and boot_of(domain) < spec.boot:
             if not self._ensure_stopped(connection, spec.id, False):
                 return False
             domain = None
-        if domain is None or not domain.isActive():
-            if len(spec.disks) != 1:
-                raise Unsupported("a container has one disk")
+        if not _active(domain):
             domain = self._begin(connection, spec)
-        first = _first_process(domain)
-        if _waits(first):
-            for port in spec.ports:
+        first = self._first(domain)
+        record = Record.read(self._record(spec.id)) or begun(spec)
+        if waits := _waits(first):
+            record = replace(record, first=first, began=process.began(first))
+            record.write(self._record(spec.id))
+        self._keep(domain, spec.id, first)
+        for port in spec.ports:
+            if port.port in record.cards and (waits or devices.waits(port)):
                 self.adopt(port)
-            deadline = time.monotonic() + GOING_ON
-            while _waits(first):
-                if time.monotonic() > deadline:
-                    raise DriverError(f"{spec.id} does not go on: its disk has no /sbin/init that runs")
-                if WAITING in _command(first):
-                    os.kill(first, signal.SIGUSR1)
-                time.sleep(0.01)
+        self._sync(domain, spec, record)
+        if waits:
+            _let_go(spec.id, first)
         return True
 
     def _begin(self, connection: Any, spec: GuestSpec) -> Any:
-        access = ordered(spec)[0].access
-        if access.format != "raw":
-            raise Unsupported(f"a container's disk is raw, not {access.format} (--volume sparse)")
+        """A container of which nothing is left from before."""
+        access = ordered(spec)[0].access if spec.disks else None
+        if access is None or access.format != "raw":
+            raise Unsupported("a container has one disk at least, and raw ones (--volume sparse)")
+        self._clear(spec.id)
         place = self._place(spec.id)
         domain = connection.defineXML(container_xml(self.machine, spec, place))
+        begun(spec).write(self._record(spec.id))
         container_root.mount(self._daemon_pid(), Path(access.path), place)
+        console.shorten(console_log(self.machine, spec.id))
         domain.create()
         return domain
 
+    def _first(self, domain: Any) -> int:
+        first = process.first_of(domain.ID())
+        if first is None:
+            raise Unavailable("the container is going down at this moment")
+        return first
+
+    def _keep(self, domain: Any, guest: str, first: int) -> None:
+        """Have somebody keep the container's console."""
+        if not keeping.is_kept(self._door(guest)):
+            terminal = ElementTree.fromstring(domain.XMLDesc()).find("devices/console/source")
+            if terminal is not None:
+                log = console_log(self.machine, guest)
+                path = terminal.get("path", "")
+                keeping.keep(self._door(guest), path, log, self._verdict(guest), domain.ID(), first)
+
+    # --- what comes and goes -----------------------------------------------------------------------------------------
+
+    def _sync(self, domain: Any, spec: GuestSpec, record: Record) -> None:
+        """Give a container the disks and ports of `spec` beside those that it began with, and no others."""
+        for port in spec.ports:
+            self._plug_port(spec.id, port)
+        for id in sorted(record.cards.keys() - {port.port for port in spec.ports}):
+            self._unplug_port(spec.id, id)
+        for binding in ordered(spec)[1:]:
+            self._plug(domain, spec.id, binding)
+        for disk in sorted(record.disks.keys() - {binding.disk for binding in spec.disks}):
+            self._unplug(domain, spec.id, disk)
+
+    def plug(self, guest: str, binding: DiskBinding) -> None:
+        """See `GuestDriver`."""
+        self.session.run(lambda connection: self._plug(self._running(connection, guest), guest, binding))
+
+    def _plug(self, domain: Any, guest: str, binding: DiskBinding) -> None:
+        record = self._recorded(guest)
+        if binding.disk not in record.disks:
+            disks = {**record.disks, binding.disk: binding.access.path}
+            replace(record, disks=disks).write(self._record(guest))
+        devices.plug(domain, binding)
+
+    def unplug(self, guest: str, disk: str) -> None:
+        """See `GuestDriver`."""
+
+        def unplug(connection: Any) -> None:
+            if _active(domain := self.find(connection, guest)):
+                self._unplug(domain, guest, disk)
+
+        self.session.run(unplug)
+
+    def _unplug(self, domain: Any, guest: str, disk: str) -> None:
+        record = self._recorded(guest)
+        if disk in record.disks:
+            devices.unplug(domain, disk, record.disks[disk])
+            disks = {one: path for one, path in record.disks.items() if one != disk}
+            replace(record, disks=disks).write(self._record(guest))
+
+    def plug_port(self, guest: str, binding: PortBinding) -> None:
+        """See `GuestDriver`."""
+
+        def plug(connection: Any) -> None:
+            self._running(connection, guest)
+            self._plug_port(guest, binding)
+
+        self.session.run(plug)
+
+    def _plug_port(self, guest: str, port: PortBinding) -> None:
+        record = self._recorded(guest)
+        if port.port not in record.cards:
+            devices.plug_card(record.first, port)
+            self.adopt(port)
+            cards = {**record.cards, port.port: card_of(port)}
+            replace(record, cards=cards).write(self._record(guest))
+
+    def unplug_port(self, guest: str, port: str) -> None:
+        """See `GuestDriver`."""
+
+        def unplug(connection: Any) -> None:
+            if _active(self.find(connection, guest)):
+                self._unplug_port(guest, port)
+
+        self.session.run(unplug)
+
+    def _unplug_port(self, guest: str, port: str) -> None:
+        record = self._recorded(guest)
+        if port in record.cards:
+            devices.unplug_card(record.first, port, *record.cards[port])
+            cards = {one: card for one, card in record.cards.items() if one != port}
+            replace(record, cards=cards).write(self._record(guest))
+
+    def _recorded(self, guest: str) -> Record:
+        record = Record.read(self._record(guest))
+        if record is None or not record.lives:
+            raise Unavailable(f"{guest} is going down at this moment")
+        return record
+
+    def _running(self, connection: Any, guest: str) -> Any:
+        domain = self.find(connection, guest)
+        if not _active(domain):
+            raise DriverError(f"{guest} does not run", guest=guest)
+        return domain
+
+    # --- off ---------------------------------------------------------------------------------------------------------
+
     def _ensure_stopped(self, connection: Any, guest: str, force: bool) -> bool:
         domain = self.find(connection, guest)
-        if domain is not None and domain.isActive() and not force:
-            first = _first_process(domain)
+        if _active(domain) and not force:
+            first = self._first(domain)
             if not _waits(first):
                 return self._ask(domain, guest, first)
         if not super()._ensure_stopped(connection, guest, True):
             return False
-        container_root.unmount(self._daemon_pid(), self._place(guest))
+        self._clear(guest)
         return True
 
     def _ask(self, domain: Any, guest: str, first: int) -> bool:
         """Ask the first process to shut down; switch it off when it has not in time."""
         if self.pressed(guest):
-            name = Path(f"/proc/{first}/comm").read_text().strip()
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(OSError):
+                name = Path(f"/proc/{first}/comm").read_text().strip()
                 os.kill(first, POWER_OFF.get(name, signal.SIGUSR2))
         elif self.overdue(guest):
             domain.destroy()
         return False
+
+    def _clear(self, guest: str) -> None:
+        """Of a container that is off: end what is left of it, and give back what it held. The record goes last, since
+        by it the rest is found."""
+        record, deployment = Record.read(self._record(guest)), self.machine.deployment
+        process.end(process.strays(domain_name(deployment, guest), domain_uuid(deployment, guest), record))
+        container_root.unmount(self._daemon_pid(), self._place(guest))
+        for path in () if record is None else record.disks.values():
+            container_root.detach(path)
+        self._verdict(guest).unlink(missing_ok=True)
+        self._record(guest).unlink(missing_ok=True)
 
     def ensure_asleep(self, guest: str) -> bool:
         """See `GuestDriver`."""
@@ -153,37 +329,22 @@ class LxcGuests(LibvirtGuests):
 
     def _drop(self, connection: Any, guest: str) -> None:
         domain = self.find(connection, guest)
+        if _active(domain):
+            domain.destroy()
+        self._clear(guest)
         if domain is not None:
-            if domain.isActive():
-                domain.destroy()
             domain.undefine()
-        place = self._place(guest)
-        container_root.unmount(self._daemon_pid(), place)
         with contextlib.suppress(FileNotFoundError):
-            place.rmdir()
+            self._place(guest).rmdir()
+        keeping.forget(self._door(guest))
 
-    def plug(self, guest: str, binding: DiskBinding) -> None:
-        """See `GuestDriver`."""
-        if self.session.run(lambda connection: _active(self.find(connection, guest))):
-            raise Unsupported("a container takes no disk while it runs")
-        raise DriverError(f"{guest} does not run", guest=guest)
-
-    def unplug(self, guest: str, disk: str) -> None:
-        """See `GuestDriver`."""
-        if self.session.run(lambda connection: _active(self.find(connection, guest))):
-            raise Unsupported("a container gives no disk back while it runs")
-
-    def plug_port(self, guest: str, binding: PortBinding) -> None:
-        """See `GuestDriver`."""
-        raise Unsupported("a container takes no card while it runs")
-
-    def unplug_port(self, guest: str, port: str) -> None:
-        """See `GuestDriver`."""
-        raise Unsupported("a container gives no card back while it runs")
+    # --- what it says ------------------------------------------------------------------------------------------------
 
     def open_console(self, guest: str) -> ConsoleStream:
         """See `GuestDriver`."""
-        raise Unsupported("a container has no serial console")
+        if not self.session.run(lambda connection: _active(self.find(connection, guest))):
+            raise Missing(f"{guest} does not run", guest=guest)
+        return keeping.ContainerConsole(self._door(guest))
 
     def screenshot(self, guest: str) -> bytes:
         """See `GuestDriver`."""
@@ -205,29 +366,34 @@ class LxcGuests(LibvirtGuests):
         return False
 
 
+def begun(spec: GuestSpec) -> Record:
+    """What is noted of a container before it is made."""
+    disks = {binding.disk: binding.access.path for binding in spec.disks}
+    return Record(disks, {port.port: card_of(port) for port in spec.ports})
+
+
+def card_of(port: PortBinding) -> tuple[str, str]:
+    """A port's card in a container: its address and its name."""
+    return port.mac, f"eth{port.index}"
+
+
 def _active(domain: Any) -> bool:
     return domain is not None and bool(domain.isActive())
 
 
-def _first_process(domain: Any) -> int:
-    """The first process of a running container, as the host counts: the child of what libvirt runs it with."""
-    parent = domain.ID()
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                if int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == parent:
-                    return int(entry.name)
-    raise Unavailable("the container is going down at this moment")
+def _let_go(guest: str, first: int) -> None:
+    """Let the waiting first process become the guest's own. Raises `DriverError` when it does not."""
+    deadline = time.monotonic() + GOING_ON
+    while _waits(first):
+        if time.monotonic() > deadline:
+            raise DriverError(f"{guest} does not go on: its disk has no /sbin/init that runs")
+        if WAITING in process.command(first):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(first, signal.SIGUSR1)
+        time.sleep(0.01)
 
 
 def _waits(first: int) -> bool:
     """Whether a container's first process has not been told to go on: it waits, or is not even that far."""
-    command = _command(first)
-    return WAITING in command or not command or command.split("\0")[0].endswith("libvirt_lxc")
-
-
-def _command(process: int) -> str:
-    try:
-        return Path(f"/proc/{process}/cmdline").read_text(errors="replace")
-    except OSError:
-        return ""
+    command = process.command(first)
+    return WAITING in command or not command or command.split("\0")[0].endswith(process.CONTROLLER)

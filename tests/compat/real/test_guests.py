@@ -16,13 +16,15 @@ from pathlib import Path
 
 import pytest
 
+from backends.compute.drivers import container_process, container_root
 from backends.compute.drivers.base import ConsoleStream, DiskBinding, GuestDriver, GuestSpec, PortBinding, Power
 from backends.compute.drivers.libvirt import lacks, lxc_guests, lxc_lacks, qemu_guests
 from backends.compute.drivers.libvirt_daemon import OwnDaemon
 from backends.compute.drivers.libvirt_disks import QemuDisks
+from backends.compute.drivers.libvirt_lxc import LxcGuests
 from backends.compute.drivers.libvirt_qemu import QemuGuests
 from backends.compute.drivers.simulated import SimulatedGuests
-from backends.errors import DriverError, NativeError, Unavailable, Unsupported
+from backends.errors import Busy, DriverError, NativeError, Unavailable, Unsupported
 from backends.image import micro
 from backends.volume.drivers.base import DiskAccess, Limits, serial
 from tests.sandbox import unable
@@ -54,6 +56,20 @@ class World:
         """Have the guest run as `spec` says."""
         self.spec = spec
         until(lambda: patient(lambda: self.driver.ensure_running(spec)), "the guest does not run as it should")
+
+    def process(self) -> int:
+        """What runs the guest, and whose end is the guest's."""
+        driver = self.driver
+        if isinstance(driver, LxcGuests):
+            controller: int = driver.session.run(lambda connection: driver.find(connection, GUEST).ID())
+            return controller
+        assert isinstance(driver, QemuGuests) and self.daemon is not None
+        return int((self.daemon.run / "qemu" / f"{driver.machine.deployment}-{GUEST}.pid").read_text())
+
+    def keepers(self) -> list[int]:
+        """The processes that keep its console."""
+        door = str(self.folder / "guests" / "roots" / f"{GUEST}.console")
+        return [pid for pid in container_process.everything() if door in container_process.command(pid).split("\0")]
 
     def power(self) -> Power | None:
         return self.driver.observe()[GUEST].power if GUEST in self.driver.observe() else None
@@ -130,11 +146,12 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         return
     if missing := lxc_lacks() if request.param == "lxc" else lacks():
         unable("; ".join(f"lacks {one.what} ({one.remedy})" for one in missing))
+    image = request.getfixturevalue("image")  # before the sandbox, where nothing can be downloaded
     request.getfixturevalue("sandbox")
     if request.param == "lxc":
-        yield from _containers(folder, request.getfixturevalue("image"), spec, port, adopted)
+        yield from _containers(folder, image, spec, port, adopted)
         return
-    root = make_disk(folder, "vol-0123456789abcdef0", "/dev/xvda", request.getfixturevalue("image"))
+    root = make_disk(folder, "vol-0123456789abcdef0", "/dev/xvda", image)
     data = make_disk(folder, "vol-0123456789abcdef1", "/dev/sdf")
     driver = qemu_guests(
         folder / "guests", f"t{os.getpid()}", lambda network, port: adopted.append(port), maker="Amazon EC2"
@@ -155,6 +172,8 @@ def _containers(folder: Path, image: Path, spec: GuestSpec, port: PortBinding, a
     subprocess.run(["cp", "--sparse=always", str(image), str(path)], check=True)
     root = DiskBinding("vol-0", "/dev/xvda", DiskAccess(str(path), "raw", "vol0"))
     data = DiskBinding("vol-1", "/dev/sdf", DiskAccess(str(folder / "data.raw"), "raw", "vol1"))
+    with open(data.access.path, "wb") as file:
+        file.truncate(64 << 20)
     daemon = OwnDaemon(folder / "guests" / "libvirt", mark, kvm=True, unified=False)
     yield World(driver, replace(spec, disks=(root,)), data, port, folder, adopted, daemon)
     driver.drop(GUEST)
@@ -162,6 +181,13 @@ def _containers(folder: Path, image: Path, spec: GuestSpec, port: PortBinding, a
     if pid := daemon.pid():
         os.kill(pid, signal.SIGTERM)
     shutil.rmtree(daemon.run, ignore_errors=True)
+
+
+@pytest.fixture
+def lxc(world: World) -> LxcGuests:
+    if not isinstance(world.driver, LxcGuests):
+        pytest.skip("is about containers")
+    return world.driver
 
 
 @pytest.fixture
@@ -240,6 +266,10 @@ def test_a_disk_comes_and_is_known_by_its_serial(world: World) -> None:
         console = world.driver.open_console(GUEST)
         want = world.data.access.serial.encode()
         until(lambda: want in type_(console, "cat /sys/class/block/vd*/serial"), "the guest never saw the disk")
+        console.close()
+    elif world.real:
+        console = world.driver.open_console(GUEST)
+        assert b"=67108864=" in type_(console, "echo =$(blockdev --getsize64 /dev/sdf)=")
         console.close()
 
 
@@ -374,27 +404,71 @@ def test_a_killed_daemon_is_started_again_and_finds_its_guest(world: World) -> N
     assert world.daemon.pid() != pid
 
 
-def test_a_guest_that_is_killed_is_seen_and_starts_again(qemu: QemuGuests, world: World) -> None:
-    notices: list[None] = []
-    qemu.watch(lambda: notices.append(None))
-    assert world.daemon is not None
-    pid = int((world.daemon.run / "qemu" / f"{qemu.machine.deployment}-{GUEST}.pid").read_text())
-    os.kill(pid, signal.SIGKILL)
-    until(lambda: notices, "nobody was told")
-    until(lambda: world.power() == Power.CRASHED, "the crash is not seen")
+def killed(world: World) -> None:
+    """The guest was killed: that is seen and told, and it starts again."""
+    until(lambda: patient(lambda: world.power() == Power.CRASHED), "the crash is not seen")
+    assert "killed" in (reason := world.driver.observe()[GUEST].reason) or "process" in reason
     before = world.said()
     world.run(replace(world.spec, boot=world.spec.boot + 1))
     world.says(b"; ready", before)
+    assert world.power() == Power.ON
 
 
-def test_a_guest_that_shuts_itself_down_is_seen(qemu: QemuGuests, world: World) -> None:
-    console = qemu.open_console(GUEST)
+def test_a_guest_that_is_killed_is_seen_and_starts_again(world: World) -> None:
+    notices: list[None] = []
+    if not world.real:
+        pytest.skip("nothing stands behind simulated guests")
+    world.driver.watch(lambda: notices.append(None))
+    os.kill(world.process(), signal.SIGKILL)
+    until(lambda: notices, "nobody was told")
+    killed(world)
+
+
+def test_a_guest_that_shuts_itself_down_is_seen(world: World) -> None:
+    if not world.real:
+        pytest.skip("nothing stands behind simulated guests")
+    console = world.driver.open_console(GUEST)
     console.write(b"poweroff -f\n")
     until(lambda: world.power() == Power.HALTED, "the shutdown is not seen")
     console.close()
     before = world.said()
     world.run(replace(world.spec, boot=world.spec.boot + 1))
     world.says(b"; ready", before)
+
+
+def test_a_container_that_lost_daemon_and_controller_is_ended_and_starts_again(lxc: LxcGuests, world: World) -> None:
+    controller = world.process()
+    first = container_process.first_of(controller)
+    assert first is not None and world.daemon is not None and (daemon := world.daemon.pid()) is not None
+    os.kill(daemon, signal.SIGKILL)
+    os.kill(controller, signal.SIGKILL)
+    killed(world)
+    assert container_process.began(first) == ""
+    assert len(container_root.loops(world.spec.disks[0].access.path)) == 1
+
+
+def test_a_container_goes_on_while_nobody_reads_its_console(lxc: LxcGuests, world: World) -> None:
+    """A keeper that was killed is replaced, and what was said meanwhile is kept."""
+    console = lxc.open_console(GUEST)
+    type_(console, "(sleep 0.5; for n in 1 2 3 4 5 6; do echo a line that nobody reads; done; echo s''aid) & true")
+    console.close()
+    for pid in world.keepers():
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: lxc.observe()[GUEST].power == Power.ON and b"\nsaid" in lxc.console(GUEST), "it was never heard")
+    assert len(world.keepers()) == 1
+
+
+def test_a_mounted_disk_does_not_go(lxc: LxcGuests, world: World) -> None:
+    subprocess.run(["mkfs.ext4", "-q", "-F", world.data.access.path], check=True)
+    lxc.plug(GUEST, world.data)
+    console = lxc.open_console(GUEST)
+    type_(console, "mount -t ext4 /dev/sdf /mnt && echo kept > /mnt/mark")
+    with pytest.raises(Busy):
+        lxc.unplug(GUEST, world.data.disk)
+    assert b"\nkept" in type_(console, "cat /mnt/mark; umount /mnt")
+    console.close()
+    lxc.unplug(GUEST, world.data.disk)
+    assert container_root.loops(world.data.access.path) == []
 
 
 def test_a_guest_shuts_down_when_it_is_asked_to(world: World) -> None:
@@ -409,5 +483,7 @@ def test_a_guest_shuts_down_when_it_is_asked_to(world: World) -> None:
 def test_nothing_is_left_in_the_end(world: World) -> None:
     world.driver.drop(GUEST)
     world.driver.drop(GUEST)
+    assert container_root.loops(world.spec.disks[0].access.path) == []
+    until(lambda: not world.keepers(), "somebody keeps a console that is no more")
     assert dict(world.driver.observe()) == {}
     assert world.driver.console(GUEST) == b""
