@@ -7,14 +7,29 @@ NEPHELE_REQUIRE_REAL=1.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from backends.errors import Unsupported
+from backends.image import micro
 from tests.compat.conftest import Client, new_client
 from tests.sandbox import Sandbox, missing, unable
 from tests.server import Server
+
+
+@pytest.fixture(scope="session")
+def image() -> Path:
+    """A disk that boots by itself."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nephele"
+    cache.mkdir(parents=True, exist_ok=True)
+    try:
+        return micro.build(cache).disk
+    except Unsupported as error:
+        unable(f"cannot make the micro image: {error}")
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,6 @@ from backends.compute.drivers.libvirt_lxc import LxcGuests
 from backends.compute.drivers.libvirt_qemu import QemuGuests
 from backends.compute.drivers.simulated import SimulatedGuests
 from backends.errors import Busy, DriverError, NativeError, Unavailable, Unsupported
-from backends.image import micro
 from backends.volume.drivers.base import DiskAccess, Limits, serial
 from tests.sandbox import unable
 
@@ -120,17 +119,6 @@ def make_disk(folder: Path, id: str, device: str, base: Path | None = None) -> D
     backing = ["-b", str(base), "-F", "raw"] if base is not None else []
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *backing, str(path), "1G"], check=True)
     return DiskBinding(id, device, DiskAccess(str(path), "qcow2", serial(id)))
-
-
-@pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A disk that boots by itself."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nephele"
-    cache.mkdir(parents=True, exist_ok=True)
-    try:
-        return micro.build(cache).disk
-    except Unsupported as error:
-        unable(f"cannot make the micro image: {error}")
 
 
 @pytest.fixture(scope="module", params=["simulated", "qemu", "lxc"])

@@ -1,0 +1,145 @@
+"""Instances as containers, as their owners see them: one in a real network, through what may become of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from backends.compute.drivers import container_process, container_root, libvirt
+from backends.network.drivers import linux
+from tests.compat.conftest import new_client
+from tests.compat.real.test_instances import ACCOUNT, World, until
+from tests.compat.refused import refused
+from tests.sandbox import Sandbox, unable
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+ARGUMENTS = ("--compute", "lxc", "--network", "linux")
+
+
+class Container(World):
+    """A server, and one container of its."""
+
+    def controller(self) -> int:
+        """What holds the container together; 0 when it is not there."""
+        name = f"{self.mark}-{self.id}"
+        for process in container_process.everything():
+            words = container_process.command(process).split("\0")
+            if words[0].endswith(container_process.CONTROLLER) and name in words:
+                return process
+        return 0
+
+    def first(self) -> int:
+        """Its first process."""
+        return container_process.first_of(self.controller()) or 0
+
+    def left(self) -> list[str]:
+        """The block devices over disks of this server."""
+        volumes = self.cloud.data / "volumes"
+        return [loop for path in volumes.rglob("*") for loop in container_root.loops(str(path))]
+
+
+@pytest.fixture(scope="module")
+def world(request: pytest.FixtureRequest) -> Iterator[Container]:
+    if missing := [f"{one.what} ({one.remedy})" for one in libvirt.lxc_lacks()] + list(linux.lacks()):
+        unable("lacks " + "; ".join(missing))
+    request.getfixturevalue("image")  # before the sandbox, where nothing can be downloaded
+    sandbox: Sandbox = request.getfixturevalue("sandbox")
+    made = Container(request.getfixturevalue("cloud"), sandbox)
+    yield made
+    os.kill(made.daemon(), signal.SIGTERM)
+
+
+def test_it_boots_takes_its_address_and_finds_who_it_is(world: Container) -> None:
+    image = world.nephele("image", "build", "micro", "--account", ACCOUNT).split()[-1]
+    told = "#!/bin/sh\necho user data runs as $(id -u)\n"
+    run = world.ec2.run_instances(ImageId=image, InstanceType="t2.nano", MinCount=1, MaxCount=1, UserData=told)
+    world.id = run["Instances"][0]["InstanceId"]
+    world.become("running")
+    world.say(f"instance {world.id}")
+    world.say("user data runs as 0")
+    world.say("ready at")
+    until(lambda: world.status()["InstanceStatus"]["Status"] == "ok", lambda: str(world.status()))
+
+
+def test_what_it_cannot_do_is_refused(world: Container) -> None:
+    with refused("UnsupportedOperation"):
+        world.ec2.get_console_screenshot(InstanceId=world.id)
+
+
+def test_its_owner_sits_at_its_console(world: Container) -> None:
+    world.ask("echo =$((40+2))=", "=42=")
+
+
+def test_a_volume_comes_and_goes_while_it_runs(world: Container) -> None:
+    zone = world.instance()["Placement"]["AvailabilityZone"]
+    volume = world.ec2.create_volume(Size=1, AvailabilityZone=zone)["VolumeId"]
+    world.ec2.get_waiter("volume_available").wait(VolumeIds=[volume], WaiterConfig={"Delay": 1})
+    world.ec2.attach_volume(VolumeId=volume, InstanceId=world.id, Device="/dev/sdf")
+    world.ask("echo =$(blockdev --getsize64 /dev/sdf)=", "=1073741824=")
+    world.ec2.detach_volume(VolumeId=volume)
+    world.ec2.get_waiter("volume_available").wait(VolumeIds=[volume], WaiterConfig={"Delay": 1})
+    world.ask("[ -e /dev/sdf ] || echo g''one", "gone")
+
+
+def test_an_interface_comes_while_it_runs_and_takes_its_address(world: Container) -> None:
+    made = world.ec2.create_network_interface(SubnetId=world.instance()["SubnetId"])["NetworkInterface"]
+    attached = world.ec2.attach_network_interface(
+        NetworkInterfaceId=made["NetworkInterfaceId"], InstanceId=world.id, DeviceIndex=1
+    )
+    world.ask("ip -4 -o addr show eth1", made["PrivateIpAddress"])
+    world.ec2.detach_network_interface(AttachmentId=attached["AttachmentId"])
+    world.say("eth1 is gone")
+
+
+def test_a_server_and_a_libvirtd_that_were_killed_find_it_running(world: Container) -> None:
+    before, daemon = world.first(), world.daemon()
+    assert before
+    world.cloud.kill()
+    os.kill(daemon, signal.SIGKILL)
+    world.cloud.start_again()
+    world.ec2 = new_client(world.cloud.endpoint, "ec2", ACCOUNT)
+    until(lambda: world.daemon() != daemon, lambda: world.cloud.log.read_text()[-3000:])
+    world.become("running")
+    world.ask("echo al''ive", "alive")
+    assert world.first() == before
+
+
+def test_when_its_controller_is_killed_it_is_started_again_and_the_second_time_it_stays_down(world: Container) -> None:
+    first, length = world.first(), len(world.output())
+    os.kill(world.controller(), signal.SIGKILL)
+    world.say("ready at", length)
+    assert container_process.began(first) == ""
+    world.become("running")
+    world.cloud.kill()  # what happens while no engine looks is found out afterwards
+    os.kill(world.controller(), signal.SIGKILL)
+    world.cloud.start_again()
+    world.ec2 = new_client(world.cloud.endpoint, "ec2", ACCOUNT)
+    reason = world.become("stopped")["StateReason"]
+    assert reason["Code"] == "Server.InternalError"
+    assert "libvirt_lxc" in reason["Message"]
+    until(lambda: not world.left(), lambda: str(world.left()))
+
+
+def test_what_it_does_to_itself_is_noticed(world: Container) -> None:
+    length = len(world.output())
+    world.ec2.start_instances(InstanceIds=[world.id])
+    world.become("running")
+    world.say("ready at", length)
+    world.nephele("console", world.id, stdin="poweroff -f\n")
+    assert world.become("stopped")["StateReason"]["Code"] == "Client.InstanceInitiatedShutdown"
+
+
+def test_it_shuts_down_when_it_is_asked_and_nothing_is_left(world: Container) -> None:
+    length = len(world.output())
+    world.ec2.start_instances(InstanceIds=[world.id])
+    world.become("running")
+    world.say("ready at", length)
+    world.ec2.stop_instances(InstanceIds=[world.id])
+    world.become("stopped")
+    world.ec2.terminate_instances(InstanceIds=[world.id])
+    world.become("terminated")
+    assert world.controller() == 0
+    until(lambda: not world.left(), lambda: str(world.left()))
