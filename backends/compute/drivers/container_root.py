@@ -23,6 +23,7 @@ SECTOR = 512
 LINUX, FAT16 = 0x83, 0x0E
 ARCHIVE = b"INITRD  GZ "
 """The archive's name in a FAT directory: `initrd.gz`."""
+INIT = "sbin/init"
 PATIENCE = 60
 
 
@@ -53,7 +54,7 @@ def mount(daemon: int, disk: Path, target: Path) -> Path:
             raise Unsupported("the disk has no Linux partition for a container", disk=str(disk))
         options = f"loop,offset={found[0]},sizelimit={found[1]}"
         _inside(daemon, "mount", "-t", "ext4", "-o", options, str(disk), str(target))
-    if not os.path.lexists(seen / "sbin" / "init"):
+    if not os.path.lexists(seen / INIT):
         fill(seen, disk)
     return seen
 
@@ -117,13 +118,16 @@ def _run(*command: str) -> str:
 
 
 def fill(root: Path, disk: Path) -> None:
-    """Put the archive that the disk boots from into its root file system. Raises `Unsupported` when it has none."""
+    """Put the archive that the disk boots from into its root file system. Raises `Unsupported` when it has none.
+
+    The link that tells whether this was done comes last. Nothing is written through to the disk here, which takes long:
+    a machine that loses its power in the seconds after a container's first start loses its first start.
+    """
     found = partition(disk, FAT16)
     archive = None if found is None else _read_fat(disk, found[0], ARCHIVE)
     if archive is None:
         raise Unsupported("the disk has no root file system with /sbin/init", disk=str(disk))
     unpack(gzip.decompress(archive), root)
-    os.sync()
 
 
 def _read_fat(disk: Path, start: int, name: bytes) -> bytes | None:
@@ -135,17 +139,21 @@ def _read_fat(disk: Path, start: int, name: bytes) -> bytes | None:
         fat = _at(file, start + reserved * size, fat_sectors * size)
         directory = start + (reserved + fats * fat_sectors) * size
         data = directory + entries * 32
+        names = _at(file, directory, entries * 32)
         for number in range(entries):
-            entry = _at(file, directory + 32 * number, 32)
+            entry = names[32 * number : 32 * number + 32]
             if entry[:11] == name:
                 break
         else:
             return None
         at, length = struct.unpack("<HI", entry[26:32])
-        parts, step = [], size * cluster
+        following, parts, step = memoryview(fat).cast("H"), [], size * cluster
         while 2 <= at < 0xFFF8:
-            parts.append(_at(file, data + (at - 2) * step, step))
-            at = struct.unpack("<H", fat[2 * at : 2 * at + 2])[0]
+            first = at  # of a run that is read in one piece
+            while (after := following[at]) == at + 1:
+                at = after
+            parts.append(_at(file, data + (first - 2) * step, (at + 1 - first) * step))
+            at = after
         return b"".join(parts)[:length]
 
 
@@ -155,25 +163,36 @@ def _at(file: BinaryIO, offset: int, length: int) -> bytes:
 
 
 def unpack(archive: bytes, root: Path) -> None:
-    """Files, folders and links of a cpio archive (newc), below `root`; whatever would lie elsewhere is left out."""
-    at = 0
+    """Files, folders and links of a cpio archive (newc), below `root`; whatever would lie elsewhere is left out, and
+    the kernel's modules, of which a container can load none. `INIT` comes last."""
+    at, init = 0, None
     while archive[at : at + 6] == b"070701":
-        fields = [int(archive[at + 6 + 8 * n : at + 14 + 8 * n], 16) for n in range(13)]
-        mode, size, length = fields[1], fields[6], fields[11]
+        mode, size, length = (int(archive[at + place : at + place + 8], 16) for place in (14, 54, 94))
         name = archive[at + 110 : at + 110 + length - 1].decode()
         start = (at + 110 + length + 3) & ~3
         data = archive[start : start + size]
         at = (start + size + 3) & ~3
         if name == "TRAILER!!!":
-            return
-        if name.startswith("/") or ".." in name.split("/"):
-            continue
-        path, kind = root / name, mode & 0o170000
-        if kind == 0o040000:
-            path.mkdir(exist_ok=True)
-        elif kind == 0o100000:
-            path.write_bytes(data)
-        elif kind == 0o120000 and not os.path.lexists(path):
-            path.symlink_to(data.decode())
-        if kind in (0o040000, 0o100000):
-            path.chmod(mode & 0o7777)
+            break
+        if name == INIT:
+            init = (mode, data)
+        elif not name.startswith(("/", "lib/modules/")) and ".." not in name.split("/"):
+            _put(f"{root}/{name}", mode, data)
+    if init is not None:
+        _put(f"{root}/{INIT}", *init)
+
+
+def _put(path: str, mode: int, data: bytes) -> None:
+    """One entry of an archive."""
+    kind = mode & 0o170000
+    if kind == 0o040000:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path)
+        os.chmod(path, mode & 0o7777)
+    elif kind == 0o100000:
+        with open(path, "wb", buffering=0) as file:
+            file.write(data)
+            os.fchmod(file.fileno(), mode & 0o7777)
+    elif kind == 0o120000:
+        with contextlib.suppress(FileExistsError):
+            os.symlink(data.decode(), path)

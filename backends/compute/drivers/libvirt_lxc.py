@@ -54,6 +54,8 @@ WAIT = f"trap 'exec /sbin/init' USR1; while :; do sleep 0.02; done # {WAITING}"
 CRASH = "libvirt_lxc, which holds the container together, was killed"
 GOING_ON = 5.0
 """Seconds that the waiting shell gets to notice that it may go on."""
+NOTICING = 2.0
+"""Seconds that libvirt gets to notice that a container ended, before it is asked to end it."""
 POWER_OFF = {"systemd": signal.SIGRTMIN + 4}
 """The signal by which a first process shuts down, where it is not the one of busybox and sysvinit."""
 
@@ -297,10 +299,20 @@ class LxcGuests(LibvirtGuests):
             first = self._first(domain)
             if not _waits(first):
                 return self._ask(domain, guest, first)
+        self._end(domain)
         if not super()._ensure_stopped(connection, guest, True):
             return False
         self._clear(guest)
         return True
+
+    def _end(self, domain: Any) -> None:
+        """Switch a container off. Its first process is killed before libvirt is told to end it, which asks every
+        process in turn to end, and waits for each."""
+        if _active(domain):
+            first = process.first_of(domain.ID())
+            if first is not None:
+                process.end([first])
+                _wait_off(domain)
 
     def _ask(self, domain: Any, guest: str, first: int) -> bool:
         """Ask the first process to shut down; switch it off when it has not in time."""
@@ -309,7 +321,7 @@ class LxcGuests(LibvirtGuests):
                 name = Path(f"/proc/{first}/comm").read_text().strip()
                 os.kill(first, POWER_OFF.get(name, signal.SIGUSR2))
         elif self.overdue(guest):
-            domain.destroy()
+            self._end(domain)
         return False
 
     def _clear(self, guest: str) -> None:
@@ -329,6 +341,7 @@ class LxcGuests(LibvirtGuests):
 
     def _drop(self, connection: Any, guest: str) -> None:
         domain = self.find(connection, guest)
+        self._end(domain)
         if _active(domain):
             domain.destroy()
         self._clear(guest)
@@ -379,6 +392,13 @@ def card_of(port: PortBinding) -> tuple[str, str]:
 
 def _active(domain: Any) -> bool:
     return domain is not None and bool(domain.isActive())
+
+
+def _wait_off(domain: Any) -> None:
+    """Until libvirt has noticed that a container ended, or for a while."""
+    deadline = time.monotonic() + NOTICING
+    while domain.isActive() and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def _let_go(guest: str, first: int) -> None:
