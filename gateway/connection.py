@@ -66,6 +66,7 @@ class Line:
 
     __slots__ = ("_connection", "body", "disconnected", "head", "keep_alive", "response_complete", "response_started")
     message_event = _Nobody()
+    more_body = False
     head: Head
     body: bytes
 
