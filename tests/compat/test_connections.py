@@ -40,7 +40,8 @@ def test_what_follows_a_whole_request_is_not_its_fault(server: Server, rest: byt
         client.send(REFUSED_PUT % 2 + b"\r\nba" + rest)
         status, headers, content = client.answer()
         assert (status, code(content)) == REFUSAL
-        assert headers["connection"] == "close"
+        if "connection" not in headers:  # it was answered before anybody looked at the rest, which is refused by itself
+            assert client.answer()[0] == 400
         assert client.is_closed()
 
 
