@@ -66,7 +66,8 @@ class Cluster:
 
     def __enter__(self) -> Cluster:
         self._run("initdb", "--auth=trust", "--username=nephele", "--encoding=UTF8", "--no-locale", "--no-sync")
-        options = f"-c listen_addresses= -c fsync=off -c max_connections=200 -k {self.folder}"
+        hasty = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off"
+        options = f"-c listen_addresses= {hasty} -c max_connections=200 -k {self.folder}"
         self._run("pg_ctl", "start", "-w", "-l", str(self.folder / "log"), "-o", options)
         return self
 
