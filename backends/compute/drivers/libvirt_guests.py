@@ -34,6 +34,8 @@ KNOCK = 5.0
 """Seconds between two presses of the power button: a guest that is still booting does not notice the first."""
 SAVING = 600.0
 """Seconds that keeping or fetching a guest's memory may take."""
+SETTLING = (0.0, 2.0, 8.0, 20.0)
+"""Seconds between the looks after libvirtd came back."""
 
 _log = logging.getLogger(__name__)
 
@@ -64,6 +66,8 @@ class LibvirtGuests:
         self._savers = ThreadPoolExecutor(2, thread_name_prefix="saver")
         self._lock = threading.Lock()
         self._notices: list[Callable[[], None]] = []
+        self._awake: set[str] = set()
+        """Guests that were seen on, and that nobody turned off here since."""
         machine.console_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         session.prepare = self._register
 
@@ -88,14 +92,27 @@ class LibvirtGuests:
         for domain in connection.listAllDomains():
             if not domain.name().startswith(prefix):
                 continue
+            guest = domain.name().removeprefix(prefix)
             try:
-                found[domain.name().removeprefix(prefix)] = self.sight(domain)
+                found[guest] = self._remembered(guest, domain, self.sight(domain))
             except libvirt.libvirtError as error:
                 if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
                     raise
         for guest in found:
             console.shorten(console_log(self.machine, guest))
         return found
+
+    def _remembered(self, guest: str, domain: Any, seen: Sighting) -> Sighting:
+        """libvirt does not know what became of a guest that ended while the daemon was away, or took it back: one that
+        was on, and that nobody turned off, broke down."""
+        import libvirt
+
+        if seen.power == Power.ON:
+            self._awake.add(guest)
+        elif seen.power == Power.OFF and guest in self._awake:
+            if domain.state()[1] == libvirt.VIR_DOMAIN_SHUTOFF_UNKNOWN:
+                return Sighting(Power.CRASHED, "the process that ran the guest ended while libvirtd was away")
+        return seen
 
     def sight(self, domain: Any) -> Sighting:
         """What a guest of ours is found to be."""
@@ -108,6 +125,14 @@ class LibvirtGuests:
         connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._happened, None)
         connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, self._was_reset, None)
         connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, self._removed, None)
+        threading.Thread(target=self._settle, name="libvirt-settles", daemon=True).start()
+
+    def _settle(self) -> None:
+        """Have everybody look after the daemon came back. It takes guests back one by one, after it has begun to
+        answer, and tells nobody of one that ends meanwhile."""
+        for pause in SETTLING:
+            time.sleep(pause)
+            self.tell()
 
     def _happened(self, connection: Any, domain: Any, event: int, detail: int, opaque: Any) -> None:
         import libvirt
@@ -259,7 +284,10 @@ class LibvirtGuests:
 
     def ensure_stopped(self, guest: str, *, force: bool) -> bool:
         """See `GuestDriver`."""
-        return self.session.run(lambda connection: self._ensure_stopped(connection, guest, force))
+        stopped = self.session.run(lambda connection: self._ensure_stopped(connection, guest, force))
+        if stopped:
+            self._awake.discard(guest)
+        return stopped
 
     def _ensure_stopped(self, connection: Any, guest: str, force: bool) -> bool:
         import libvirt
@@ -303,6 +331,7 @@ class LibvirtGuests:
             return False
         del self._saving[guest]
         saving.result()
+        self._awake.discard(guest)
         return True
 
     def _save(self, connection: Any, guest: str) -> None:
@@ -314,6 +343,7 @@ class LibvirtGuests:
         """See `GuestDriver`."""
         self.session.run(lambda connection: self._drop(connection, guest))
         self._forget_press(guest)
+        self._awake.discard(guest)
         console.forget(console_log(self.machine, guest))
 
     def _drop(self, connection: Any, guest: str) -> None:

@@ -412,6 +412,18 @@ def test_a_guest_that_is_killed_is_seen_and_starts_again(world: World) -> None:
     killed(world)
 
 
+def test_a_guest_that_is_killed_while_the_daemon_is_away_is_seen(qemu: QemuGuests, world: World) -> None:
+    """libvirt says nothing of one that ends before the daemon has taken it back: that is looked for."""
+    assert world.daemon is not None and (daemon := world.daemon.pid()) is not None
+    process, notices = world.process(), list[None]()
+    assert world.power() == Power.ON
+    qemu.watch(lambda: notices.append(None))
+    os.kill(daemon, signal.SIGKILL)
+    os.kill(process, signal.SIGKILL)
+    killed(world)
+    assert notices
+
+
 def test_a_guest_that_shuts_itself_down_is_seen(world: World) -> None:
     if not world.real:
         pytest.skip("nothing stands behind simulated guests")
