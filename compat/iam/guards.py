@@ -30,7 +30,8 @@ GUARDS: dict[str, Guard] = {}
 REFUSALS: dict[str, Callable[[Context, Operation], AWSError | None]] = {}
 """By service: what may say something else than that access is denied (S3: that nothing is there)."""
 RESOURCE_TAGS: dict[str, TagsOf] = {}
-"""By ARN service: the tags of the resource with a given ARN, or None where it has none or does not exist."""
+"""By ARN service: the tags of the resource with a given ARN, or None where it has none or does not exist. `s3:bucket`,
+`s3:accesspoint` and `s3:object` are the tags of those parts of an ARN, for S3's own condition keys."""
 
 
 def guard(service: str) -> Callable[[Guard], Guard]:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from urllib.parse import parse_qsl, unquote
 
 from compat.iam.guards import RESOURCE_TAGS
-from compat.iam.keys import FAMILIES, Keys, resource_tags_of, service_keys, text, truth
+from compat.iam.keys import FAMILIES, Keys, service_keys, text, truth
 from compat.iam.policy.request import ContextValue
 
 MEMBERS = {
@@ -137,17 +137,18 @@ def _s3_keys(keys: Keys, name: str) -> ContextValue:
     return text(keys.p.get(member)) if member is not None else None
 
 
-def _existing_object_tag(keys: Keys, name: str) -> ContextValue:
-    return _named(resource_tags_of(keys) or {}, name) if keys.resource.count("/") else None
+def _tag_of(what: str) -> Callable[[Keys, str], ContextValue]:
+    """A tag that the bucket, access point or object in the resource's ARN has already."""
+
+    def tag_of(keys: Keys, name: str) -> ContextValue:
+        asked = RESOURCE_TAGS.get(f"s3:{what}")
+        return _named((asked(keys.ctx, keys.resource) if asked is not None else None) or {}, name)
+
+    return tag_of
 
 
 def _request_object_tag(keys: Keys, name: str) -> ContextValue:
     return _named(_request_tags(keys), name)
-
-
-def _bucket_tag(keys: Keys, name: str) -> ContextValue:
-    asked = RESOURCE_TAGS.get("s3")
-    return _named((asked(keys.ctx, keys.resource.partition("/")[0]) if asked is not None else None) or {}, name)
 
 
 def _named(tags: Mapping[str, str], name: str) -> ContextValue:
@@ -155,7 +156,8 @@ def _named(tags: Mapping[str, str], name: str) -> ContextValue:
 
 
 FAMILIES |= {
-    "s3:existingobjecttag": _existing_object_tag,
+    "s3:existingobjecttag": _tag_of("object"),
     "s3:requestobjecttag": _request_object_tag,
-    "s3:buckettag": _bucket_tag,
+    "s3:buckettag": _tag_of("bucket"),
+    "s3:accesspointtag": _tag_of("accesspoint"),
 }

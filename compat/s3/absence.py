@@ -8,9 +8,10 @@ from compat.errors import AWSError
 from compat.iam.authorize import ask, wording
 from compat.iam.guards import REFUSALS
 from compat.s3 import faults
-from compat.s3.places import containers
+from compat.s3.places import NULL, containers
 
 if TYPE_CHECKING:
+    from backends.object.versions import Head
     from compat.context import Context
     from compat.operation import Operation
 
@@ -41,3 +42,20 @@ def absent(ctx: Context, key: str, version: str | None = None) -> AWSError:
         if not decision.allowed:
             return AWSError("AccessDenied", wording(ctx, ctx.operation, decision), 403)
     return faults.no_such_key(key) if version is None else faults.no_such_version(key, version)
+
+
+def present(ctx: Context, key: str, version: str | None, head: Head | None) -> Head:
+    """The version that a call is about; raises where there is none.
+
+    A delete marker is none: 404, but 405 where it is asked for by its version, or something is to be put on it.
+    """
+    if head is None:
+        raise absent(ctx, key, version)
+    if head.marker:
+        verb = next(verb for verb in ("Get", "Put", "Delete", "List") if ctx.operation.name.startswith(verb))
+        headers = {"x-amz-delete-marker": "true", "x-amz-version-id": head.version or NULL}
+        if version is None and verb != "Put":
+            raise faults.no_such_key(key, headers)
+        method = "GET" if verb == "List" else verb.upper()
+        raise faults.method_not_allowed(method, "DeleteMarker", headers | {"Allow": "DELETE"})
+    return head

@@ -13,7 +13,7 @@ from backends.object.versions import Amendment
 from compat.errors import AWSError
 from compat.operation import Params, Result, operation
 from compat.s3 import faults, sequel
-from compat.s3.absence import absent
+from compat.s3.absence import present
 from compat.s3.places import bucket_of, canonical_id, key_of, named, owner, ownership, version_of
 
 if TYPE_CHECKING:
@@ -214,11 +214,7 @@ def put_bucket_acl(ctx: Context, p: Params) -> None:
 
 def _object(ctx: Context, p: Params) -> tuple[Known, str, str | None, Any]:
     bucket, key, version = bucket_of(ctx, p), key_of(p), version_of(p)
-    head = ctx.objects.head(bucket.number, key, version)
-    if head is None or (head.marker and version is None):
-        raise absent(ctx, key, p.get("VersionId"))
-    if head.marker:
-        raise faults.method_not_allowed("GET", "DeleteMarker", {"x-amz-delete-marker": "true", "Allow": "DELETE"})
+    head = present(ctx, key, p.get("VersionId"), ctx.objects.head(bucket.number, key, version))
     return bucket, key, version, head
 
 

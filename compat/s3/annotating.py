@@ -21,7 +21,7 @@ from compat.errors import AWSError
 from compat.iam.demands import Demand, demands_also
 from compat.operation import Params, Result, operation
 from compat.s3 import checksums, content_keys, encryption, faults, locking, properties, sequel
-from compat.s3.absence import absent
+from compat.s3.absence import absent, present
 from compat.s3.conditions import is_same, moment
 from compat.s3.places import NULL, bucket_of, containers, key_of, version_of
 from compat.s3.terms import terms_of
@@ -49,10 +49,7 @@ class _Call(NamedTuple):
 def _call(ctx: Context, p: Params) -> _Call:
     bucket, key = bucket_of(ctx, p), key_of(p)
     place = Place(bucket.number, key, version_of(p))
-    head = ctx.objects.head(*place)
-    if head is None or head.marker:
-        raise absent(ctx, key, p.get("VersionId"))
-    return _Call(bucket, place, head)
+    return _Call(bucket, place, present(ctx, key, p.get("VersionId"), ctx.objects.head(*place)))
 
 
 def _name_of(p: Params) -> bytes:

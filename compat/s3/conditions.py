@@ -94,24 +94,30 @@ def expectation(p: Params, key: str) -> Expect | None:
 
 
 def expectation_of_delete(etag: str | None, modified: datetime | None, size: int | None) -> Expect | None:
-    """What a conditional delete expects of the object; None where it is unconditional."""
-    if etag is None and modified is None and size is None:
+    """What a conditional delete expects of the object; None where it is unconditional. Time and size are conditions of
+    directory buckets only."""
+    if modified is not None:
+        raise _not_implemented("x-amz-if-match-last-modified-time")
+    if size is not None:
+        raise _not_implemented("x-amz-if-match-size")
+    if etag is None:
         return None
 
     def expect(head: Head | None) -> None:
         if head is None:
             # An object that is not there is deleted already; only an ETag can be missed.
-            if etag is not None and etag.strip() != "*":
+            if etag.strip() != "*":
                 raise faults.precondition("If-Match")
-            return
-        if etag is not None and not is_same(head.etag, etag):
+        elif not is_same(head.etag, etag):
             raise faults.precondition("If-Match")
-        if modified is not None and head.modified // 1_000_000 != (modified - EPOCH) // (MICROSECOND * 1_000_000):
-            raise faults.precondition("x-amz-if-match-last-modified-time")
-        if size is not None and head.size != size:
-            raise faults.precondition("x-amz-if-match-size")
 
     return expect
+
+
+def _not_implemented(header: str) -> AWSError:
+    return AWSError(
+        "NotImplemented", "A header you provided implies functionality that is not implemented", 501, Header=header
+    )
 
 
 def span_of(text: str, size: int) -> Span | None:

@@ -32,6 +32,7 @@ MOST_RULES = 1000
 MOST_ID = 255
 DESTINATION = re.compile(r"arn:aws[\w-]*:s3:::([^/:]+)")
 ROLE = re.compile(r"arn:aws[\w-]*:iam::(\d{12}):role/(?:.*/)?([^/]+)")
+THRESHOLD = 15
 NEWER = (
     "for this version of Cross Region Replication configuration schema. Please refer to S3 Developer Guide for more "
 )
@@ -156,6 +157,7 @@ def _check_destination(ctx: Context, bucket: Known, destination: Document) -> No
     storage = destination.get("StorageClass")
     if storage is not None and storage not in CLASSES:
         raise AWSError("InvalidStorageClass", "The storage class you specified is not valid", 400)
+    _check_metrics(destination)
     account, translation = destination.get("Account"), destination.get("AccessControlTranslation")
     if account is not None:
         check_account(account, "Account")
@@ -164,6 +166,21 @@ def _check_destination(ctx: Context, bucket: Known, destination: Document) -> No
             raise faults.malformed()
         if account is None:
             raise faults.invalid_request("Account must be specified with AccessControlTranslation.")
+
+
+def _check_metrics(destination: Document) -> None:
+    """Promises of time, and metrics of them, know one threshold; the former need the latter."""
+    promised, metrics = destination.get("ReplicationTime"), destination.get("Metrics")
+    for given, member in ((promised, "Time"), (metrics, "EventThreshold")):
+        if given is None:
+            continue
+        if given.get("Status") not in ("Enabled", "Disabled"):
+            raise faults.malformed()
+        minutes = (given.get(member) or {}).get("Minutes")
+        if minutes != THRESHOLD and (minutes is not None or (member == "Time" and given["Status"] == "Enabled")):
+            raise faults.invalid_request(f"{member} must be {THRESHOLD} minutes.")
+    if promised is not None and promised["Status"] == "Enabled" and (metrics or {}).get("Status") != "Enabled":
+        raise faults.invalid_request("Metrics must be enabled with ReplicationTime.")
 
 
 def _check_older(rules: list[Document]) -> None:

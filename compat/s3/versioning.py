@@ -23,6 +23,8 @@ def get_bucket_versioning(ctx: Context, p: Params) -> Result:
 def put_bucket_versioning(ctx: Context, p: Params) -> None:
     bucket, wanted = bucket_of(ctx, p), p["VersioningConfiguration"]
     status = wanted.get("Status")
+    if status is None and wanted.get("MFADelete") is None:
+        raise AWSError("IllegalVersioningConfigurationException", "The Versioning element must be specified", 400)
     if status not in ("Enabled", "Suspended"):
         raise faults.malformed()
     if wanted.get("MFADelete") == "Enabled":

@@ -119,6 +119,7 @@ def test_pages(s3: Any, bucket: str) -> None:
     assert code_of(s3.list_object_annotations, Bucket=bucket, Key="k", MaxAnnotationResults=1001) == "InvalidArgument"
 
 
+@pytest.mark.embedded
 def test_no_more_than_a_thousand(s3: Any, bucket: str) -> None:
     for number in range(1000):
         put(s3, bucket, f"{number:04}", b"t")

@@ -271,3 +271,18 @@ def test_presigned_requests(s3: Any, bucket: str) -> None:
     assert (got.content, got.headers["content-type"]) == (LARGE, "x/y")
     assert requests.get(url.replace("/k?", "/other?"), timeout=10).status_code == 403
     assert requests.get(url.partition("?")[0], timeout=10).status_code == 403
+
+
+def test_conditions_of_deletes(s3: Any, bucket: str) -> None:
+    etag = s3.put_object(Bucket=bucket, Key="k", Body=SMALL)["ETag"]
+    assert code_of(s3.delete_object, Bucket=bucket, Key="k", IfMatch='"other"') == "PreconditionFailed"
+    for condition, header in (
+        ({"IfMatchSize": len(SMALL)}, "x-amz-if-match-size"),
+        ({"IfMatchLastModifiedTime": datetime.now(UTC)}, "x-amz-if-match-last-modified-time"),
+    ):
+        error = error_of(s3.delete_object, Bucket=bucket, Key="k", **condition)
+        assert (error["Code"], error["Status"], error["Header"]) == ("NotImplemented", 501, header)
+    many = s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": "k", "Size": 1}, {"Key": "k", "ETag": '"x"'}]})
+    assert [one["Code"] for one in many["Errors"]] == ["NotImplemented", "PreconditionFailed"]
+    s3.delete_object(Bucket=bucket, Key="k", IfMatch=etag)
+    assert code_of(s3.head_object, Bucket=bucket, Key="k") == "404"

@@ -218,5 +218,13 @@ def test_what_is_no_configuration_is_refused(world: World, server: Server) -> No
     assert refusal(world.rule(Destination=named)) == "InvalidRequest"
     plain = make_bucket(world.s3)
     assert refusal(world.rule(Destination={"Bucket": f"arn:aws:s3:::{plain}"})) == "InvalidRequest"
+    promised = {"ReplicationTime": {"Status": "Enabled", "Time": {"Minutes": 15}}}
+    assert refusal(world.rule(Destination=promised)) == "InvalidRequest"
+    metrics = {"Metrics": {"Status": "Enabled", "EventThreshold": {"Minutes": 20}}}
+    assert refusal(world.rule(Destination=metrics)) == "InvalidRequest"
+    metrics["Metrics"]["EventThreshold"] = {"Minutes": 15}
+    world.configure(world.rule(Destination=promised | metrics))
+    kept = world.s3.get_bucket_replication(Bucket=world.source)["ReplicationConfiguration"]["Rules"][0]["Destination"]
+    assert (kept["ReplicationTime"], kept["Metrics"]) == (promised["ReplicationTime"], metrics["Metrics"])
     owner = {"AccessControlTranslation": {"Owner": "Destination"}}
     assert refusal(world.rule(Destination=owner)) == "InvalidRequest"

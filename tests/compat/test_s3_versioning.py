@@ -119,3 +119,34 @@ def test_tags_and_copies_of_versions(s3: Any, bucket: str) -> None:
     assert copied["CopySourceVersionId"] == first
     assert copied["VersionId"] not in (first, second)
     assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"1"
+
+
+def test_nothing_is_put_on_a_delete_marker(s3: Any) -> None:
+    bucket = make_bucket(s3)
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+    marker = {"Bucket": bucket, "Key": "k", "VersionId": s3.delete_object(Bucket=bucket, Key="k")["VersionId"]}
+    newest = {"Bucket": bucket, "Key": "k"}
+    for where in (marker, newest):
+        for error in (
+            error_of(s3.put_object_tagging, **where, Tagging={"TagSet": []}),
+            error_of(s3.put_object_acl, **where, ACL="private"),
+        ):
+            assert (error["Code"], error["Method"], error["Status"]) == ("MethodNotAllowed", "PUT", 405)
+            assert error["Headers"]["x-amz-delete-marker"] == "true"
+    for call in (s3.get_object_tagging, s3.get_object_acl, s3.list_object_annotations):
+        error = error_of(call, **marker)
+        assert (error["Code"], error["Method"], error["ResourceType"]) == ("MethodNotAllowed", "GET", "DeleteMarker")
+        assert code_of(call, **newest) == "NoSuchKey"
+    assert code_of(s3.delete_object_tagging, **marker) == "MethodNotAllowed"
+
+
+def test_what_is_no_state_of_versioning(s3: Any) -> None:
+    bucket = make_bucket(s3)
+
+    def refusal(**configuration: str) -> str:
+        return code_of(s3.put_bucket_versioning, Bucket=bucket, VersioningConfiguration=configuration)
+
+    assert refusal() == "IllegalVersioningConfigurationException"
+    assert refusal(Status="enabled") == "MalformedXML"
+    assert refusal(Status="Enabled", MFADelete="Enabled") == "AccessDenied"
