@@ -23,7 +23,7 @@ from compat.s3.encryption import Protection
 from compat.s3.lifecycle_rules import show_expiration
 from compat.s3.multipart import find_upload, publish_part, shown_encryption, unlocker
 from compat.s3.objects import LARGEST_PUT, owner_of_upload
-from compat.s3.places import NULL, bucket_of, key_of, version_of
+from compat.s3.places import NULL, bucket_of, charge, key_of, version_of
 from compat.s3.restoring import check_readable
 from compat.s3.terms import kept
 
@@ -69,7 +69,8 @@ def _read_source(ctx: Context, p: Params) -> Iterable[Demand]:
 def _find(ctx: Context, p: Params) -> tuple[Known, Source, Head]:
     """The source of a copy: its bucket, its name and its row, conditions checked."""
     source = source_of(p)
-    bucket = bucket_of(ctx, {"Bucket": source.bucket, "ExpectedBucketOwner": p.get("ExpectedSourceBucketOwner")})
+    owner, payer = p.get("ExpectedSourceBucketOwner"), p.get("RequestPayer")
+    bucket = bucket_of(ctx, {"Bucket": source.bucket, "ExpectedBucketOwner": owner, "RequestPayer": payer})
     version = version_of({"VersionId": source.version})
     head = ctx.objects.head(bucket.number, source.key, version)
     if head is None:
@@ -139,6 +140,7 @@ def copy_object(ctx: Context, p: Params) -> Result:
     result: Result = {"CopyObjectResult": copied, **protection.shown}
     if origin.keeping or head.version:
         result["CopySourceVersionId"] = head.version or NULL
+    charge(ctx, bucket, result)
     sequel.wake(ctx, also)
     show_expiration(ctx, bucket, key, about.size, about.tags, about.modified, result)
     if published.keeping == "Enabled":

@@ -18,7 +18,7 @@ from compat.s3 import checksums, faults
 from compat.s3.acl import object_owner
 from compat.s3.conditions import moment
 from compat.s3.paging import limit_of
-from compat.s3.places import NULL, bucket_of, named, owner, version_of
+from compat.s3.places import NULL, bucket_of, charge, named, owner, version_of
 
 if TYPE_CHECKING:
     from compat.context import Context
@@ -92,7 +92,7 @@ def list_objects_v2(ctx: Context, p: Params) -> Result:
         bucket.number,
         prefix=p.get("Prefix") or "",
         delimiter=p.get("Delimiter") or "",
-        after=_after(token) if token else start or "",
+        after=(start or "") if token is None else _after(token),
         limit=limit,
     )
     result = common(bucket, p, encode, page, limit)
@@ -104,6 +104,7 @@ def list_objects_v2(ctx: Context, p: Params) -> Result:
         result["StartAfter"] = encode(start)
     if page.more:
         result["NextContinuationToken"] = base64.urlsafe_b64encode(b"1" + last_key(page).encode()).decode()
+    charge(ctx, bucket, result)
     return result
 
 
@@ -114,7 +115,7 @@ def _after(token: str) -> str:
             return raw[1:].decode()
     except (ValueError, binascii.Error):
         pass
-    raise faults.invalid_argument("The continuation token provided is incorrect", "continuation-token", token)
+    raise faults.invalid_argument("The continuation token provided is incorrect", "continuation-token", token or None)
 
 
 @operation("s3:ListObjects", on="{Bucket}", action="s3:ListBucket", streams=True)
@@ -129,6 +130,7 @@ def list_objects(ctx: Context, p: Params) -> Result:
     result["Marker"] = encode(marker)
     if page.more and p.get("Delimiter"):
         result["NextMarker"] = encode(last_key(page))
+    charge(ctx, bucket, result)
     return result
 
 
@@ -171,6 +173,7 @@ def list_object_versions(ctx: Context, p: Params) -> Result:
         result["NextKeyMarker"] = encode(last_key(page))
         if isinstance(page.last, Entry):
             result["NextVersionIdMarker"] = page.last.version or NULL
+    charge(ctx, bucket, result)
     return result
 
 
@@ -212,4 +215,5 @@ def list_multipart_uploads(ctx: Context, p: Params) -> Result:
     if page.more and page.last is not None:
         result["NextKeyMarker"] = encode(last_key(page))
         result["NextUploadIdMarker"] = "" if isinstance(page.last, bytes) else page.last.id
+    charge(ctx, bucket, result)
     return result

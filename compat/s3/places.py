@@ -11,6 +11,7 @@ from backends.object.containers import Containers, Known, KnownDoor
 from backends.object.versions import rank_of
 from compat.context import partition_of
 from compat.errors import AWSError
+from compat.model import service_model
 from compat.operation import Params
 from compat.s3 import faults
 
@@ -52,7 +53,29 @@ def bucket_of(ctx: Context, p: Params) -> Known:
     if expected is not None and expected != known.tenant:
         check_account(expected, "x-amz-expected-bucket-owner")
         raise faults.denied()
+    if "payment" in known.documents and pays(ctx, known):
+        if p.get("RequestPayer") != "requester" or ctx.principal.is_anonymous:
+            raise faults.denied()
     return known
+
+
+def pays(ctx: Context, known: Known) -> bool:
+    """Whether the caller pays for the call, and has to say so: nobody may be anonymous there."""
+    if (known.documents.get("payment") or {}).get("Payer") != "Requester" or ctx.operation.service != "s3":
+        return False
+    return ctx.principal.account != known.tenant and _may_be_charged(ctx.operation.name)
+
+
+@lru_cache(256)
+def _may_be_charged(operation: str) -> bool:
+    shape = service_model("s3").operation_model(operation).input_shape
+    return shape is not None and "RequestPayer" in shape.members
+
+
+def charge(ctx: Context, known: Known, result: dict[str, Any]) -> None:
+    """Say in an answer who pays, where the caller does."""
+    if "payment" in known.documents and pays(ctx, known):
+        result["RequestCharged"] = "requester"
 
 
 def _behind(ctx: Context, name: str) -> Known:

@@ -17,6 +17,7 @@ import orjson
 from backends.db import EPOCH, MICROSECOND
 from compat.errors import AWSError
 from compat.operation import Params
+from compat.s3 import faults
 
 if TYPE_CHECKING:
     from compat.context import Context
@@ -104,6 +105,13 @@ def tags_of(p: Params) -> str:
     if not given:
         return ""
     pairs = parse_qsl(given, keep_blank_values=True, strict_parsing=False)
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise faults.invalid_argument(
+            "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag "
+            "name duplicates.",
+            "x-amz-tagging",
+            given,
+        )
     return kept_tags([{"Key": key, "Value": value} for key, value in sorted(pairs)])
 
 

@@ -86,7 +86,7 @@ def test_what_is_refused(s3: Any, bucket: str) -> None:
     assert code_of(s3.put_object, Bucket=bucket, Key="k" * 1025, Body=b"") == "KeyTooLongError"
     assert code_of(s3.put_object, Bucket=bucket, Key="k", Body=b"", Metadata={"m": "x" * 2048}) == "MetadataTooLarge"
     assert code_of(s3.put_object, Bucket=bucket, Key="k", Body=b"", StorageClass="GOLD") == "InvalidStorageClass"
-    assert code_of(s3.put_object, Bucket=bucket, Key="k", Body=b"", Tagging="a=1&a=2") == "InvalidTag"
+    assert code_of(s3.put_object, Bucket=bucket, Key="k", Body=b"", Tagging="a=1&a=2") == "InvalidArgument"
     assert code_of(s3.put_object, Bucket=bucket + "x", Key="k", Body=b"") == "NoSuchBucket"
     assert code_of(s3.get_object, Bucket=bucket, Key="k", VersionId="nonsense") == "InvalidArgument"
     assert code_of(s3.get_object, Bucket=bucket, Key="k", ExpectedBucketOwner="999999999999") == "AccessDenied"
