@@ -21,7 +21,6 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from backends.object.cipher import FOREIGN, ContentKey
 from compat.errors import AWSError
-from compat.s3 import faults
 
 if TYPE_CHECKING:
     from backends.object.containers import Known
@@ -66,7 +65,16 @@ def open_customer(customer: bytes, sealed: bytes) -> bytes:
     try:
         return _open(customer, sealed[2:])
     except InvalidTag:
-        raise faults.denied() from None
+        raise wrong_key() from None
+
+
+def wrong_key() -> AWSError:
+    """403: the customer's key is not the one that the content was stored under."""
+    return AWSError(
+        "AccessDenied",
+        "Requests specifying Server Side Encryption with Customer provided keys must provide the correct secret key.",
+        403,
+    )
 
 
 # --- a key of KMS -----------------------------------------------------------------------------------------------------

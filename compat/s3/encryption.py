@@ -168,37 +168,31 @@ def customer_key(p: Params, before: str = "") -> bytes | None:
     given, digest = p.get(before + "SSECustomerKey"), p.get(before + "SSECustomerKeyMD5")
     if algorithm is None and given is None and digest is None:
         return None
-    header = "x-amz-copy-source-server-side" if before else "x-amz-server-side"
+    name = "x-amz-copy-source-server-side-encryption" if before else "x-amz-server-side-encryption"
     who = "Requests specifying Server Side Encryption with Customer provided keys must provide"
     if algorithm is None:
-        raise faults.invalid_argument(f"{who} a valid encryption algorithm.", f"{header}-encryption-customer-algorithm")
+        raise faults.invalid_argument(f"{who} a valid encryption algorithm.", name)
     if algorithm != AES256:
         raise AWSError(
             "InvalidEncryptionAlgorithmError",
             "The Encryption request you specified is not valid. Supported value: AES256.",
             400,
-            ArgumentName=f"{header}-encryption",
+            ArgumentName=name,
             ArgumentValue=algorithm,
         )
     if given is None:
-        raise faults.invalid_argument(f"{who} an appropriate secret key.", f"{header}-encryption-customer-key")
-    if digest is None:
-        raise faults.invalid_argument(
-            f"{who} the client calculated MD5 of the secret key.", f"{header}-encryption-customer-key-MD5"
-        )
+        raise faults.invalid_argument(f"{who} an appropriate secret key.", name)
     try:
         key = base64.b64decode(given, validate=True)
     except (binascii.Error, ValueError):
         key = b""
-    if len(key) != 32:
-        raise faults.invalid_argument(
-            "The secret key was invalid for the specified algorithm.", f"{header}-encryption-customer-key"
-        )
+    if len(key) != 32 or digest is None:
+        raise faults.invalid_argument("The secret key was invalid for the specified algorithm.", name)
     computed = base64.b64encode(hashlib.md5(key, usedforsecurity=False).digest()).decode()
     if not hmac.compare_digest(computed.encode(), digest.encode()):
         raise faults.invalid_argument(
             "The calculated MD5 hash of the key did not match the hash that was provided.",
-            f"{header}-encryption-customer-key-MD5",
+            name,
         )
     return key
 
@@ -239,6 +233,8 @@ def protect(ctx: Context, bucket: Known, key: str, want: Wanted, plain: bytes | 
 def unlock(ctx: Context, bucket: Known, sealed: bytes, p: Params, before: str = "") -> bytes:
     """Open a key that is not the store's own, with what the call brings. Raises S3's errors."""
     if kind_of(sealed) == CUSTOMER:
+        if p.get(before + "SSECustomerKey") is not None and p.get(before + "SSECustomerKeyMD5") is None:
+            raise content_keys.wrong_key()
         customer = customer_key(p, before)
         if customer is None:
             raise _needs_key()

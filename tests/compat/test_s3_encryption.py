@@ -270,3 +270,21 @@ def test_a_bucket_policy_demands_encryption(s3: Client, bucket: str) -> None:
     s3.put_bucket_policy(Bucket=bucket, Policy=policy)
     assert refused(lambda: s3.put_object(Bucket=bucket, Key="k", Body=b"x")) == "AccessDenied"
     s3.put_object(Bucket=bucket, Key="k", Body=b"x", ServerSideEncryption="aws:kms")
+
+
+def test_a_customers_key_without_its_digest(s3: Client, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="k", Body=b"x", **customer())
+
+    def strip(params: Any, **_: Any) -> None:
+        del params["headers"]["x-amz-server-side-encryption-customer-key-MD5"]
+
+    for name in ("GetObject", "PutObject"):
+        s3.meta.events.register_last(f"before-call.s3.{name}", strip)
+    with pytest.raises(ClientError) as caught:
+        s3.get_object(Bucket=bucket, Key="k", **customer())
+    error = caught.value.response["Error"]
+    assert error["Code"] == "AccessDenied" and "must provide the correct secret key" in error["Message"]
+    with pytest.raises(ClientError) as caught:
+        s3.put_object(Bucket=bucket, Key="k", Body=b"x", **customer())
+    error = caught.value.response["Error"]
+    assert (error["Code"], error["ArgumentName"]) == ("InvalidArgument", "x-amz-server-side-encryption")
