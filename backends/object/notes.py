@@ -167,6 +167,8 @@ def copy_notes(tx: Transaction, notes: Sequence[Note], seen: str | None) -> str 
 
     `seen` is the book that they stand in. Raises `Changed` where they do not stand there any more, and `Damaged`.
     """
+    if seen is None and not notes:
+        return None
     there = [] if seen is None else _all(tx, seen)
     if [(one.name, one.etag, one.small, one.blob) for one in there] != [
         (one.name, one.etag, one.small, one.blob) for one in notes
