@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Checksum(Protocol):
     """A running checksum."""
 
-    def update(self, data: bytes | memoryview, /) -> None:
+    def update(self, data: bytes | bytearray | memoryview, /) -> None:
         """Take in more bytes. Blocks of more than a few KiB are hashed without holding the interpreter."""
 
     def digest(self) -> bytes:
@@ -34,7 +34,7 @@ class _Crc:
     def __init__(self, function: Callable[..., int], size: int) -> None:
         self._function, self._size, self._value = function, size, 0
 
-    def update(self, data: bytes | memoryview, /) -> None:
+    def update(self, data: bytes | bytearray | memoryview, /) -> None:
         self._value = self._function(data, self._value)
 
     def digest(self) -> bytes:
@@ -50,7 +50,7 @@ class _XxHash:
         self._state = state
         self._digest: bytes | None = None
 
-    def update(self, data: bytes | memoryview, /) -> None:
+    def update(self, data: bytes | bytearray | memoryview, /) -> None:
         self._state.update(data if isinstance(data, bytes) else bytes(data))
 
     def digest(self) -> bytes:

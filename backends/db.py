@@ -39,6 +39,7 @@ from sqlalchemy.types import TypeDecorator
 
 from backends.clock import wall
 from backends.sqlite import tune
+from backends.stamps import Stamps
 from backends.statement import Row, Statement, insertion
 from backends.turn import Turn
 
@@ -316,7 +317,7 @@ class Unit:
             if self._topics:
                 self.database.stamps.bump(self.cursor, self._topics)
             self.connection.commit()
-            self.database.stamps.moved()
+            self.database.stamps.moved(self._topics)
 
     def _close(self) -> None:
         if self._session is not None:
@@ -350,7 +351,7 @@ class Batch:
             if self.topics:
                 self._database.stamps.bump(self.cursor, self.topics)
             self.connection.commit()
-            self._database.stamps.moved()
+            self._database.stamps.moved(self.topics)
         finally:
             self.connection.close()
             self._database.turn.release()
@@ -359,77 +360,6 @@ class Batch:
         """Run what waited for the commit. Only after `commit` returned."""
         for step in self.afterwards:
             step()
-
-
-class Stamps:
-    """Change counters, one a topic: `read` is cheap enough for every call (one indexed read; on SQLite no read at all
-    while no process has committed anything)."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._lock = threading.Lock()
-        self._values: dict[str, int] = {}
-        self._version = -1
-        self._latest = object()
-        """Stands for the newest commit of this process."""
-        self._seen: object = None
-        """The one that `_values` are known to hold: set after them, so that nobody takes older values for newer."""
-        mark = "?" if database.is_sqlite else "%s"
-        self._bump = (
-            f"INSERT INTO stamp (topic, value) VALUES ({mark}, 1) "
-            "ON CONFLICT (topic) DO UPDATE SET value = stamp.value + 1"
-        )
-        self._probe: Any = None
-        self._thread, self._looked = 0, False
-
-    def bump(self, cursor: Any, topics: set[str]) -> None:
-        """Move the stamps of `topics`, inside the cursor's transaction."""
-        for topic in sorted(topics):
-            cursor.execute(self._bump, (topic,))
-
-    def moved(self) -> None:
-        """Say that a transaction with a `bump` was committed by this process."""
-        self._latest = object()
-
-    def begin(self) -> None:
-        """Say that a request begins on this thread. Until the next one does, stamps are looked at once here: later
-        commits of other processes are not what this request has to see. For one thread only, the event loop's."""
-        self._thread, self._looked = threading.get_ident(), False
-
-    def read(self) -> dict[str, int]:
-        """All stamps as they are now. The dict is shared: do not change it."""
-        if self._seen is self._latest and (
-            self._database.exclusive or (self._looked and self._thread == threading.get_ident())
-        ):
-            return self._values
-        if self._database.is_sqlite:
-            self.version()
-            return self._values
-        with self._database.engine.connect() as connection:
-            return {row[0]: row[1] for row in connection.execute(select(Stamp.topic, Stamp.value))}
-
-    def version(self) -> int:
-        """What moves with every commit of whomever (SQLite): the stamps are read where it did."""
-        with self._lock:
-            latest = self._latest
-            if self._probe is None:
-                # Its own connection for good: SQLite tells a connection about the commits of the others only.
-                self._probe = self._database.engine.raw_connection()
-                self._cursor: Any = self._probe.cursor()
-            version: int = self._cursor.execute("PRAGMA data_version").fetchone()[0]
-            if version != self._version:
-                self._values = dict(self._cursor.execute("SELECT topic, value FROM stamp").fetchall())
-                self._version = version
-            self._seen = latest
-            if self._thread == threading.get_ident():
-                self._looked = True
-            return version
-
-    def close(self) -> None:
-        """Give the probing connection back."""
-        if self._probe is not None:
-            self._probe.close()
-            self._probe = None
 
 
 class Database:

@@ -32,4 +32,5 @@ def tune(engine: Engine) -> None:
     @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:
         write = connection.get_execution_options().get("nephele_write", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+        # On the driver's connection: SQLAlchemy's way to run a text costs ten times what SQLite needs for it.
+        connection.connection.driver_connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")

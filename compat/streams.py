@@ -69,6 +69,9 @@ class Stream:
     close: Callable[[], None] = nothing
     files: Sequence[FileRange] = ()
     """The same bytes where they lie in open files, if they do: then a server may send them without reading them."""
+    fill: Callable[[memoryview], int] | None = None
+    """The same bytes, from the beginning, put into a buffer of the server's: how many (0: the end). `blocks` is not
+    read then."""
 
 
 @dataclass(slots=True)

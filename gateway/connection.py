@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 from urllib.parse import unquote
 
+from httptools import HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.cycle import BODILESS, EXTENSIONS, Cycle, head_lines, head_of_answer
@@ -116,6 +118,8 @@ class HttpConnection(HttpToolsProtocol):
     _watch: asyncio.TimerHandle | None = None
     _pieces: list[bytes] | None = None
     """The body of a request that is answered at once, as far as it came; None for other requests."""
+    _coming = 0
+    """Bytes of a long body that are still to come, past the parser."""
     _plain = True
     """Whether the headers say nothing of a body or of the connection."""
     _at_once: Any = None
@@ -202,9 +206,12 @@ class HttpConnection(HttpToolsProtocol):
             self._pieces = []
         else:
             self._begin_cycle()
+            self._expect_body()
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body came."""
+        if self._coming:
+            self._coming -= len(body)
         if self._pieces is not None:
             self._pieces.append(body)
             return
@@ -242,6 +249,10 @@ class HttpConnection(HttpToolsProtocol):
         if self._refused:
             return
         begun = self._in_head
+        if self._coming:
+            data = self._take_body(data)
+            if not data:
+                return
         super().data_received(data)
         if self._pieces is not None:
             self._wait_for_body(self._pieces)
@@ -252,6 +263,16 @@ class HttpConnection(HttpToolsProtocol):
             self._refuse(*_TOO_LARGE)
         else:
             self._hurry()
+
+    def _take_body(self, data: bytes) -> bytes:
+        """Take of a long body what came; what came behind it. The parser would only copy the bytes."""
+        taken = min(len(data), self._coming)
+        self.on_body(data if taken == len(data) else data[:taken])
+        if not self._coming:
+            self.parser = HttpRequestParser(self)  # the old one still waits for the body
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+            self.on_message_complete()
+        return data[taken:]
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no request."""
@@ -298,7 +319,17 @@ class HttpConnection(HttpToolsProtocol):
         if cycle is None or cycle is before:  # a websocket's beginning
             return
         cycle.__class__ = Cycle
-        cycle.pieces, cycle.held = [], 0  # type: ignore[union-attr]
+        cycle.pieces, cycle.held = deque(), 0  # type: ignore[union-attr]
+
+    def _expect_body(self) -> None:
+        """Note how much of a long body is to come, where that is all that there is to know of it."""
+        told = [(name, value) for name, value in self.headers if name in _BODIES and name != b"connection"]
+        names = {name for name, _ in told}
+        if not isinstance(self.cycle, Cycle) or not names <= {b"content-length", b"expect"} or len(told) != len(names):
+            return
+        length = int(dict(told).get(b"content-length", b"0"))
+        if length > MOST_AT_ONCE:
+            self._coming = length
 
     def _wait_for_body(self, pieces: list[bytes]) -> None:
         """The body did not come with the head: whoever answers decides when to wait for it."""
@@ -340,7 +371,7 @@ class HttpConnection(HttpToolsProtocol):
             keep_alive=line.keep_alive,
             on_response=self.on_response_complete,
         )
-        cycle.pieces, cycle.held, cycle.more_body = [line.body], len(line.body), False
+        cycle.pieces, cycle.held, cycle.more_body = deque([line.body]), 0, False
         cycle.disconnected = line.disconnected
         cycle.message_event.set()
         if self.cycle is line:

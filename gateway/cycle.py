@@ -1,7 +1,8 @@
 """One request and its answer on an HTTP/1.1 connection: uvicorn's cycle, with files that the kernel sends.
 
 It adds ASGI's extension `http.response.zerocopysend`: the bytes go from the page cache to the socket, by the kernel.
-And one of its own, `WHOLE`: an answer that is there in one piece is written in one piece.
+And two of its own. `WHOLE`: an answer that is there in one piece is written in one piece. `POURED`: bytes are filled
+into a buffer and sent out of it by one thread, so that a long answer costs the event loop nothing.
 """
 
 from __future__ import annotations
@@ -10,23 +11,26 @@ import asyncio
 import os
 import re
 import select
-from collections.abc import MutableMapping
+from collections import deque
+from collections.abc import Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from compat.streams import ClientGone
-from gateway.head import WHOLE, ZERO_COPY
+from gateway.head import POURED, WHOLE, ZERO_COPY
 
 Headers = list[tuple[bytes, bytes]]
-EXTENSIONS: dict[str, dict[str, Any]] = {ZERO_COPY: {}, WHOLE: {}}
+EXTENSIONS: dict[str, dict[str, Any]] = {ZERO_COPY: {}, WHOLE: {}, POURED: {}}
 BODILESS = frozenset({204, 304})
 """Statuses of answers that have no body."""
 MOST_COPIED = 1 << 16
 """Length of a body from which it is not copied behind its head."""
 STEP = 8 << 20
 """Bytes handed to the kernel in one call."""
+POT = 1 << 19
+"""Bytes that are filled and sent at a time: small enough for the processor's own memory."""
 PATIENCE = 20
 """Milliseconds for which a thread waits for a slow client before the event loop does."""
 
@@ -93,30 +97,32 @@ class _Head:
 
 
 class Cycle(RequestResponseCycle):
-    """One request and its answer. Of its body, pieces are kept as they came: appending them to one buffer costs a copy
-    of every byte, and taking them out of it another."""
+    """One request and its answer. Of its body, pieces are kept and handed out as they came: appending them to one
+    buffer costs a copy of every byte, and taking them out of it another."""
 
-    pieces: list[bytes]
+    pieces: deque[bytes]
     held: int
+    """Bytes that came since all were handed out."""
 
     async def receive(self) -> Any:
         """ASGI's receive."""
         if self.waiting_for_100_continue and not self.transport.is_closing():
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self.waiting_for_100_continue = False
-        if not self.disconnected and not self.response_complete:
+        if not self.disconnected and not self.response_complete and not self.pieces:
+            self.held = 0
             self.flow.resume_reading()
             await self.message_event.wait()
-            self.message_event.clear()
         if self.disconnected or self.response_complete:
             return {"type": "http.disconnect"}
-        pieces = self.pieces
-        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        self.pieces, self.held = [], 0
-        return {"type": "http.request", "body": body, "more_body": self.more_body}
+        body = self.pieces.popleft() if self.pieces else b""
+        if not self.pieces:
+            self.message_event.clear()
+        return {"type": "http.request", "body": body, "more_body": self.more_body or bool(self.pieces)}
 
     async def send(self, message: MutableMapping[str, Any]) -> None:  # type: ignore[override]
-        """ASGI's send. A zero-copy message needs `file` (a descriptor), `offset`, `count`, and raises `ClientGone`."""
+        """ASGI's send. A zero-copy message needs `file` (a descriptor), `offset` and `count`, a poured one `fill` and
+        `count`. Both raise `ClientGone`, the latter also what `fill` raises."""
         kind = message["type"]
         if kind == WHOLE:
             await self._send_whole(message["status"], message["headers"], message["body"])
@@ -131,7 +137,7 @@ class Cycle(RequestResponseCycle):
                 joining.held = head.held
                 self.transport = joining  # type: ignore[assignment]
             return
-        if kind != ZERO_COPY:
+        if kind not in (ZERO_COPY, POURED):
             await super().send(message)  # type: ignore[arg-type]
             if isinstance(self.transport, _Joining):
                 self.transport.flush()  # a body that sends nothing: HEAD, 304
@@ -141,7 +147,11 @@ class Cycle(RequestResponseCycle):
         if not self.response_started or self.chunked_encoding or message["count"] > self.expected_content_length:
             raise RuntimeError("a file can be sent only inside a body whose length was announced")
         if self.scope["method"] != "HEAD":
-            await self._send_file(message["file"], message["offset"], message["count"])
+            count = message["count"]
+            if kind == POURED:
+                await self._push(_Pot(message["fill"], count))
+            else:
+                await self._push(_File(message["file"], message["offset"], message["offset"] + count))
             self.expected_content_length -= message["count"]
         if not message.get("more_body", False):
             await super().send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -168,7 +178,8 @@ class Cycle(RequestResponseCycle):
         self.message_event.set()
         self.on_response()
 
-    async def _send_file(self, file: int, offset: int, count: int) -> None:
+    async def _push(self, source: _File | _Pot) -> None:
+        """Have all of it sent by a thread, which is given back while the client takes nothing."""
         await self._flush()
         if self.disconnected or self.transport.is_closing():
             raise ClientGone
@@ -176,13 +187,12 @@ class Cycle(RequestResponseCycle):
         # A descriptor of our own: the loop watches the connection's, and could close it under a working thread.
         out = os.dup(self.transport.get_extra_info("socket").fileno())
         try:
-            end = offset + count
-            while offset < end:
+            while not source.done:
                 try:
-                    offset = await loop.run_in_executor(_senders, _push, out, file, offset, end)
+                    await loop.run_in_executor(_senders, _push, out, source)
                 except (BrokenPipeError, ConnectionResetError):
                     raise ClientGone from None
-                if offset < end:
+                if not source.done:
                     await self._writable(loop, out)
         finally:
             os.close(out)
@@ -210,20 +220,60 @@ class Cycle(RequestResponseCycle):
             loop.remove_writer(out)
 
 
-def _push(out: int, file: int, offset: int, end: int) -> int:
-    """Send until the end, or until the socket has been full for a while; how far it came."""
+class _File:
+    """Bytes of an open file, from `offset` to `end`."""
+
+    __slots__ = ("_end", "_file", "offset")
+
+    def __init__(self, file: int, offset: int, end: int) -> None:
+        self._file, self.offset, self._end = file, offset, end
+
+    @property
+    def done(self) -> bool:
+        return self.offset >= self._end
+
+    def send(self, out: int) -> None:
+        """Send some. Raises `BlockingIOError` when the socket is full."""
+        sent = os.sendfile(out, self._file, self.offset, min(self._end - self.offset, STEP))
+        if sent == 0:
+            raise EOFError("a file ended before the body that was announced from it")
+        self.offset += sent
+
+
+class _Pot:
+    """`count` bytes that `fill` puts, some at a time, into one buffer."""
+
+    __slots__ = ("_buffer", "_fill", "_left", "_unsent")
+
+    def __init__(self, fill: Callable[[memoryview], int], count: int) -> None:
+        self._fill, self._left = fill, count
+        self._buffer = memoryview(bytearray(min(POT, count)))
+        self._unsent = self._buffer[:0]
+
+    @property
+    def done(self) -> bool:
+        return not self._left and not self._unsent
+
+    def send(self, out: int) -> None:
+        """Send some. Raises `BlockingIOError` when the socket is full."""
+        if not self._unsent:
+            filled = self._fill(self._buffer[: min(len(self._buffer), self._left)])
+            if filled == 0:
+                raise EOFError("what was to be sent ended before the body that was announced of it")
+            self._left -= filled
+            self._unsent = self._buffer[:filled]
+        self._unsent = self._unsent[os.write(out, self._unsent) :]
+
+
+def _push(out: int, source: _File | _Pot) -> None:
+    """Send until the end, or until the socket has been full for a while."""
     poll = None
-    while offset < end:
+    while not source.done:
         try:
-            sent = os.sendfile(out, file, offset, min(end - offset, STEP))
+            source.send(out)
         except BlockingIOError:
             if poll is None:
                 poll = select.poll()
                 poll.register(out, select.POLLOUT)
             if not poll.poll(PATIENCE):
-                return offset
-            continue
-        if sent == 0:
-            raise EOFError("a file ended before the body that was announced from it")
-        offset += sent
-    return offset
+                return

@@ -12,6 +12,8 @@ from urllib.parse import unquote_to_bytes
 
 ZERO_COPY = "http.response.zerocopysend"
 """ASGI's name for sending from an open file."""
+POURED = "nephele.response.poured"
+"""Our connection's name for sending what is filled into a buffer: `fill`, `count`, `more_body`."""
 WHOLE = "nephele.response.whole"
 """Our connection's name for an answer in one message: `status`, `headers` (names in lower case), `body`."""
 

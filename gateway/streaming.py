@@ -15,7 +15,7 @@ from typing import Any
 from compat.errors import AWSError
 from compat.streams import BLOCK, ClientGone, FileRange, Stream
 from gateway.body import BytesSource, Source
-from gateway.head import WHOLE, ZERO_COPY, Head
+from gateway.head import POURED, WHOLE, ZERO_COPY, Head
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -246,15 +246,18 @@ async def send_stream(
 ) -> None:
     """Send an answer whose body is a stream; a block is read on a thread while the one before it is sent.
 
-    `zero_copy`: the server can send from open files (`Head.zero_copy`). The stream is closed whatever happens. Raises
-    `ClientGone` when the client left, and what reading raised; the server then drops the connection, so that nobody
-    takes a part for the whole.
+    `zero_copy`: the server can send from open files, and out of a buffer (`Head.zero_copy`). The stream is closed
+    whatever happens. Raises `ClientGone` when the client left, and what reading raised; the server then drops the
+    connection, so that nobody takes a part for the whole.
     """
     watch: asyncio.Task[None] | None = None
     try:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         if zero_copy and stream.files:
             await _send_files(send, stream.files)
+            return
+        if zero_copy and stream.fill is not None and stream.length:
+            await send({"type": POURED, "fill": stream.fill, "count": stream.length})
             return
         if stream.length is None or stream.length > BLOCK:
             watch = asyncio.get_running_loop().create_task(_until_gone(receive))

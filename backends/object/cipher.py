@@ -17,7 +17,6 @@ import hashlib
 import os
 import queue
 import threading
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple, cast
 
@@ -25,7 +24,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from backends.errors import Damaged, NativeError
-from backends.object.drivers.base import Blob, Writer
+from backends.object.drivers.base import Blob, Block, Writer
 
 SEGMENT = 1 << 16
 TAG = 16
@@ -126,32 +125,31 @@ class _Sealer:
         self._held = b""
         self._number = 0
 
-    def feed(self, block: bytes) -> bytes:
-        """What is complete with `block`, sealed."""
-        if len(self._held) + len(block) <= SEGMENT:
+    def feed(self, block: Block) -> memoryview | None:
+        """What is complete with `block`, sealed; None where that is nothing."""
+        total = len(self._held) + len(block)
+        segments = max(-(-total // SEGMENT) - 1, 0)
+        if not segments:
             self._held += block
-            return b""
-        return b"".join(self._segments(block))
+            return None
+        sealed = memoryview(bytearray(segments * STORED))
+        rest, missing = memoryview(block), SEGMENT - len(self._held)
+        for place in range(segments):
+            part: bytes | memoryview = rest[:SEGMENT]
+            if not place and self._held:
+                part = self._held + rest[:missing]
+                rest = rest[missing:]
+            else:
+                rest = rest[SEGMENT:]
+            nonce = _nonce(self._number, last=False)
+            self._cipher.encrypt_into(nonce, part, None, sealed[place * STORED : (place + 1) * STORED])
+            self._number += 1
+        self._held = bytes(rest)
+        return sealed
 
     def finish(self) -> bytes:
         """The last segment, sealed."""
         return self._cipher.encrypt(_nonce(self._number, last=True), self._held, None)
-
-    def _segments(self, block: bytes) -> Iterator[bytes]:
-        rest = memoryview(block)
-        if self._held:
-            missing = SEGMENT - len(self._held)
-            yield self._seal(self._held + rest[:missing])
-            rest = rest[missing:]
-        while len(rest) > SEGMENT:
-            yield self._seal(rest[:SEGMENT])
-            rest = rest[SEGMENT:]
-        self._held = bytes(rest)
-
-    def _seal(self, segment: bytes | memoryview) -> bytes:
-        sealed = self._cipher.encrypt(_nonce(self._number, last=False), segment, None)
-        self._number += 1
-        return sealed
 
 
 def _nonce(number: int, *, last: bool) -> bytes:
@@ -167,10 +165,10 @@ class SealedWriter:
         self._sealer = _Sealer(key, name)
         self._written = 0
         self._thread: threading.Thread | None = None
-        self._blocks: queue.Queue[bytes | None] = queue.Queue(AHEAD)
+        self._blocks: queue.Queue[Block | None] = queue.Queue(AHEAD)
         self._fault: Exception | None = None
 
-    def write(self, block: bytes) -> None:
+    def write(self, block: Block) -> None:
         """Append; the fault of an earlier block may surface here."""
         self._written += len(block)
         if self._thread is None and self._written > MANY:
@@ -196,8 +194,8 @@ class SealedWriter:
         self._settle()
         self._writer.discard()
 
-    def _append(self, block: bytes) -> None:
-        if sealed := self._sealer.feed(block):
+    def _append(self, block: Block) -> None:
+        if (sealed := self._sealer.feed(block)) is not None:
             self._writer.write(sealed)
 
     def _drain(self) -> None:
@@ -228,6 +226,8 @@ class SealedBlob:
         self._blob, self._name = blob, name
         self._cipher = AESGCM(_derived(key, name.encode()))
         self._final = max(-(-size // SEGMENT) - 1, 0)
+        self._stored = memoryview(b"")
+        """What `read_into` reads into, time and again."""
         self.size = size
 
     def read(self, offset: int, length: int) -> bytes:
@@ -255,6 +255,39 @@ class SealedBlob:
         if len(opened) != stop - offset:
             return bytes(place[offset - start : stop - start])
         return cast("bytes", opened)  # nobody changes it, and a copy would take a third of the time
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it lies in an open file, so that `read_into` may be used."""
+        return self._blob.descriptor is not None
+
+    def read_into(self, offset: int, place: memoryview) -> int:
+        """Up to as many bytes from `offset` as `place` holds, without a copy where whole segments are wanted; how many,
+        0 at the end. Raises `Tampered`."""
+        file = self._blob.descriptor
+        assert file is not None
+        number, skipped = divmod(offset, SEGMENT)
+        whole = 0 if skipped else len(place) // SEGMENT
+        length = min(whole * SEGMENT, self.size - offset)
+        if length <= 0:
+            data = self.read(offset, min(len(place), SEGMENT - skipped))
+            place[: len(data)] = data
+            return len(data)
+        segments = -(-length // SEGMENT)
+        if len(self._stored) < segments * STORED:
+            self._stored = memoryview(bytearray(segments * STORED))
+        got = os.preadv(file, [self._stored[: segments * STORED]], number * STORED)
+        try:
+            for i in range(segments):
+                self._cipher.decrypt_into(
+                    _nonce(number + i, last=number + i == self._final),
+                    self._stored[i * STORED : min((i + 1) * STORED, got)],
+                    None,
+                    place[i * SEGMENT : min((i + 1) * SEGMENT, length)],
+                )
+        except (InvalidTag, ValueError):
+            raise Tampered(f"blob {self._name} is not what was written, from byte {(number + i) * SEGMENT}") from None
+        return length
 
     def close(self) -> None:
         """Free it."""

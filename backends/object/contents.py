@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from backends import checksum
 from backends.errors import DriverError
 from backends.object.cipher import ContentKey, SealedBlob, SealedWriter, seal_small
-from backends.object.drivers.base import Blob, BlobDriver, Writer
+from backends.object.drivers.base import Blob, BlobDriver, Block, Writer
 
 log = logging.getLogger("nephele.object")
 
@@ -71,7 +71,7 @@ class TalliedWriter:
         """The checksum of what was written."""
         return as_number(self._check.digest())
 
-    def write(self, block: bytes) -> None:
+    def write(self, block: Block) -> None:
         """Append."""
         self.size += len(block)
         self._check.update(block)
@@ -233,6 +233,7 @@ class Reading:
         self._names = [extent.blob for extent in extents]
         self._blob: Blob | None = None
         self._more: list[Blob] = []
+        self._place, self._offset = 0, start
         contents.lease(self._names)
         try:
             self._blob = self._open(extents[0])
@@ -264,6 +265,32 @@ class Reading:
                 blob.close()
         finally:
             self.close()
+
+    @property
+    def filler(self) -> Callable[[memoryview], int] | None:
+        """What puts the next bytes into a buffer, instead of iteration: how many, 0 at the end. It raises what reading
+        raises. None for contents that do not lie sealed in files of this machine."""
+        return self._fill if isinstance(self._blob, SealedBlob) and self._blob.is_local else None
+
+    def _fill(self, place: memoryview) -> int:
+        end = self._start + self._length
+        extent = self._extents[self._place]
+        if self._offset >= min(extent.start + extent.size, end):
+            if self._offset >= end:
+                return 0
+            self._place += 1
+            extent = self._extents[self._place]
+            assert self._blob is not None
+            self._blob.close()
+            self._blob = self._open(extent)
+        blob = self._blob
+        assert isinstance(blob, SealedBlob)
+        offset = self._offset - extent.start
+        filled = blob.read_into(offset, place[: min(end - extent.start, extent.size) - offset])
+        if not filled:
+            raise OSError(f"blob {extent.blob} ends at {offset}, {extent.size} expected")
+        self._offset += filled
+        return filled
 
     def files(self) -> list[tuple[int, int, int]]:
         """The same bytes as (descriptor, offset, length) of files that are open until `close`; empty where the content

@@ -45,13 +45,15 @@ class Reader:
 
 
 class Transaction(Reader):
-    """Runs statements inside a transaction; `garbage` are the blobs that nothing uses once it is committed."""
+    """Runs statements inside a transaction; `garbage` are the blobs that nothing uses once it is committed, `topics`
+    those whose stamps it moved."""
 
-    __slots__ = ("garbage",)
+    __slots__ = ("garbage", "topics")
 
     def __init__(self, cursor: Any, dialect: str) -> None:
         super().__init__(cursor, dialect)
         self.garbage: list[str] = []
+        self.topics: set[str] = set()
 
     @property
     def cursor(self) -> Any:
@@ -160,6 +162,7 @@ class Ledger:
             raise
         finally:
             transaction.say("RELEASE job")
+        batch.topics |= transaction.topics
         return result, transaction.garbage
 
     def _commit_waiting(self) -> None:
@@ -168,12 +171,14 @@ class Ledger:
             if self._writer is None:
                 self._writer = self._kept(Transaction(self._connect(), self._dialect))
             transaction = self._writer
+            transaction.topics = set()
             transaction.say("BEGIN IMMEDIATE")
             try:
                 for ticket in batch:
                     self._run(transaction, ticket, alone=len(batch) == 1)
                 if any(ticket.error is None for ticket in batch):
                     transaction.say("COMMIT")
+                    self._database.stamps.moved(transaction.topics)
                 else:
                     transaction.say("ROLLBACK")
             except BaseException:

@@ -105,22 +105,25 @@ class Outbox:
 
     def tell(self, tx: Transaction, tenant: str, container: str, targets: str, record: str, now: int) -> None:
         """Keep an event, in the transaction of what it tells."""
-        self._database.stamps.bump(tx.cursor, {EVENTS})
+        self._move(tx, EVENTS)
         tx.run(ADD_EVENT, tenant, container, targets, record, now if self.sends else None)
 
     def order(
         self, tx: Transaction, tenant: str, container: int, key: bytes, version: str, kind: str, facts: str, due: int
     ) -> None:
         """Note an errand, in the transaction that makes it necessary."""
-        self._database.stamps.bump(tx.cursor, {ERRANDS})
+        self._move(tx, ERRANDS)
         tx.run(ADD_ERRAND, tenant, container, key, version, kind, facts, due)
+
+    def _move(self, tx: Transaction, topic: str) -> None:
+        self._database.stamps.bump(tx.cursor, {topic})
+        tx.topics.add(topic)
 
     def wake(self) -> None:
         """Have somebody look, once what this thread wrote is durable."""
         self._ledger.after(self._wake)
 
     def _wake(self) -> None:
-        self._database.stamps.moved()
         for topic in (EVENTS, ERRANDS):
             self._database.nudge(topic)
 

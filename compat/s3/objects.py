@@ -104,7 +104,7 @@ def get_object(ctx: Context, p: Params) -> Result:
     result = view.result(bucket, head)
     if isinstance(content, Reading):
         files = [FileRange(*one) for one in content.files()]
-        result["Body"] = Stream(result["ContentLength"], iter(content), content.close, files)
+        result["Body"] = Stream(result["ContentLength"], iter(content), content.close, files, content.filler)
     else:
         result["Body"] = content
         ctx.lasts = view.lasts(bucket, head)

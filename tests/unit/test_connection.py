@@ -119,9 +119,9 @@ def test_a_slow_client_is_waited_for_without_a_thread(file: int, monkeypatch: py
     steps: list[int] = []
     push = cycle._push
 
-    def counted(out: int, file: int, offset: int, end: int) -> int:
-        steps.append(offset)
-        return push(out, file, offset, end)
+    def counted(out: int, source: Any) -> None:
+        steps.append(source.offset)
+        push(out, source)
 
     monkeypatch.setattr(cycle, "_push", counted)
     monkeypatch.setattr(cycle, "PATIENCE", 1)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
+Block = bytes | bytearray | memoryview
+"""Bytes on their way; whoever takes them may keep them, and nobody changes them any more."""
+
 
 class Writer(Protocol):
     """A blob that is being written. Nobody sees it before `keep`; an end of the process leaves nothing of it."""
 
-    def write(self, block: bytes) -> None:
+    def write(self, block: Block) -> None:
         """Append. May return before the bytes are anywhere safe."""
         ...
 

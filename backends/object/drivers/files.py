@@ -4,24 +4,29 @@ process leaves nothing; where the file system has no such files, names in `incom
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
-import queue
 import re
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from backends.errors import DriverError, Exhausted, Exists, Missing
+from backends.object.drivers.base import Block
 
 FANS = [f"{i:02x}" for i in range(256)]
 QUARANTINE = "quarantine"
 IS_NAME = re.compile(r"[0-9a-f]{32}").fullmatch
 RESERVE = 256 << 20
 GLANCE = 0.05  # seconds for which an answer of the file system is good enough
-AHEAD = 4  # blocks that may wait for the disk while the next ones are hashed
-MANY = 1 << 20  # bytes from which writing has a thread of its own
+AHEAD = 16 << 20  # bytes that gather before the kernel is told to write them
+SYNC_FILE_RANGE_WRITE = 2  # linux/fs.h
+
+_sync_file_range: Any = getattr(ctypes.CDLL(None), "sync_file_range", None)
+if _sync_file_range is not None:
+    _sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
 
 
 class FileBlobs:
@@ -135,45 +140,39 @@ class FileBlobs:
 
 
 class FileWriter:
-    """Writes a file; a large one through a thread, so that the caller hashes the next block meanwhile."""
+    """Writes a file. What was written of a large one is sent on its way to the disk while more comes, so that there is
+    little to wait for at the end."""
 
     def __init__(self, driver: FileBlobs, fd: int, path: Path | None, name: str) -> None:
         self._driver, self._fd, self._path, self._name = driver, fd, path, name
-        self._written = 0
-        self._thread: threading.Thread | None = None
-        self._blocks: queue.Queue[bytes | None] = queue.Queue(AHEAD)
-        self._fault: OSError | None = None
+        self._written = self._sent = 0
 
-    def write(self, block: bytes) -> None:
-        """Append; the fault of an earlier block may surface here."""
+    def write(self, block: Block) -> None:
+        """Append."""
         self._driver.check_room()
-        self._written += len(block)
-        if self._thread is None and self._written > MANY:
-            self._thread = threading.Thread(target=self._drain, name="blob-writer", daemon=True)
-            self._thread.start()
-        if self._thread is not None:
-            self._blocks.put(block)
-        else:
-            self._append(block)
-        if self._fault is not None:
-            raise _named(self._fault) from self._fault
+        try:
+            rest = memoryview(block)
+            while rest:
+                count = os.write(self._fd, rest)
+                self._written += count
+                rest = rest[count:]
+        except OSError as fault:
+            raise _named(fault) from fault
+        if self._written - self._sent >= AHEAD:
+            _send(self._fd, self._sent, self._written - self._sent)
+            self._sent = self._written
 
     def keep(self) -> None:
         """fsync the file, link it, fsync the folder."""
-        self._settle()
-        if self._fault is None:
-            try:
-                os.fdatasync(self._fd)
-            except OSError as fault:
-                self._fault = fault
-        if self._fault is not None:
-            raise _named(self._fault) from self._fault
+        try:
+            os.fdatasync(self._fd)
+        except OSError as fault:
+            raise _named(fault) from fault
         self._driver.place(self._fd, self._path, self._name)
         self._path = None
 
     def discard(self) -> None:
         """Close the file; without a name it is gone with that."""
-        self._settle()
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -181,24 +180,11 @@ class FileWriter:
             self._path.unlink(missing_ok=True)
             self._path = None
 
-    def _settle(self) -> None:
-        if self._thread is not None:
-            self._blocks.put(None)
-            self._thread.join()
-            self._thread = None
 
-    def _drain(self) -> None:
-        while (block := self._blocks.get()) is not None:
-            if self._fault is None:
-                self._append(block)
-
-    def _append(self, block: bytes) -> None:
-        try:
-            rest = memoryview(block)
-            while rest:
-                rest = rest[os.write(self._fd, rest) :]
-        except OSError as fault:
-            self._fault = fault
+def _send(fd: int, offset: int, length: int) -> None:
+    """Have the kernel begin to write a range of a file, without waiting; whether it did tells `fdatasync`."""
+    if _sync_file_range is not None:
+        _sync_file_range(fd, offset, length, SYNC_FILE_RANGE_WRITE)
 
 
 class FileBlob:

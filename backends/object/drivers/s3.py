@@ -19,6 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import Session
 
 from backends.errors import DriverError, Exhausted, Exists, Missing, Unsupported
+from backends.object.drivers.base import Block
 
 T = TypeVar("T")
 PART = 8 << 20
@@ -190,7 +191,7 @@ class S3Writer:
         self._sending: Future[dict[str, Any]] | None = None
         self._sent: list[dict[str, Any]] = []
 
-    def write(self, block: bytes) -> None:
+    def write(self, block: Block) -> None:
         """Append; the fault of an earlier part may surface here."""
         self._held += block
         while len(self._held) > PART:
