@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+TICK = os.sysconf("SC_CLK_TCK")
 PEERS = ROOT / ".venv-peers"
 PEER_PACKAGES = ("moto[server]==5.2.5", "ministack==1.5.33")
 
@@ -30,12 +31,30 @@ class Running:
     started_in: float
     """Seconds from the start of the process to the first answer (for Nephele: to `Ready.`)."""
 
+    def processor_time(self) -> float:
+        """Seconds that the server has computed so far, on all its threads and in all its workers."""
+        return sum(_computed(pid) for pid in _family(self.pid))
+
     def resident(self) -> int:
         """Resident bytes of the process now."""
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) * 1024
         return 0
+
+
+def _family(pid: int) -> list[int]:
+    """A process and those that it started."""
+    found = [pid]
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            found += _family(int(child))
+    return found
+
+
+def _computed(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICK
 
 
 def free_port() -> int:
