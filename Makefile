@@ -15,10 +15,10 @@ PARALLEL ?= --numprocesses auto --maxprocesses 4 --no-loadscope-reorder
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run real test unit check fmt bench constraints docs revision clean postgresql clients packages
+.PHONY: help run real test test-cloud-init unit check fmt bench constraints docs revision clean postgresql clients packages
 
 help: ## Say what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run ## Serve on http://127.0.0.1:4566 (ARGS="--ephemeral …")
 	@exec $(BIN)/nephele serve $(ARGS)
@@ -33,6 +33,11 @@ test: packages postgresql clients $(VENV)/.test $(VENV)/.try-real ## Run all tes
 
 unit: $(VENV)/.test ## Run the tests that need no server
 	$(PYTEST) $(PARALLEL) tests/unit $(ARGS)
+
+# A guest as Debian makes it takes minutes to boot where there is no KVM.
+test-cloud-init: PACKAGES += mmdebstrap
+test-cloud-init: packages $(VENV)/.try-real ## Boot a Debian with cloud-init through the API, as root
+	NEPHELE_REQUIRE_REAL=1 $(PYTEST) -m on_demand tests/compat/real/test_cloud_init.py $(ARGS)
 
 check: $(VENV)/.check ## Format, lint, types and layers
 	$(BIN)/ruff format --check .

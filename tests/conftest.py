@@ -63,3 +63,12 @@ def database_url(request: pytest.FixtureRequest, tmp_path: object) -> str:
         return f"sqlite:///{tmp_path}/nephele.db"
     cluster: postgres.Cluster = request.getfixturevalue("postgresql")
     return cluster.new_database()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what runs on demand only, unless it was named."""
+    if "on_demand" not in config.option.markexpr:
+        left = [item for item in items if item.get_closest_marker("on_demand")]
+        if left:
+            config.hook.pytest_deselected(items=left)
+            items[:] = [item for item in items if item not in left]

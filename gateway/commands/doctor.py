@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import platform
+import pwd
 import resource
 import shutil
 import subprocess
@@ -25,6 +26,7 @@ import typer
 
 from backends.compute.drivers import accelerator, libvirt
 from backends.network.drivers import linux
+from gateway.commands.rootless import inside
 
 FICLONE = 0x40049409  # linux/fs.h
 APT = "apt-get install -y --no-install-recommends"
@@ -51,12 +53,29 @@ Look = Callable[[Path], Iterator[Finding]]
 def examine(folder: Path, *, as_json: bool) -> int:
     """Look at everything and print it; the exit status. `folder` is where data is, or will be."""
     found = [finding for look in LOOKS for finding in look(folder)]
+    if os.geteuid() != 0 and _run(*inside("true")) == "":
+        found = _as_inside(found, folder)
     well = all(finding.well for finding in found if finding.needed)
     if as_json:
         typer.echo(json.dumps({"real": well, "findings": [asdict(finding) for finding in found]}, indent=2))
     else:
         _show(found, well)
     return 0 if well else 1
+
+
+def _as_inside(found: list[Finding], folder: Path) -> list[Finding]:
+    """The same for an ordinary user who has namespaces: what `nephele engine --rootless` finds inside of them is what
+    counts of networks and guests, and the lack of root is none."""
+    command = inside(sys.executable, "-m", "gateway", "doctor", "--json")
+    try:
+        done = subprocess.run(
+            command, env=os.environ | {"NEPHELE_DATA_DIR": str(folder)}, capture_output=True, text=True, timeout=120
+        )
+        told = {one["name"]: Finding(**one) for one in json.loads(done.stdout)["findings"]}
+    except (OSError, ValueError, LookupError, TypeError, subprocess.TimeoutExpired):
+        return found
+    root = Finding("root", True, f"user {os.geteuid()}: networks and guests live in a namespace of yours")
+    return [root if one.name == "root" else told.get(one.name, one) if one.name in INSIDE else one for one in found]
 
 
 def _show(found: list[Finding], well: bool) -> None:
@@ -118,13 +137,13 @@ def _rights(folder: Path) -> Iterator[Finding]:
     said = f"user {os.geteuid()}" + (", root of a user namespace" if root and mapped else "")
     yield Finding("root", root, said, mend="" if root else "make real   # or: sudo nephele serve …")
     if not root:
-        done = _run("unshare", "-U", "-n", "-m", "--map-root-user", "--map-auto", "true")
+        done = _run(*inside("true"))
         yield Finding(
             "user namespaces",
             done == "",
             "can be made: the real cloud runs without root" if done == "" else done,
             needed=False,
-            mend=f"sudo {APT} uidmap; sudo sysctl -w kernel.unprivileged_userns_clone=1",
+            mend=_mend_spaces(),
         )
     with contextlib.suppress(OSError):
         os.close(os.open("/dev/net/tun", os.O_RDWR))
@@ -133,6 +152,26 @@ def _rights(folder: Path) -> Iterator[Finding]:
     yield Finding(
         "tun", False, "/dev/net/tun cannot be opened", mend="sudo modprobe tun && sudo chmod 666 /dev/net/tun"
     )
+
+
+def _mend_spaces() -> str:
+    """The command after which an ordinary user has namespaces with ids of its own."""
+    name = pwd.getpwuid(os.geteuid()).pw_name if _has_name() else str(os.geteuid())
+    if shutil.which("newuidmap") is None:
+        return f"sudo {APT} uidmap"
+    for place in ("/etc/subuid", "/etc/subgid"):
+        lines = Path(place).read_text().splitlines() if os.path.exists(place) else []
+        if not any(line.split(":")[0] in (name, str(os.geteuid())) for line in lines):
+            return f"sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name}"
+    return "sudo sysctl -w kernel.unprivileged_userns_clone=1   # or kernel.apparmor_restrict_unprivileged_userns=0"
+
+
+def _has_name() -> bool:
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError:
+        return False
+    return True
 
 
 def _network(folder: Path) -> Iterator[Finding]:
@@ -159,11 +198,14 @@ def _guests(folder: Path) -> Iterator[Finding]:
         "guests can be run" if not lacking else "; ".join(str(one.what) for one in lacking),
         mend=" && ".join(dict.fromkeys(one.remedy for one in lacking)),
     )
-    lxc = any(Path(place, "libvirt/connection-driver/libvirt_driver_lxc.so").exists() for place in _library_folders())
+    lacking = libvirt.lxc_lacks()
     yield Finding(
-        "LXC", lxc, "containers as guests" if lxc else "libvirt has no driver for it", needed=False,
-        mend=f"{APT} libvirt-daemon-driver-lxc",
-    )  # fmt: skip
+        "LXC",
+        not lacking,
+        "containers as guests" if not lacking else "; ".join(one.what for one in lacking),
+        needed=False,
+        mend=" && ".join(dict.fromkeys(one.remedy for one in lacking if one.remedy)),
+    )
 
 
 def _kvm() -> Finding:
@@ -175,10 +217,6 @@ def _kvm() -> Finding:
     if accelerator.boots("kvm"):
         return Finding("KVM", True, "a guest boots under it", needed=False)
     return Finding("KVM", False, "/dev/kvm opens, but a guest does not boot under it: QEMU translates", needed=False)
-
-
-def _library_folders() -> list[str]:
-    return ["/usr/lib", "/usr/lib64", f"/usr/lib/{platform.machine()}-linux-gnu"]
 
 
 def _disks(folder: Path) -> Iterator[Finding]:
@@ -251,5 +289,8 @@ def _quietly(look: Callable[[], list[str]]) -> list[str]:
     found: list[str] = json.loads(text) if text else ["the look at networks failed"]
     return found
 
+
+INSIDE = ("tun", "networks", "QEMU", "KVM", "libvirt", "LXC")
+"""What is found by those who run guests."""
 
 LOOKS: tuple[Look, ...] = (_machine, _rights, _network, _guests, _disks, _tools)

@@ -19,9 +19,14 @@ exec "$@"
 """/run and /sys must be of the new network namespace, or named namespaces and links would be looked for in the old."""
 
 
+def inside(*words: str) -> list[str]:
+    """The command that runs a command inside namespaces of its own."""
+    spaces = ["-U", "-n", "-m", "--map-root-user", "--map-auto", "--propagation", "slave"]
+    return ["unshare", *spaces, "sh", "-c", SETUP, "sh", *words]
+
+
 def enter() -> None:
     """Begin anew inside, with the same arguments, except for `--rootless`. The process keeps its id."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--rootless"]
-    command = [sys.executable, "-m", "gateway", *arguments]
-    spaces = ["-U", "-n", "-m", "--map-root-user", "--map-auto", "--propagation", "slave"]
-    os.execvp("unshare", ["unshare", *spaces, "sh", "-c", SETUP, "sh", *command])
+    command = inside(sys.executable, "-m", "gateway", *arguments)
+    os.execvp(command[0], command)

@@ -43,7 +43,15 @@ def lxc_lacks() -> list[Missing]:
         found.append(Missing("libvirt's driver of containers", remedy))
     if importlib.util.find_spec("libvirt") is None:
         found.append(Missing("the Python package libvirt-python", "pip install 'nephele[real]'"))
+    if os.geteuid() == 0 and not is_machines_root():
+        remedy = "sudo make real ARGS='--compute lxc --volume sparse'"
+        found.append(Missing("root of the machine, who alone mounts the disks of containers", remedy))
     return found
+
+
+def is_machines_root() -> bool:
+    """Whether the ids of this process are the machine's, and not those of a user namespace."""
+    return Path("/proc/self/uid_map").read_text().split() == ["0", "0", "4294967295"]
 
 
 def machine_capacity(overcommit: float, overhead: int) -> Capacity:

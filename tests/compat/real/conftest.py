@@ -20,14 +20,16 @@ from tests.compat.conftest import Client, new_client
 from tests.sandbox import Sandbox, missing, unable
 from tests.server import Server
 
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nephele"
+"""Where `nephele image build` keeps what it made, too."""
+
 
 @pytest.fixture(scope="session")
 def image() -> Path:
     """A disk that boots by itself."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nephele"
-    cache.mkdir(parents=True, exist_ok=True)
+    CACHE.mkdir(parents=True, exist_ok=True)
     try:
-        return micro.build(cache).disk
+        return micro.build(CACHE).disk
     except Unsupported as error:
         unable(f"cannot make the micro image: {error}")
 
