@@ -1,7 +1,7 @@
 """Containers behind libvirt: guests that share the machine's kernel, and start in a tenth of a second.
 
-A container begins with a shell that waits for a signal: only when its links are in their networks does it go on as its
-own first process. So nothing of the guest's runs before its packets are checked.
+A record that lies on the disk before anything of a container is made says what it holds; by it, whatever a crash left
+is found, ended and given back.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
-from xml.etree.ElementTree import Element, SubElement
 
 from backends.compute.drivers import container_console as keeping
 from backends.compute.drivers import container_devices as devices
@@ -33,64 +32,19 @@ from backends.compute.drivers.base import (
     Power,
     Sighting,
 )
+from backends.compute.drivers.container_domain import begun, card_of, container_xml, let_go, waits
 from backends.compute.drivers.container_process import Record
 from backends.compute.drivers.libvirt_daemon import OwnDaemon
-from backends.compute.drivers.libvirt_domain import (
-    NAMESPACE,
-    Machine,
-    console_log,
-    domain_name,
-    domain_uuid,
-    ordered,
-    text,
-)
+from backends.compute.drivers.libvirt_domain import Machine, console_log, domain_name, domain_uuid, ordered
 from backends.compute.drivers.libvirt_guests import LibvirtGuests, boot_of, sighting
 from backends.compute.drivers.libvirt_session import Session
 from backends.errors import DriverError, Missing, Unavailable, Unsupported
 
-WAITING = "nephele-waits"
-"""What the first process is called while it waits for its links."""
-WAIT = f"trap 'exec /sbin/init' USR1; while :; do sleep 0.02; done # {WAITING}"
 CRASH = "libvirt_lxc, which holds the container together, was killed"
-GOING_ON = 5.0
-"""Seconds that the waiting shell gets to notice that it may go on."""
 NOTICING = 2.0
 """Seconds that libvirt gets to notice that a container ended, before it is asked to end it."""
 POWER_OFF = {"systemd": signal.SIGRTMIN + 4}
 """The signal by which a first process shuts down, where it is not the one of busybox and sysvinit."""
-
-
-def container_xml(machine: Machine, spec: GuestSpec, root: Path) -> str:
-    """The whole container, with its root file system at `root`. Raises `Unsupported` for what it cannot be."""
-    if spec.architecture not in ("x86_64", "i386"):
-        raise Unsupported(f"no processor of architecture {spec.architecture} here", architecture=spec.architecture)
-    domain = Element("domain", type="lxc")
-    SubElement(domain, "name").text = domain_name(machine.deployment, spec.id)
-    SubElement(domain, "uuid").text = domain_uuid(machine.deployment, spec.id)
-    mark = SubElement(SubElement(domain, "metadata"), f"{{{NAMESPACE}}}guest", deployment=machine.deployment)
-    for name, value in (("id", spec.id), ("generation", str(spec.generation)), ("boot", str(spec.boot))):
-        mark.set(name, value)
-    SubElement(domain, "memory", unit="MiB").text = str(spec.memory)
-    SubElement(domain, "vcpu").text = str(spec.vcpus)
-    system = SubElement(domain, "os")
-    SubElement(system, "type").text = "exe"
-    SubElement(system, "init").text = "/bin/sh"
-    for argument in ("-c", WAIT):
-        SubElement(system, "initarg").text = argument
-    SubElement(SubElement(domain, "features"), "privnet")
-    SubElement(domain, "on_poweroff").text = "destroy"
-    SubElement(domain, "on_reboot").text = "destroy"
-    devices = SubElement(domain, "devices")
-    files = SubElement(devices, "filesystem", type="mount")
-    SubElement(files, "source", dir=str(root))
-    SubElement(files, "target", dir="/")
-    for port in sorted(spec.ports, key=lambda port: (port.index, port.port)):
-        card = SubElement(devices, "interface", type="ethernet")
-        SubElement(card, "mac", address=port.mac)
-        SubElement(card, "target", dev=port.link)
-        SubElement(card, "guest", dev=card_of(port)[1])
-    SubElement(devices, "console", type="pty")
-    return text(domain)
 
 
 class LxcGuests(LibvirtGuests):
@@ -131,7 +85,7 @@ class LxcGuests(LibvirtGuests):
         seen, guest = sighting(domain), self._guest_of(domain)
         if seen.power == Power.ON:
             first = process.first_of(domain.ID())
-            if first is not None and _waits(first):
+            if first is not None and waits(first):
                 return Sighting(Power.HELD, "it waits for its links")
             if first is not None:
                 self._keep(domain, guest, first)
@@ -165,16 +119,16 @@ class LxcGuests(LibvirtGuests):
             domain = self._begin(connection, spec)
         first = self._first(domain)
         record = Record.read(self._record(spec.id)) or begun(spec)
-        if waits := _waits(first):
+        if fresh := waits(first):
             record = replace(record, first=first, began=process.began(first))
             record.write(self._record(spec.id))
         self._keep(domain, spec.id, first)
         for port in spec.ports:
-            if port.port in record.cards and (waits or devices.waits(port)):
+            if port.port in record.cards and (fresh or devices.waits(port)):
                 self.adopt(port)
         self._sync(domain, spec, record)
-        if waits:
-            _let_go(spec.id, first)
+        if fresh:
+            let_go(spec.id, first)
         return True
 
     def _begin(self, connection: Any, spec: GuestSpec) -> Any:
@@ -297,7 +251,7 @@ class LxcGuests(LibvirtGuests):
         domain = self.find(connection, guest)
         if _active(domain) and not force:
             first = self._first(domain)
-            if not _waits(first):
+            if not waits(first):
                 return self._ask(domain, guest, first)
         self._end(domain)
         if not super()._ensure_stopped(connection, guest, True):
@@ -379,17 +333,6 @@ class LxcGuests(LibvirtGuests):
         return False
 
 
-def begun(spec: GuestSpec) -> Record:
-    """What is noted of a container before it is made."""
-    disks = {binding.disk: binding.access.path for binding in spec.disks}
-    return Record(disks, {port.port: card_of(port) for port in spec.ports})
-
-
-def card_of(port: PortBinding) -> tuple[str, str]:
-    """A port's card in a container: its address and its name."""
-    return port.mac, f"eth{port.index}"
-
-
 def _active(domain: Any) -> bool:
     return domain is not None and bool(domain.isActive())
 
@@ -399,21 +342,3 @@ def _wait_off(domain: Any) -> None:
     deadline = time.monotonic() + NOTICING
     while domain.isActive() and time.monotonic() < deadline:
         time.sleep(0.01)
-
-
-def _let_go(guest: str, first: int) -> None:
-    """Let the waiting first process become the guest's own. Raises `DriverError` when it does not."""
-    deadline = time.monotonic() + GOING_ON
-    while _waits(first):
-        if time.monotonic() > deadline:
-            raise DriverError(f"{guest} does not go on: its disk has no /sbin/init that runs")
-        if WAITING in process.command(first):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(first, signal.SIGUSR1)
-        time.sleep(0.01)
-
-
-def _waits(first: int) -> bool:
-    """Whether a container's first process has not been told to go on: it waits, or is not even that far."""
-    command = process.command(first)
-    return WAITING in command or not command or command.split("\0")[0].endswith(process.CONTROLLER)

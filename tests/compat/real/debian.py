@@ -20,7 +20,16 @@ from backends.image.micro.packages import Packages
 SUITE = "bookworm"
 PACKAGES = (
     *("systemd-sysv", "systemd-resolved", "dbus", "udev", "cloud-init", "cloud-guest-utils", "linux-image-cloud-amd64"),
-    *("openssh-server", "qemu-guest-agent", "iproute2", "netbase", "ca-certificates", "e2fsprogs", "initramfs-tools"),
+    *(
+        "openssh-server",
+        "qemu-guest-agent",
+        "iproute2",
+        "netbase",
+        "ca-certificates",
+        "e2fsprogs",
+        "initramfs-tools",
+        "sudo",
+    ),
 )
 LEFT_OUT = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*")
 FILES = {

@@ -149,12 +149,10 @@ def test_cloud_init_is_content(guest: Debian) -> None:
     status = json.loads(guest.run("cloud-init status --format json || true"))
     assert status["status"] == "done", status
     assert not status.get("errors"), status
-    assert guest.run("cloud-init query cloud_name platform region availability_zone").split() == [
-        *("aws", "ec2", "us-east-1"),
-        guest.ec2.describe_instances(InstanceIds=[guest.id])["Reservations"][0]["Instances"][0]["Placement"][
-            "AvailabilityZone"
-        ],
-    ]
+    form = "{{v1.cloud_name}} {{v1.platform}} {{v1.region}} {{v1.availability_zone}} {{v1.instance_id}}"
+    found = guest.run(f"cloud-init query --format {shlex.quote(form)}").split()
+    instance = guest.ec2.describe_instances(InstanceIds=[guest.id])["Reservations"][0]["Instances"][0]
+    assert found == ["aws", "ec2", "us-east-1", instance["Placement"]["AvailabilityZone"], guest.id]
     warnings = guest.run("sudo grep -E 'WARNING|ERROR|Traceback' /var/log/cloud-init.log || true")
     assert "Ec2" not in warnings and "metadata" not in warnings.lower(), warnings
 

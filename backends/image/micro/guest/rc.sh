@@ -19,11 +19,12 @@ ip link set lo up
 say "up at $(up) s, kernel $(uname -r)"
 
 [ -d /proc/acpi ] && acpid -c /etc/acpi -p /run/acpid.pid -l /dev/null 2>/dev/null
-for disk in /sys/class/block/*; do [ -e "$disk" ] && ACTION=add SUBSYSTEM=block DEVNAME=${disk##*/} hotplug; done
+# The cards first: what they ask for takes its time.
 for card in /sys/class/net/*; do
     card=${card##*/}
     [ "$card" = lo ] || ACTION=add SUBSYSTEM=net INTERFACE=$card hotplug
 done
+for disk in /sys/class/block/*; do [ -e "$disk" ] && ACTION=add SUBSYSTEM=block DEVNAME=${disk##*/} hotplug; done
 uevent /sbin/hotplug >/dev/null 2>&1 &
 
 first=$(ls /sys/class/net | grep -v '^lo$' | grep -v '^sit\|^tunl' | head -n 1)
@@ -32,7 +33,7 @@ if [ -z "$first" ]; then
     exit 0
 fi
 tries=0
-while [ ! -s /run/nephele/lease ] && [ $tries -lt 600 ]; do usleep 50000; tries=$((tries + 1)); done
+while [ ! -s /run/nephele/lease ] && [ $tries -lt 1500 ]; do usleep 20000; tries=$((tries + 1)); done
 say "lease at $(up) s"
 tries=0
 until id=$(imds meta-data/instance-id) && [ -n "$id" ]; do
