@@ -31,8 +31,14 @@ def pytest_report_header() -> str:
 REAL = "tests/compat/real/"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest: real guests and networks."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what runs on demand only, unless it was named; begin with what takes longest: real guests and
+    networks."""
+    if "on_demand" not in config.option.markexpr:
+        left = [item for item in items if item.get_closest_marker("on_demand")]
+        if left:
+            config.hook.pytest_deselected(items=left)
+            items[:] = [item for item in items if item not in left]
     items.sort(key=lambda item: not item.nodeid.startswith(REAL))
 
 
@@ -63,12 +69,3 @@ def database_url(request: pytest.FixtureRequest, tmp_path: object) -> str:
         return f"sqlite:///{tmp_path}/nephele.db"
     cluster: postgres.Cluster = request.getfixturevalue("postgresql")
     return cluster.new_database()
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what runs on demand only, unless it was named."""
-    if "on_demand" not in config.option.markexpr:
-        left = [item for item in items if item.get_closest_marker("on_demand")]
-        if left:
-            config.hook.pytest_deselected(items=left)
-            items[:] = [item for item in items if item not in left]

@@ -17,6 +17,8 @@ from backends.compute.drivers import container_keeper
 from backends.compute.drivers.libvirt_console import BLOCK
 from backends.errors import DriverError, Unavailable
 
+LOCK = ".lock"
+"""What is added to a socket's name: the file that its keeper has locked."""
 OPENING = 5.0
 """Seconds in which a keeper that was just started has to let somebody in."""
 TYPING = 10.0
@@ -25,7 +27,7 @@ TYPING = 10.0
 
 def is_kept(door: Path) -> bool:
     """Whether a process keeps the console behind the socket `door`."""
-    with open(f"{door}{container_keeper.LOCK}", "a+") as lock:
+    with open(f"{door}{LOCK}", "a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -34,22 +36,30 @@ def is_kept(door: Path) -> bool:
 
 
 def keep(door: Path, terminal: str, log: Path, verdict: Path, controller: int, first: int) -> None:
-    """Start a process that keeps the console at `terminal` (see `container_keeper.main`). It goes on without us."""
+    """Start a process that keeps the console at `terminal`, if none does. It goes on
+    without us (see `container_keeper.main`)."""
     words = [terminal, str(log), str(door), str(verdict), str(controller), str(first)]
-    keeper = subprocess.Popen(
-        [sys.executable, "-I", "-S", container_keeper.__file__, *words],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    with open(f"{door}{LOCK}", "a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        # It inherits the lock, which is held as long as it lives.
+        keeper = subprocess.Popen(
+            [sys.executable, "-I", "-S", container_keeper.__file__, *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            pass_fds=(lock.fileno(),),
+        )
     threading.Thread(target=keeper.wait, name="keeper-reaper", daemon=True).start()
 
 
 def forget(door: Path) -> None:
     """Remove what a keeper that ended left."""
     door.unlink(missing_ok=True)
-    Path(f"{door}{container_keeper.LOCK}").unlink(missing_ok=True)
+    Path(f"{door}{LOCK}").unlink(missing_ok=True)
 
 
 class ContainerConsole:

@@ -7,7 +7,6 @@ holds up whoever writes to it. It is started by its path, on its own, and so lea
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import select
 import socket
@@ -17,8 +16,6 @@ import tty
 from pathlib import Path
 
 BLOCK = 65536
-LOCK = ".lock"
-"""What is added to a socket's name: the file that its keeper has locked."""
 
 
 class Keeper:
@@ -112,12 +109,7 @@ class Keeper:
 
 
 def main(terminal: str, log: str, door: str, verdict: str, controller: int, first: int) -> None:
-    """Keep the console at `terminal`, in the file `log` and behind the socket `door`, unless another one does."""
-    lock = os.open(door + LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return
+    """Keep the console at `terminal`, in the file `log` and behind the socket `door`."""
     processes = [os.pidfd_open(controller), os.pidfd_open(first)]
     console = os.open(terminal, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
     tty.setraw(console, termios.TCSANOW)  # what was said already must not be thrown away
