@@ -51,6 +51,7 @@ fmt: $(VENV)/.check ## Format and tidy the code
 
 bench: $(VENV)/.test ## Measure start, memory and speed (ARGS="--help")
 	$(BIN)/python -m bench $(ARGS)
+	$(if $(ARGS),,$(BIN)/python -m bench.guests)
 
 docs: $(VENV)/.run ## Write the generated pages of docs/ anew
 	$(BIN)/nephele operations --markdown > docs/coverage.md

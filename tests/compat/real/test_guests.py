@@ -458,6 +458,17 @@ def test_a_container_goes_on_while_nobody_reads_its_console(lxc: LxcGuests, worl
     assert len(world.keepers()) == 1
 
 
+def test_a_container_that_starts_itself_anew_is_let_go_again(lxc: LxcGuests, world: World) -> None:
+    before, controller = world.said(), world.process()
+    console = lxc.open_console(GUEST)
+    console.write(b"reboot -f\n")
+    until(lambda: lxc.observe()[GUEST].power == Power.HELD and world.process() != controller, "it never waits")
+    console.close()
+    world.run(world.spec)
+    world.says(b"; ready", before)
+    assert world.power() == Power.ON
+
+
 def test_a_mounted_disk_does_not_go(lxc: LxcGuests, world: World) -> None:
     subprocess.run(["mkfs.ext4", "-q", "-F", world.data.access.path], check=True)
     lxc.plug(GUEST, world.data)
