@@ -33,10 +33,7 @@ def missing() -> str:
     lacking = [one for one in ("newuidmap", "newgidmap", "setpriv", "unshare") if shutil.which(one) is None]
     if lacking:
         return f"needs {', '.join(lacking)} (apt-get install uidmap util-linux)"
-    if not Path("/dev/net/tun").exists():
-        return "this kernel has no /dev/net/tun"
-    tried = subprocess.run(["unshare", "-U", "true"], capture_output=True, text=True)
-    return "" if tried.returncode == 0 else f"cannot make user namespaces: {tried.stderr.strip()}"
+    return "" if Path("/dev/net/tun").exists() else "this kernel has no /dev/net/tun"
 
 
 def view(folder: Path) -> str:
