@@ -63,6 +63,9 @@ GUEST_SOCKET = "guests.sock"
 HOST = "local"
 """The id of the one machine there is."""
 
+TASKS = "records"
+"""The topic of tasks that bring disk images in and out."""
+
 LIFE = "life"
 """The topic of what happens to objects by themselves, with time."""
 
@@ -107,6 +110,8 @@ class Parts:
     """Copies what disks and snapshots hold, which may take long, on a thread of its own."""
     courier: Reconciler | None
     """Sends events on, where somebody is to get them."""
+    porter: Reconciler
+    """Brings disk images in and out, which takes long, on a thread of its own."""
     volumes: VolumeHost
     compute: ComputeHost
     network: NetworkHost
@@ -130,7 +135,7 @@ class Parts:
         """Everything that works in the background, to be started by the engine, wherever that is."""
         woven = [] if self.weaver is self.reconciler else [self.weaver]
         perhaps = [work for work in (self.copier, self.courier) if work is not None]
-        return [self.reconciler, *woven, self.keeper, *perhaps]
+        return [self.reconciler, *woven, self.keeper, self.porter, *perhaps]
 
     def start(self) -> None:
         """Begin to work in the background."""
@@ -324,6 +329,7 @@ def compose(settings: Settings, *, drives: bool | None = None) -> Parts:
         keeper,
         copier,
         courier,
+        _porter(settings, cloud),
         volume,
         compute,
         network,
@@ -367,6 +373,26 @@ def _courier(settings: Settings, cloud: Cloud) -> Reconciler | None:
     send = sender(Webhook(settings.events_webhook).post)
     courier.add(EVENTS, lambda: outbox.deliver(send))
     return courier
+
+
+def _porter(settings: Settings, cloud: Cloud) -> Reconciler:
+    """What does the tasks that import and export disk images."""
+    made: list[Callable[[], bool]] = []
+
+    def work() -> bool:
+        from compat.ec2.transfer_tasks import has_open
+
+        if not has_open(cloud.database):
+            return False
+        if not made:
+            from compat.ec2.transfers import Transfers  # with much of EC2: not before there is a task
+
+            made.append(Transfers(cloud, settings.data_dir / "transfers").step)
+        return made[0]()
+
+    porter = Reconciler(cloud.database)
+    porter.add(TASKS, work)
+    return porter
 
 
 def _keeper(settings: Settings, cloud: Cloud) -> Reconciler:

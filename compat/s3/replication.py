@@ -21,11 +21,11 @@ from backends.object.models import Container
 from backends.object.outbox import Errand
 from backends.object.replicas import replicate
 from backends.object.versions import Amendment, Description, Head, Published
-from compat.context import Call, Context
+from compat.context import Context
 from compat.errors import AWSError
 from compat.iam.authorize import ask
-from compat.iam.directory import directory
-from compat.iam.principal import Principal, PrincipalKind, root, service
+from compat.iam.principal import Principal
+from compat.iam.service_roles import acting, assume
 from compat.operation import Operation
 from compat.s3 import content_keys, encryption
 from compat.s3.acl import object_owner
@@ -44,7 +44,6 @@ COMPLETED, FAILED, REPLICA = "COMPLETED", "FAILED", "REPLICA"
 SERVICE = "s3.amazonaws.com"
 LOCK = ("mode", "until", "hold")
 _AS_ROLE = Operation("s3", "CopyObject", lambda ctx, p: None, "*", "s3:ReplicateObject", streams=True)
-_TRUSTED = Operation("sts", "AssumeRole", lambda ctx, p: None, "*", "sts:AssumeRole", streams=True)
 
 
 class Refused(Exception):
@@ -125,26 +124,12 @@ class Replication:
 
     def _role(self, plan: Plan, bucket: Known) -> Principal:
         """In whose name objects are copied: the role that S3 assumes. Raises `Refused` where it may not."""
-        if self._cloud.rules.auth != "enforce":
-            return root(bucket.tenant)
-        known = directory(self._cloud)
-        known.refresh()
-        role = known.role(plan.account, plan.role) if plan.account == bucket.tenant else None
-        if role is None:
+        if plan.account != bucket.tenant and self._cloud.rules.auth == "enforce":
             raise Refused(f"there is no role {plan.role} in the bucket's account")
-        arn = f"arn:aws:iam::{role.account}:role{role.path}{role.name}"
-        if not self._may(_TRUSTED, service(SERVICE, bucket.tenant), bucket, "sts:AssumeRole", arn):
-            raise Refused(f"the trust policy of {arn} does not let S3 assume it")
-        return Principal(
-            account=role.account,
-            arn=f"arn:aws:sts::{role.account}:assumed-role/{role.name}/s3-replication",
-            kind=PrincipalKind.ROLE_SESSION,
-            unique_id=f"{role.id}:s3-replication",
-            role_name=role.name,
-            role_path=role.path,
-            session_name="s3-replication",
-            temporary=True,
-        )
+        who = assume(self._cloud, bucket.tenant, plan.role, SERVICE, bucket.region, session="s3-replication")
+        if who is None:
+            raise Refused(f"there is no role {plan.role} that S3 may assume")
+        return who
 
     def _check_rights(self, who: Principal, rule: Rule, bucket: Known, target: Known, key: str, head: Head) -> None:
         """Everything that AWS demands of the role. Raises `Refused`."""
@@ -184,12 +169,8 @@ class Replication:
     @contextlib.contextmanager
     def _as(self, operation: Operation, who: Principal, bucket: Known) -> Iterator[Context]:
         """A call of somebody's in the region of a bucket."""
-        call = Call(operation.service, operation.name, {}, who, bucket.region, str(uuid.uuid4()))
-        ctx = Context(self._cloud, operation, call)
-        try:
+        with acting(self._cloud, operation, who, bucket.region) as ctx:
             yield ctx
-        finally:
-            ctx.close()
 
     # --- what became of it --------------------------------------------------------------------------------------------
 
