@@ -68,5 +68,9 @@ class Unavailable(DriverError):
     failure."""
 
 
+class Lost(DriverError):
+    """What a driver works on is gone from the machine: whoever made it has to make it anew."""
+
+
 class Busy(DriverError):
     """Somebody else, mostly a guest, holds on to what is to be given back; it may let go later."""

@@ -7,7 +7,7 @@ passing of time. What is seen is compared with what is wanted, and what differs 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -49,6 +49,7 @@ def look(database: Database, host: ComputeHost) -> bool:
         return False
     _compare(database, host, observed)
     _examine(database, host, observed)
+    _count_cards(database, host)
     return False
 
 
@@ -71,14 +72,35 @@ def _compare(database: Database, host: ComputeHost, observed: Mapping[str, Sight
         elif (state == GuestState.RUNNING) != (sighting.power == Power.ON) and not _is_down(state, sighting):
             differing.append(id)
     if differing:
-        with database.unit(None, write=True) as unit:
-            for start in range(0, len(differing), BATCH):
-                unit.session.execute(
-                    update(Guest)
-                    .where(Guest.id.in_(differing[start : start + BATCH]), Guest.applied == Guest.generation)
-                    .values(generation=Guest.generation + 1)
-                )
-            unit.nudge("compute")
+        _reopen(database, differing)
+
+
+def _reopen(database: Database, guests: Sequence[str]) -> None:
+    """Have what is wanted of guests made true once more."""
+    with database.unit(None, write=True) as unit:
+        for start in range(0, len(guests), BATCH):
+            unit.session.execute(
+                update(Guest)
+                .where(Guest.id.in_(guests[start : start + BATCH]), Guest.applied == Guest.generation)
+                .values(generation=Guest.generation + 1)
+            )
+        unit.nudge("compute")
+
+
+def _count_cards(database: Database, host: ComputeHost) -> None:
+    """A network that is removed takes its links along: guests that lost one get another."""
+    driver = host.network.driver
+    if not driver.applies:
+        return
+    with database.unit(None, write=False) as unit:
+        query = select(Port.id, Port.network_id, Port.guest_id).join(Guest, Guest.id == Port.guest_id)
+        query = query.where(on(host), Guest.state == GuestState.RUNNING, Guest.applied == Guest.generation)
+        ports = unit.session.execute(query).all()
+    counted = host.each(ports, lambda port: driver.counters(port.network_id, port.id))
+    lost = sorted({port.guest_id for port, counters in counted if isinstance(counters, NativeError)})
+    if lost:
+        _log.warning("links are gone, and made anew, of %s", ", ".join(lost))
+        _reopen(database, lost)
 
 
 def _is_down(state: str, sighting: Sighting) -> bool:

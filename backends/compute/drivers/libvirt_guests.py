@@ -26,7 +26,7 @@ from backends.compute.drivers.libvirt_domain import (
     metadata_xml,
 )
 from backends.compute.drivers.libvirt_session import Session
-from backends.errors import DriverError, Unavailable
+from backends.errors import DriverError, Lost, Unavailable
 
 PATIENCE = 90.0
 """Seconds that a guest gets to follow when it is asked to shut down or to start anew."""
@@ -180,6 +180,9 @@ class LibvirtGuests:
         """The domain that a guest is to be. Raises `Unsupported`."""
         return domain_xml(self.machine, spec)
 
+    def mend(self, domain: Any, spec: GuestSpec) -> None:
+        """Take from a running guest what its network lost, so that it comes anew."""
+
     def sync(self, connection: Any, domain: Any, spec: GuestSpec) -> None:
         """Give a running guest the disks and ports of `spec`, and no others."""
 
@@ -202,6 +205,8 @@ class LibvirtGuests:
             for port in spec.ports:
                 self.adopt(port)
             domain.resume()
+        else:
+            self.mend(domain, spec)
         if not self._has_started_anew(domain, spec):
             return False
         self.sync(connection, domain, spec)
@@ -230,10 +235,10 @@ class LibvirtGuests:
         return disks == wanted and links == {port.link for port in spec.ports}
 
     def adopt(self, port: PortBinding) -> None:
-        """Take the port's new link into its network. Raises `Unavailable` while that is not made."""
+        """Take the port's link into its network. Raises `Unavailable` while that is not made, `Lost` without a link."""
         try:
             self._adopt(port.network, port.port)
-        except Unavailable:
+        except (Unavailable, Lost):
             raise
         except DriverError as error:
             raise Unavailable(f"{port.port}: {error}") from error

@@ -21,7 +21,7 @@ from backends.compute.drivers.base import (
 from backends.compute.drivers.libvirt_console import LiveConsole, take_screenshot
 from backends.compute.drivers.libvirt_domain import AGENT, alias, card, disk, target, text
 from backends.compute.drivers.libvirt_guests import LibvirtGuests
-from backends.errors import Busy, DriverError, Missing
+from backends.errors import Busy, DriverError, Lost, Missing
 
 LETTING_GO = 1.5
 """Seconds that a guest gets to let go of a device before it is called busy; it may still do so later."""
@@ -42,6 +42,16 @@ class QemuGuests(LibvirtGuests):
         screenshots=True,
         counts=True,
     )
+
+    def mend(self, domain: Any, spec: GuestSpec) -> None:
+        """See `LibvirtGuests`. A link goes with the namespace of its network, and no card can be given another."""
+        cards = Devices(domain).cards
+        for port in spec.ports:
+            if alias(port.port) in cards:
+                try:
+                    self.adopt(port)
+                except Lost:
+                    _unplug(domain, alias(port.port))
 
     def sync(self, connection: Any, domain: Any, spec: GuestSpec) -> None:
         """See `LibvirtGuests`."""

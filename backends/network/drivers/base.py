@@ -62,8 +62,8 @@ class NetworkDriver(Protocol):
         nothing yet): take it into the network and give it what the last ensured plan says.
 
         After success packets pass; success, too, when the link is inside already. `DriverError` while the network, or
-        the port in its plan, is not ensured yet, and when there is no such link: nothing has changed then, and the
-        caller tries again."""
+        the port in its plan, is not ensured yet: nothing has changed then, and the caller tries again. `Lost` when
+        there is no such link."""
 
     def inside(self, network_id: str, work: Callable[[], T]) -> T:
         """Run `work` on a thread that lives in the network's namespace, and return (or raise) what it does.

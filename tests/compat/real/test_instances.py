@@ -194,6 +194,18 @@ def test_a_libvirtd_that_was_killed_comes_back_and_it_never_noticed(world: World
     world.ask("echo al''ive", "alive")
 
 
+def test_a_network_that_was_removed_under_it_comes_back_with_its_card(world: World) -> None:
+    """The link goes with the namespace; the guest gets another, and its address on it, without being started anew."""
+    before, address, length = world.guest(), world.instance()["PrivateIpAddress"], len(world.output())
+    for name in world.sandbox.run("ip", "netns", "list").stdout.split():
+        if world.instance()["VpcId"] in name:
+            world.sandbox.run("ip", "netns", "delete", name)
+    world.say("eth0 is gone", length)
+    world.ask("ip -4 -o addr show eth0", address)
+    world.ask("imds meta-data/instance-id", world.id)
+    assert world.guest() == before
+
+
 def test_when_it_is_killed_it_is_started_again_and_the_second_time_it_stays_down(world: World) -> None:
     before, length = world.guest(), len(world.output())
     os.kill(before, signal.SIGKILL)

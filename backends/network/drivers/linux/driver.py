@@ -18,7 +18,7 @@ from functools import partial
 
 from pyroute2.netlink.exceptions import NetlinkError
 
-from backends.errors import DriverError
+from backends.errors import DriverError, Lost
 from backends.network.drivers.base import Counters, T, link_name
 from backends.network.drivers.linux import layout, links, namespace, nat, tracked
 from backends.network.drivers.linux.edge import Edge, Outgoing
@@ -325,7 +325,7 @@ class LinuxNetwork:
         if self._host.run(lambda: name in links.present()):
             self._take_in(space, name)
         elif name not in links.present():
-            raise DriverError(f"there is no link {name} for {port.id}")
+            raise Lost(f"there is no link {name} for {port.id}")
         else:
             links.wake(space, name)
         wanted = layout.layout(held.plan, self._named(held.plan), links.present())
