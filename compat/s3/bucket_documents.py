@@ -166,8 +166,13 @@ def put_bucket_logging(ctx: Context, p: Params) -> None:
             TargetBucket=enabled.get("TargetBucket"),
         )
     if target.region != bucket.region:
+        # Of a source in us-east-1, AWS says no location.
         raise AWSError(
-            "CrossLocationLoggingProhibitted", "Cross S3 location logging not allowed.", 403, TargetBucket=target.name
+            "CrossLocationLoggingProhibitted",
+            "Cross S3 location logging not allowed. ",
+            403,
+            SourceBucketLocation=None if bucket.region == "us-east-1" else bucket.region,
+            TargetBucketLocation=target.region,
         )
     form = enabled.get("TargetObjectKeyFormat")
     if enabled.get("TargetPrefix") is None or (form is not None and len(form) != 1):

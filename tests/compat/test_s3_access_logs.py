@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import shlex
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 from tests.compat.conftest import new_client
 from tests.compat.passing import advance, until
-from tests.compat.s3_worlds import code_of, make_bucket
+from tests.compat.s3_worlds import code_of, error_of, make_bucket
 from tests.server import Server
 
 pytestmark = pytest.mark.embedded
@@ -126,3 +127,18 @@ def test_a_target_that_lets_nobody_in_gets_nothing(moving: Server, s3: Any, acco
     missing = {"TargetBucket": "there-is-none", "TargetPrefix": ""}
     status = {"LoggingEnabled": missing}
     assert code_of(s3.put_bucket_logging, Bucket=source, BucketLoggingStatus=status) == "InvalidTargetBucketForLogging"
+
+
+def test_logs_stay_in_their_region(server: Server) -> None:
+    here = new_client(server.endpoint, "s3", "450000000000")
+    there = new_client(server.endpoint, "s3", "450000000000", region="eu-west-1")
+    source, target = make_bucket(here), f"there-{secrets.token_hex(8)}"
+    there.create_bucket(Bucket=target, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    for client, bucket, other, location in (
+        (here, source, target, {"TargetBucketLocation": "eu-west-1"}),
+        (there, target, source, {"SourceBucketLocation": "eu-west-1", "TargetBucketLocation": "us-east-1"}),
+    ):
+        logging = {"LoggingEnabled": {"TargetBucket": other, "TargetPrefix": ""}}
+        error = error_of(client.put_bucket_logging, Bucket=bucket, BucketLoggingStatus=logging)
+        assert (error["Code"], error["Status"]) == ("CrossLocationLoggingProhibitted", 403)
+        assert {name: error[name] for name in error if name.endswith("Location")} == location
