@@ -16,7 +16,7 @@ from uvicorn.server import ServerState
 from compat.streams import ClientGone
 from gateway import connection, cycle
 from gateway.connection import HttpConnection
-from gateway.head import ZERO_COPY, head_of
+from gateway.head import POURED, ZERO_COPY, Head, head_of
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
 CONTENT = os.urandom(3_000_000)
@@ -37,7 +37,7 @@ def talk(app: App, client: Callable[[socket.socket], Awaitable[None]]) -> None:
     async def run() -> None:
         ours, theirs = socket.socketpair()
         theirs.setblocking(False)
-        config = uvicorn.Config(app, lifespan="off", ws="none", log_config=None)
+        config = uvicorn.Config(app, lifespan="off", ws="none", log_config=None, proxy_headers=False)
         config.load()
         state = ServerState()
         loop = asyncio.get_running_loop()
@@ -226,5 +226,113 @@ def test_a_broken_body_releases_the_handler() -> None:
         assert answer.count(b"HTTP/1.1 ") == 1
         assert b"<Code>BadRequest</Code>" in answer
         assert log == ["abc", "gone"]
+
+    talk(app, client)
+
+
+class Quick:
+    """An application that answers at once what it can: `/later` after a while, `/long` over ASGI."""
+
+    def __init__(self) -> None:
+        self.ways: list[str] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.ways.append("ASGI")
+        await echo(scope, receive, send)
+
+    def at_once(self, head: Head, body: bytes, line: connection.Line) -> Any:
+        self.ways.append("line")
+        if head.raw_path == b"/later":
+            return self._later(body, line)
+        if head.raw_path == b"/long":
+            return self._long(line)
+        line.answer(200, [(b"content-length", b"%d" % len(body))], body)
+        return None
+
+    async def _later(self, body: bytes, line: connection.Line) -> None:
+        await asyncio.sleep(0.01)
+        line.answer(200, [(b"content-length", b"%d" % len(body))], body)
+
+    async def _long(self, line: connection.Line) -> None:
+        scope, receive, send = line.open()
+        assert scope["path"] == "/long"
+        await echo(scope, receive, send)
+
+
+def put(path: bytes, body: bytes, more: bytes = b"") -> bytes:
+    return b"PUT %b HTTP/1.1\r\nHost: x\r\n%bContent-Length: %d\r\n\r\n%b" % (path, more, len(body), body)
+
+
+def test_what_came_whole_is_answered_at_once_and_in_order() -> None:
+    app = Quick()
+
+    async def client(peer: socket.socket) -> None:
+        for path in (b"/", b"/later", b"/long"):
+            await send(peer, put(path, b"abc"))
+            assert await answer_body(peer) == b"abc"
+        assert app.ways == ["line"] * 3
+        await send(peer, put(b"/later", b"1") + put(b"/", b"2") + put(b"/long", b"3"))
+        answers = b""
+        while answers.count(b"\r\n\r\n") < 3 or not answers.endswith(b"3"):
+            answers += await read(peer, 1)
+        assert [part[:1] for part in answers.split(b"\r\n\r\n")[1:]] == [b"1", b"2", b"3"]
+
+    talk(app, client)
+
+
+@pytest.mark.parametrize("more", [b"Expect: 100-continue\r\n", b"Connection: close\r\n", b"Upgrade: h2c\r\n"])
+def test_what_is_unusual_goes_the_long_way(more: bytes) -> None:
+    app = Quick()
+
+    async def client(peer: socket.socket) -> None:
+        await send(peer, put(b"/", b"abc", more))
+        answer = b""
+        while not answer.endswith(b"\r\n\r\nabc"):
+            answer += await read(peer, 1)
+        assert app.ways == ["ASGI"]
+
+    talk(app, client)
+
+
+def test_a_body_that_comes_later_goes_the_long_way_and_long_ones_past_the_parser() -> None:
+    app = Quick()
+
+    async def client(peer: socket.socket) -> None:
+        request = put(b"/", b"abc")
+        await send(peer, request[:-2])
+        while app.ways != ["ASGI"]:
+            await asyncio.sleep(0.001)
+        await send(peer, request[-2:])
+        assert await answer_body(peer) == b"abc"
+        sending = asyncio.ensure_future(send(peer, put(b"/", CONTENT) + put(b"/", b"next")))
+        answer = b""
+        while not answer.endswith(b"\r\n\r\nnext"):
+            answer += await read(peer, 1)
+        await sending
+        assert answer.count(b"HTTP/1.1 200") == 2 and CONTENT in answer
+
+    talk(app, client)
+
+
+def test_what_is_poured_arrives_and_what_fails_half_way_ends_the_connection() -> None:
+    at = [0]
+
+    def fill(place: memoryview) -> int:
+        count = min(len(place), 100_001, len(CONTENT) - at[0])
+        place[:count] = CONTENT[at[0] : at[0] + count]
+        at[0] += count
+        return count
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        at[0] = 0
+        length = len(CONTENT) + (scope["path"] == "/short")
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % length)]})
+        await send({"type": POURED, "fill": fill, "count": length})
+
+    async def client(peer: socket.socket) -> None:
+        await send(peer, GET)
+        assert await answer_body(peer) == CONTENT
+        await send(peer, GET.replace(b"/", b"/short", 1))
+        assert (await read(peer)).partition(b"\r\n\r\n")[2] == CONTENT
 
     talk(app, client)

@@ -22,6 +22,7 @@ from backends.object.cipher import (
     seal_small,
     stored_size,
 )
+from backends.object.contents import Reading
 from backends.object.drivers.files import FileBlobs
 from backends.object.store import Span
 from backends.object.versions import Description, Head
@@ -232,3 +233,54 @@ def test_parts_are_sealed_under_one_key(tmp_path: Path) -> None:
 def test_the_sizes_agree() -> None:
     assert cipher.stored_size(0) == 16
     assert cipher.stored_size(SEGMENT) == STORED and cipher.stored_size(SEGMENT + 1) == STORED + 17
+
+
+def reading_of(world: World, box: int, key: str, start: int, length: int) -> Reading:
+    _, reading = world.store.read(box, key, None, lambda head: Span(start, length))
+    assert isinstance(reading, Reading)
+    return reading
+
+
+def filled(reading: Reading, step: int) -> bytes:
+    """All that `filler` gives into a buffer of `step` bytes."""
+    fill, found, place = reading.filler, b"", memoryview(bytearray(step))
+    assert fill is not None
+    while count := fill(place):
+        found += bytes(place[:count])
+    reading.close()
+    return found
+
+
+def test_buffers_are_filled_with_what_was_sent(tmp_path: Path) -> None:
+    world = World(f"sqlite:///{tmp_path}/db", FileBlobs(tmp_path / "blobs"), inline=100)
+    box, chance = world.add(), random.Random(3)
+    for size in SIZES[3:]:
+        data = chance.randbytes(size)
+        world.put(box, "large", data)
+        for step in (5 * SEGMENT, SEGMENT, 100_000):
+            assert filled(reading_of(world, box, "large", 0, size), step) == data
+        start = chance.randrange(size)
+        length = chance.randint(1, size - start)
+        assert filled(reading_of(world, box, "large", start, length), 2 * SEGMENT) == data[start : start + length]
+    id = world.store.open_upload(box, "parts", 1, owner="", storage="", facts="")
+    upload, parts = world.store.upload(box, "parts", id), [chance.randbytes(size) for size in (SEGMENT * 2 + 5, 300, 9)]
+    for number, part in enumerate(parts, 1):
+        send(world, upload, number, part)
+    world.store.complete(box, "parts", id, whole((1, 2, 3)))
+    data = b"".join(parts)
+    for start, length in ((0, len(data)), (SEGMENT * 2, 307)):
+        assert filled(reading_of(world, box, "parts", start, length), SEGMENT) == data[start : start + length]
+    world.close()
+
+
+def test_a_changed_bit_stops_the_filling(tmp_path: Path) -> None:
+    world = World(f"sqlite:///{tmp_path}/db", FileBlobs(tmp_path / "blobs"))
+    box = world.add()
+    world.put(box, "large", bytes(3 * SEGMENT))
+    (path,) = [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()]
+    stored = bytearray(path.read_bytes())
+    stored[STORED + 9] ^= 1
+    path.write_bytes(stored)
+    with pytest.raises(Tampered):
+        filled(reading_of(world, box, "large", 0, 3 * SEGMENT), 4 * SEGMENT)
+    world.close()
