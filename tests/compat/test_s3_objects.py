@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import requests
+from botocore.exceptions import ClientError
 
 from backends import checksum
 from tests.compat.s3_worlds import code_of, error_of, make_bucket
@@ -286,3 +287,32 @@ def test_conditions_of_deletes(s3: Any, bucket: str) -> None:
     assert [one["Code"] for one in many["Errors"]] == ["NotImplemented", "PreconditionFailed"]
     s3.delete_object(Bucket=bucket, Key="k", IfMatch=etag)
     assert code_of(s3.head_object, Bucket=bucket, Key="k") == "404"
+
+
+def test_an_answer_that_is_kept_is_not_given_when_anything_has_changed(s3: Any, bucket: str) -> None:
+    def get(**more: Any) -> tuple[bytes, str, str | None]:
+        got = s3.get_object(Bucket=bucket, Key="k", **more)
+        return got["Body"].read(), got["ContentType"], got.get("VersionId")
+
+    s3.put_object(Bucket=bucket, Key="k", Body=SMALL)
+    for _ in range(2):  # the second time it was kept
+        assert get() == (SMALL, "binary/octet-stream", None)
+        assert get(Range="bytes=1-3")[0] == SMALL[1:4]
+        assert get(ResponseContentType="text/css")[1] == "text/css"
+    with pytest.raises(ClientError, match="304"):
+        get(IfNoneMatch=hashlib.md5(SMALL).hexdigest())
+    s3.put_object(Bucket=bucket, Key="k", Body=b"other", ContentType="text/plain")
+    assert get() == (b"other", "text/plain", None)
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    assert get() == (b"other", "text/plain", "null")
+    s3.meta.events.register(
+        "before-call.s3.GetObject",
+        lambda params, **_: params["headers"].update({"x-amz-server-side-encryption": "AES256"}),
+        unique_id="more",
+    )
+    with pytest.raises(ClientError, match="InvalidArgument"):
+        get()
+    s3.meta.events.unregister("before-call.s3.GetObject", unique_id="more")
+    s3.delete_object(Bucket=bucket, Key="k")
+    with pytest.raises(ClientError, match="NoSuchKey"):
+        get()

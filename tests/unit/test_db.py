@@ -119,6 +119,21 @@ def test_a_second_process_s_commit_is_seen(database: Database) -> None:
     other.close()
 
 
+def test_a_request_looks_at_the_stamps_once_and_the_next_one_anew(embedded: Database) -> None:
+    other = Database(embedded.url)
+    embedded.stamps.begin()
+    before, mark = embedded.stamps.read().get("flocks", 0), embedded.mark()
+    with other.unit(A1, write=True) as unit:
+        unit.session.add(Flock(id="elsewhere"))
+    assert embedded.mark() != mark
+    embedded.stamps.begin()
+    assert embedded.stamps.read()["flocks"] == before + 1
+    with embedded.unit(A1, write=True) as unit:
+        unit.session.add(Flock(id="here"))
+    assert embedded.stamps.read()["flocks"] == before + 2, "its own commits are seen at once"
+    other.close()
+
+
 def test_instants_keep_microseconds_and_zone(database: Database) -> None:
     moment = datetime(2026, 11, 22, 1, 2, 3, 456789, tzinfo=UTC)
     with database.unit(A1, write=True) as unit:
