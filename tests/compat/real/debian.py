@@ -20,21 +20,15 @@ from backends.image.micro.packages import Packages
 SUITE = "bookworm"
 PACKAGES = (
     *("systemd-sysv", "systemd-resolved", "dbus", "udev", "cloud-init", "cloud-guest-utils", "linux-image-cloud-amd64"),
-    *(
-        "openssh-server",
-        "qemu-guest-agent",
-        "iproute2",
-        "netbase",
-        "ca-certificates",
-        "e2fsprogs",
-        "initramfs-tools",
-        "sudo",
-    ),
+    *("openssh-server", "qemu-guest-agent", "iproute2", "netbase", "ca-certificates", "e2fsprogs", "initramfs-tools"),
+    *("sudo",),
 )
 LEFT_OUT = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*")
 FILES = {
     "etc/fstab": "LABEL=nephele-root / ext4 defaults 0 1\n",
-    "etc/cloud/cloud.cfg.d/90_ec2.cfg": "datasource_list: [Ec2]\nsystem_info: {network: {renderers: [networkd]}}\n",
+    "etc/cloud/cloud.cfg.d/90_ec2.cfg": (
+        "datasource_list: [Ec2]\nsystem_info: {network: {renderers: [networkd]}}\nlocale: C.UTF-8\n"
+    ),
 }
 MENU = b"""SERIAL 0 115200
 DEFAULT debian
