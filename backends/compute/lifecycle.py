@@ -20,6 +20,7 @@ from backends.compute.drivers.base import GuestSpec
 from backends.compute.health import look
 from backends.compute.host import ComputeHost, on
 from backends.compute.models import Cause, Guest, GuestState, GuestWish, Host
+from backends.compute.stillness import capture_still, is_captured, release
 from backends.db import Database, Scope, Unit
 from backends.errors import Busy, DriverError, Exhausted, Missing, NativeError, Unavailable, Unsupported
 from backends.network.book import NetworkHost
@@ -92,6 +93,8 @@ def _start_guests(database: Database, host: ComputeHost) -> bool:
         guests = _open(unit, host, GuestWish.RUNNING)
         devices = devices_of(unit, host, guests)
     again, findings = len(guests) == BATCH, _Findings(database)
+    again |= capture_still(database, host, [guest for guest in guests if is_captured(guest)])
+    guests = [guest for guest in guests if not is_captured(guest)]
     for guest in guests:
         if devices[guest.id].broken:
             _give_up(database, guest, Cause.NO_DISK)
@@ -196,6 +199,7 @@ def _stop(host: ComputeHost, guest: Guest) -> bool:
 
 
 def _record_stop(guest: Guest, network_host: NetworkHost, unit: Unit) -> None:
+    release(unit, guest)
     if _settle(unit, guest, {"applied": guest.generation, "state": GuestState.STOPPED}):
         network = NetworkService(unit, network_host)
         for port in network.ports_of(guest.id):
@@ -220,6 +224,7 @@ def _end_guests(database: Database, host: ComputeHost) -> bool:
 
 
 def _record_end(guest: Guest, host: ComputeHost, unit: Unit) -> None:
+    release(unit, guest)
     if _settle(unit, guest, {"applied": guest.generation, "state": GuestState.TERMINATED}):
         free_disks(unit, guest.id)
         host.forgotten(unit, free_ports(NetworkService(unit, host.network), guest.id))

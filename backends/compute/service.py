@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 
 from backends.compute.models import Cause, Guest, GuestState, GuestWish, Host, LoginKey
 from backends.compute.scheduler import Room, place
+from backends.compute.stillness import CAPTURES
 from backends.db import Unit
 from backends.errors import Exists, WrongState
 
@@ -81,6 +82,14 @@ class ComputeService:
         guest.boot += 1
         guest.generation += 1
         self.unit.nudge("compute")
+
+    def capture_still(self, guest: Guest, set: str) -> None:
+        """Wish the guest to be switched off, the held snapshots of `set` to be taken then, and it to start again.
+
+        Raises `WrongState` as `reboot`.
+        """
+        self.reboot(guest)
+        guest.notes = guest.notes | {CAPTURES: [*guest.notes.get(CAPTURES, ()), set]}
 
     def terminate(self, guest: Guest) -> None:
         """Wish the guest gone, for good; nothing to do when it is going or gone."""

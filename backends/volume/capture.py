@@ -16,7 +16,7 @@ from backends.errors import NativeError
 from backends.image.models import Image, ImageState
 from backends.volume.host import VolumeHost, hopeless, known
 from backends.volume.models import Disk, DiskState, Relic, Snapshot, SnapshotState
-from backends.volume.service import COPIED, SET
+from backends.volume.service import COPIED, HELD, SET
 
 BATCH = 64
 UPLOADED = (Snapshot.disk == COPIED) & Snapshot.parent.is_(None)
@@ -48,6 +48,8 @@ def _take_snapshots(database: Database, host: VolumeHost) -> bool:
         ).all()
     sets: dict[str, list[Any]] = {}
     for row in rows:
+        if row.notes.get(HELD):
+            continue
         sets.setdefault(row.notes.get(SET) or row.id, []).append(row)
     again = False
     for members in sets.values():

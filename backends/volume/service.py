@@ -30,6 +30,9 @@ COPIED = "vol-ffffffff"
 SET = "set"
 """The note of a snapshot that names those of one point in time with it."""
 
+HELD = "held"
+"""The note of a snapshot that is not to be taken yet: its guest is being switched off first."""
+
 
 class VolumeService:
     """Adds, changes and removes disks and snapshots, and puts disks into guests."""
@@ -56,8 +59,10 @@ class VolumeService:
         key: str | None = None,
         shareable: bool = False,
         notes: dict[str, Any] | None = None,
+        fault: str = "",
     ) -> Disk:
         """A new disk of `size` GiB, filled from `source`. `snapshot` is shown as its origin where there are no bytes.
+        With a `fault` it is broken from the beginning, for that reason.
 
         Raises `WrongState` when the source is not complete, `OutOfRange` when the disk is smaller than it.
         """
@@ -80,7 +85,8 @@ class VolumeService:
             key=key,
             shareable=shareable,
             created=self.unit.now,
-            state=DiskState.CREATING,
+            state=DiskState.ERROR if fault else DiskState.CREATING,
+            reason=fault[:255],
             wanted=Wish.PRESENT,
             generation=1,
             applied=0,
@@ -193,12 +199,18 @@ class VolumeService:
         encrypted: bool,
         key: str | None,
         notes: dict[str, Any] | None = None,
+        fault: str = "",
     ) -> Snapshot:
-        """A copy of a snapshot from anywhere. Raises `WrongState` (facts: snapshot, state) unless that is complete."""
+        """A copy of a snapshot from anywhere; with a `fault` it failed from the beginning, for that reason.
+
+        Raises `WrongState` (facts: snapshot, state) unless that is complete.
+        """
         if parent.state != SnapshotState.COMPLETED:
             raise WrongState(snapshot=parent.id, state=parent.state)
         snapshot = self._snapshot(id, COPIED, parent.size, description, encrypted, key, notes)
         snapshot.parent = parent.id
+        if fault:
+            snapshot.state, snapshot.reason = SnapshotState.ERROR, fault[:255]
         self.unit.nudge("volume")
         return snapshot
 

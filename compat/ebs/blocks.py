@@ -12,8 +12,8 @@ from backends.volume.drivers.base import GIB, DiskDriver
 from backends.volume.models import Snapshot, SnapshotState
 from compat import audit
 from compat.context import Context
+from compat.ec2.disk_keys import encryption
 from compat.ec2.snapshots import snapshot_arn
-from compat.ec2.volume_types import encryption
 from compat.errors import AWSError
 from compat.kinds import KINDS
 from compat.operation import Params, Raises, Result, operation
@@ -143,7 +143,9 @@ def start_snapshot(ctx: Context, p: Params) -> Result:
     _driver(ctx).begin_upload(id, p["VolumeSize"] * GIB, parent.id if parent is not None else None)
     with ctx.transaction(write=True):
         inherited = parent is not None and parent.encrypted
-        encrypted, key = encryption(ctx, p.get("Encrypted"), p.get("KmsKeyArn"), inherited)
+        encrypted, key, fault = encryption(ctx, p.get("Encrypted"), p.get("KmsKeyArn"), inherited)
+        if fault:
+            raise _invalid("INVALID_CUSTOMER_KEY", fault)
         row = ctx.volumes.begin_snapshot(
             id=id,
             size=p["VolumeSize"],

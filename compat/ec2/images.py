@@ -12,13 +12,14 @@ from backends.compute.models import Guest, GuestState
 from backends.errors import Exists, InUse, WrongState
 from backends.image.models import Image, ImageState
 from backends.volume.models import Disk, Snapshot, SnapshotState
-from backends.volume.service import SET
+from backends.volume.service import HELD, SET
 from compat.context import Context
 from compat.describe import page
 from compat.ec2.catalogue import OWNERS_BY_ALIAS, ensure_catalogue, parameters
+from compat.ec2.disk_keys import encryption, refuse_plain_copy
 from compat.ec2.listing import at
 from compat.ec2.snapshots import foreign, snapshot_arn, usable_by
-from compat.ec2.volume_types import encryption, merge_mappings, render_mapping
+from compat.ec2.volume_types import merge_mappings, render_mapping
 from compat.errors import AWSError
 from compat.filters import Filters, as_texts
 from compat.kinds import kind
@@ -216,6 +217,7 @@ def create_image(ctx: Context, p: Params) -> Result:
     disks = {mapping["device"]: mapping.pop("disk") for mapping in current}
     mappings = merge_mappings(current, p.get("BlockDeviceMappings") or ())
     id = ctx.mint("image")
+    reboots = not p.get("NoReboot") and guest.state == GuestState.RUNNING
     for mapping in mappings:
         disk_id = disks.get(mapping["device"])
         if disk_id is not None and "ephemeral" not in mapping and not mapping.get("snapshot"):
@@ -223,7 +225,7 @@ def create_image(ctx: Context, p: Params) -> Result:
                 id=ctx.mint("snapshot"),
                 disk=ctx.session.get_one(Disk, disk_id),
                 description=f"Created by CreateImage({guest.id}) for {id}",
-                notes={SET: id},
+                notes={SET: id, HELD: True} if reboots else {SET: id},
             )
             mapping["snapshot"] = snapshot.id
     notes = {
@@ -263,8 +265,8 @@ def create_image(ctx: Context, p: Params) -> Result:
         notes=notes,
         ready=False,
     )
-    if not p.get("NoReboot") and guest.state == GuestState.RUNNING:
-        ctx.compute.reboot(guest)
+    if reboots:
+        ctx.compute.capture_still(guest, id)
     return {"ImageId": id}
 
 
@@ -334,16 +336,18 @@ def copy_image(ctx: Context, p: Params) -> Result:
     for mapping in mappings:
         if not mapping.get("snapshot"):
             continue
-        encrypted, key = encryption(ctx, p.get("Encrypted"), p.get("KmsKeyId"), bool(mapping.get("encrypted")))
-        mapping |= {"encrypted": encrypted, "key": key}
+        refuse_plain_copy(p.get("Encrypted"), bool(mapping.get("encrypted")))
+        sealing = encryption(ctx, p.get("Encrypted"), p.get("KmsKeyId"), bool(mapping.get("encrypted")))
+        mapping |= {"encrypted": sealing.encrypted, "key": sealing.key}
         parent = _bytes_of(ctx, p["SourceRegion"], mapping["snapshot"])
         if parent is not None:
             copy = ctx.volumes.copy_snapshot(
                 id=ctx.mint("snapshot"),
                 parent=parent,
                 description=f"Copied for {id} from {origin.id}, snapshot {parent.id}.",
-                encrypted=encrypted,
-                key=key,
+                encrypted=sealing.encrypted,
+                key=sealing.key,
+                fault=sealing.fault,
             )
             mapping["snapshot"], ready = copy.id, False
     notes = {member: value for member, value in origin.notes.items() if member != "ImageOwnerAlias"}

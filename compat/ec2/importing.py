@@ -8,6 +8,7 @@ from backends.image import qemu_img
 from backends.image.files import format_of
 from backends.volume.models import Snapshot, SnapshotState
 from compat.context import Context
+from compat.ec2.disk_keys import encryption
 from compat.ec2.images import image_arn
 from compat.ec2.snapshots import snapshot_arn
 from compat.ec2.transfer_places import ROLE, check_source, invalid, place_of
@@ -19,7 +20,6 @@ from compat.ec2.transfer_tasks import (
     render_import_image,
     render_import_snapshot,
 )
-from compat.ec2.volume_types import encryption
 from compat.errors import AWSError
 from compat.operation import Params, Result, operation
 
@@ -57,7 +57,7 @@ def _disk(ctx: Context, container: dict[str, Any], role: str, *, archives: bool)
 
 
 def _task(ctx: Context, p: Params) -> dict[str, Any]:
-    encrypted, key = encryption(ctx, p.get("Encrypted"), p.get("KmsKeyId"), False)
+    encrypted, key, _ = encryption(ctx, p.get("Encrypted"), p.get("KmsKeyId"), False).demanded()
     return {
         "Description": p.get("Description") or "",
         "Encrypted": encrypted,

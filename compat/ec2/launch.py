@@ -15,6 +15,7 @@ from backends.network.errors import AlreadyAttached
 from backends.network.models import Segment
 from backends.volume.models import Snapshot
 from compat.context import Context
+from compat.ec2.disk_keys import encryption
 from compat.ec2.flavors import valid_cores
 from compat.ec2.images import image_arn
 from compat.ec2.instance_status import can_hibernate
@@ -25,7 +26,7 @@ from compat.ec2.launch_templates import with_template
 from compat.ec2.metadata_options import launch_options
 from compat.ec2.placement_groups import placement_group
 from compat.ec2.regions import zone_named
-from compat.ec2.volume_types import encryption, merge_mappings, performance
+from compat.ec2.volume_types import merge_mappings, performance
 from compat.ec2.volumes import CREATING
 from compat.errors import AWSError
 from compat.operation import Params, Raises, Result, operation
@@ -466,7 +467,7 @@ class Launch:
             elif mapping["kind"] != "gp3":
                 throughput = None
             iops, throughput = performance(mapping["kind"], size, iops, throughput)
-            encrypted, key = encryption(
+            sealing = encryption(
                 self.ctx, mapping.get("encrypted"), mapping.get("key"), source is not None and source.encrypted
             )
             disk = self.ctx.volumes.add_disk(
@@ -478,7 +479,8 @@ class Launch:
                 throughput=throughput,
                 snapshot=mapping.get("snapshot"),
                 source=source,
-                encrypted=encrypted,
-                key=key,
+                encrypted=sealing.encrypted,
+                key=sealing.key,
+                fault=sealing.fault,
             )
             self.ctx.volumes.hold(disk, guest.id, mapping["device"], keep=bool(mapping.get("keep")))

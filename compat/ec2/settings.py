@@ -69,17 +69,11 @@ def default_key(ctx: Context) -> str:
     return found
 
 
-def key_arn(ctx: Context, key: str) -> str:
-    """A key, however it was named, as it stands in answers."""
-    if key.startswith("arn:"):
-        return key
-    return ctx.arn("kms", key if key.startswith("alias/") else f"key/{key}")
-
-
 @operation("ec2:GetEbsEncryptionByDefault")
 def get_ebs_encryption_by_default(ctx: Context, p: Params) -> Result:
     """Whether new volumes are encrypted unasked."""
-    return {"EbsEncryptionByDefault": read_setting(ctx, ENCRYPTION, False), "SseType": "none"}
+    enabled = read_setting(ctx, ENCRYPTION, False)
+    return {"EbsEncryptionByDefault": enabled, "SseType": "sse-kms" if enabled else "none"}
 
 
 @operation("ec2:EnableEbsEncryptionByDefault")
@@ -102,18 +96,11 @@ def get_ebs_default_kms_key_id(ctx: Context, p: Params) -> Result:
     return {"KmsKeyId": default_key(ctx)}
 
 
-@operation("ec2:ModifyEbsDefaultKmsKeyId")
-def modify_ebs_default_kms_key_id(ctx: Context, p: Params) -> Result:
-    """Set that key."""
-    write_setting(ctx, EBS_KEY, key_arn(ctx, p["KmsKeyId"]))
-    return {"KmsKeyId": default_key(ctx)}
-
-
 @operation("ec2:ResetEbsDefaultKmsKeyId")
 def reset_ebs_default_kms_key_id(ctx: Context, p: Params) -> Result:
     """Go back to AWS's own key."""
     write_setting(ctx, EBS_KEY, None)
-    return {"KmsKeyId": default_key(ctx)}
+    return {"KmsKeyId": AWS_MANAGED_KEY}
 
 
 @operation("ec2:GetSerialConsoleAccessStatus")

@@ -15,8 +15,8 @@ from backends.volume.models import Disk, Snapshot, SnapshotState
 from backends.volume.service import SET
 from compat.context import Context
 from compat.describe import page
+from compat.ec2.disk_keys import encryption, refuse_plain_copy
 from compat.ec2.settings import read_setting
-from compat.ec2.volume_types import encryption
 from compat.errors import AWSError
 from compat.filters import Filters
 from compat.kinds import KINDS, kind
@@ -152,10 +152,16 @@ def foreign(ctx: Context, kind: str, region: str, id: str) -> Any:
 def copy_snapshot(ctx: Context, p: Params) -> Result:
     """Copy a snapshot from a region into this one."""
     parent: Snapshot = foreign(ctx, "snapshot", p["SourceRegion"], p["SourceSnapshotId"])
-    encrypted, key = encryption(ctx, p.get("Encrypted"), p.get("KmsKeyId"), parent.encrypted)
+    refuse_plain_copy(p.get("Encrypted"), parent.encrypted)
+    sealing = encryption(ctx, p.get("Encrypted"), p.get("KmsKeyId"), parent.encrypted)
     id = ctx.mint("snapshot")
     ctx.volumes.copy_snapshot(
-        id=id, parent=parent, description=p.get("Description") or "", encrypted=encrypted, key=key
+        id=id,
+        parent=parent,
+        description=p.get("Description") or "",
+        encrypted=sealing.encrypted,
+        key=sealing.key,
+        fault=sealing.fault,
     )
     return {"SnapshotId": id, "Tags": ctx.tags(id)}
 

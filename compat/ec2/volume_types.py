@@ -8,7 +8,6 @@ from typing import Any
 
 from backends.volume.models import Snapshot
 from compat.context import Context
-from compat.ec2.settings import ENCRYPTION, default_key, key_arn, read_setting
 from compat.errors import AWSError
 
 
@@ -86,17 +85,6 @@ def _check_iops(about: VolumeType, size: int, iops: int) -> None:
 
 def _invalid(message: str) -> AWSError:
     return AWSError("InvalidParameterValue", message)
-
-
-def encryption(ctx: Context, asked: bool | None, key: str | None, source: bool) -> tuple[bool, str | None]:
-    """Whether a new volume or copy is encrypted, and with which key. `source`: what it is made from is encrypted."""
-    if key is not None and not (asked or source):
-        raise AWSError(
-            "InvalidParameterDependency", "The parameter KmsKeyId requires the parameter Encrypted to be set."
-        )
-    if not (asked or source or read_setting(ctx, ENCRYPTION, False)):
-        return False, None
-    return True, key_arn(ctx, key or default_key(ctx))
 
 
 def find_source(ctx: Context, snapshot: str, known: Iterable[str] = ()) -> Snapshot | None:

@@ -14,9 +14,10 @@ from backends.volume.models import Attachment, ChangeState, Disk, DiskChange, Wi
 from compat.context import Context
 from compat.describe import page
 from compat.ec2.abilities import refuse_while_running
+from compat.ec2.disk_keys import encryption
 from compat.ec2.listing import at, cut, matching
 from compat.ec2.regions import zone_named
-from compat.ec2.volume_types import encryption, performance
+from compat.ec2.volume_types import performance
 from compat.errors import AWSError
 from compat.filters import Filters
 from compat.kinds import kind
@@ -127,7 +128,9 @@ def create_volume(ctx: Context, p: Params) -> Result:
     iops, throughput = performance(shape, size, p.get("Iops"), p.get("Throughput"))
     if p.get("MultiAttachEnabled") and shape not in ("io1", "io2"):
         raise AWSError("InvalidParameterCombination", f"Multi-Attach is not supported for {shape} volumes.")
-    encrypted, key = encryption(ctx, p.get("Encrypted"), p.get("KmsKeyId"), source is not None and source.encrypted)
+    own = source is not None and source.tenant == ctx.account
+    inherited = source.key if source is not None and own else None
+    sealing = encryption(ctx, p.get("Encrypted"), p.get("KmsKeyId"), source is not None and source.encrypted, inherited)
     disk = ctx.volumes.add_disk(
         id=ctx.mint("volume"),
         zone=zone.name,
@@ -136,11 +139,12 @@ def create_volume(ctx: Context, p: Params) -> Result:
         iops=iops,
         throughput=throughput,
         source=source,
-        encrypted=encrypted,
-        key=key,
+        encrypted=sealing.encrypted,
+        key=sealing.key,
         shareable=bool(p.get("MultiAttachEnabled")),
+        fault=sealing.fault,
     )
-    return render_volume(ctx, disk, ())
+    return render_volume(ctx, disk, ()) | {"State": "creating"}
 
 
 def _loaded(ctx: Context, rows: Sequence[Disk]) -> None:

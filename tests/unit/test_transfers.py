@@ -46,9 +46,8 @@ class World:
         objects.publish(container, key, about, objects.receive([data]))
 
     def call(self, service: str, name: str, **p: Any) -> dict[str, Any]:
-        answer = invoke(self.parts.dispatcher, Call(service, name, p, root(ACCOUNT), "us-east-1", secrets.token_hex(4)))
-        assert answer is not None
-        return answer
+        call = Call(service, name, p, root(ACCOUNT), "us-east-1", secrets.token_hex(4))
+        return invoke(self.parts.dispatcher, call).result or {}
 
     def begin(self) -> str:
         container = {"Format": "RAW", "UserBucket": {"S3Bucket": "images", "S3Key": "disk.raw"}}
