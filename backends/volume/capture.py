@@ -6,6 +6,7 @@ repeated from any point.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,11 +15,14 @@ from sqlalchemy import delete, exists, select, update
 from backends.db import Database
 from backends.errors import NativeError
 from backends.image.models import Image, ImageState
+from backends.volume.drivers.base import Report
 from backends.volume.host import VolumeHost, hopeless, known
 from backends.volume.models import Disk, DiskState, Relic, Snapshot, SnapshotState
 from backends.volume.service import COPIED, HELD, SET
 
 BATCH = 64
+OFTEN = 0.5
+"""Seconds between two notes of how far a snapshot is."""
 UPLOADED = (Snapshot.disk == COPIED) & Snapshot.parent.is_(None)
 """Snapshots whose bytes come from their owner, block by block, or out of a file."""
 
@@ -56,7 +60,7 @@ def _take_snapshots(database: Database, host: VolumeHost) -> bool:
         stored: Mapping[str, int] = {}
         fault: NativeError | None = None
         try:
-            stored = _copies(host, members)
+            stored = _copies(host, members, _Progress(database))
         except NativeError as error:
             fault, again = known(error), True
         with database.unit(None, write=True) as unit:
@@ -74,14 +78,29 @@ def _take_snapshots(database: Database, host: VolumeHost) -> bool:
     return again or len(rows) == BATCH
 
 
-def _copies(host: VolumeHost, members: list[Any]) -> Mapping[str, int]:
+def _copies(host: VolumeHost, members: list[Any], report: Report) -> Mapping[str, int]:
     """Take the snapshots of one set."""
     first = members[0]
     if first.parent:
-        return {first.id: host.driver.ensure_copy(first.id, first.parent)}
-    if len(members) == 1:
-        return {first.id: host.driver.ensure_snapshot(first.id, first.disk)}
-    return host.driver.ensure_snapshots({row.id: row.disk for row in members})
+        return {first.id: host.driver.ensure_copy(first.id, first.parent, report)}
+    return host.driver.ensure_snapshots({row.id: row.disk for row in members}, report)
+
+
+class _Progress:
+    """A `Report` that writes how far snapshots are, now and then."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._told: dict[str, float] = {}
+
+    def __call__(self, snapshot: str, percent: int) -> None:
+        now = time.monotonic()
+        if now - self._told.get(snapshot, 0.0) < OFTEN:
+            return
+        self._told[snapshot] = now
+        with self._database.unit(None, write=True) as unit:
+            still = (Snapshot.id == snapshot, Snapshot.state == SnapshotState.PENDING)
+            unit.session.execute(update(Snapshot).where(*still).values(progress=max(0, min(percent, 99))))
 
 
 def _finish_images(database: Database, host: VolumeHost) -> bool:

@@ -43,7 +43,11 @@ class Guests:
         return disk in self.held
 
     def back_up(
-        self, targets: Mapping[str, str], checkpoint: str, since: Mapping[str, str | None]
+        self,
+        targets: Mapping[str, str],
+        checkpoint: str,
+        since: Mapping[str, str | None],
+        report: Callable[[int], None] = lambda percent: None,
     ) -> Mapping[str, bool]:
         known = {d: s is not None and not self.forgets and self.checkpoints.get(d) == s for d, s in since.items()}
         for disk, target in targets.items():

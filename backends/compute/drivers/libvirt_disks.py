@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement
 
@@ -16,6 +16,8 @@ from backends.volume.drivers.base import Limits
 COPYING = 3600.0
 """Seconds that a copy may take."""
 MIB = 1 << 20
+WHOLE, DONE = 3, 4
+"""Where virDomainJobInfo has the bytes of all data, and of those processed."""
 
 
 class QemuDisks:
@@ -55,15 +57,24 @@ class QemuDisks:
         self._guests.session.run(limit)
 
     def back_up(
-        self, targets: Mapping[str, str], checkpoint: str, since: Mapping[str, str | None]
+        self,
+        targets: Mapping[str, str],
+        checkpoint: str,
+        since: Mapping[str, str | None],
+        report: Callable[[int], None] = lambda percent: None,
     ) -> Mapping[str, bool]:
         """See `OpenDisks`."""
         return self._guests.session.run(
-            lambda connection: self._back_up(connection, targets, checkpoint, since), within=COPYING
+            lambda connection: self._back_up(connection, targets, checkpoint, since, report), within=COPYING
         )
 
     def _back_up(
-        self, connection: Any, targets: Mapping[str, str], checkpoint: str, since: Mapping[str, str | None]
+        self,
+        connection: Any,
+        targets: Mapping[str, str],
+        checkpoint: str,
+        since: Mapping[str, str | None],
+        report: Callable[[int], None],
     ) -> Mapping[str, bool]:
         import libvirt
 
@@ -85,7 +96,7 @@ class QemuDisks:
                 raise
             changed = {}
             self._begin(domain, names, targets, checkpoint, changed)
-        _wait(domain)
+        _wait(domain, report)
         for old in known - {one for one in changed.values() if one is None}:
             _forget(domain, old, names.values(), checkpoint)
         return {disk: disk in changed for disk in targets}
@@ -166,14 +177,18 @@ def _frozen(domain: Any) -> Iterator[None]:
                 domain.fsThaw()
 
 
-def _wait(domain: Any) -> None:
-    """Until the copy is over. Raises `DriverError` when it failed."""
+def _wait(domain: Any, report: Callable[[int], None]) -> None:
+    """Until the copy is over; how far it is is told meanwhile. Raises `DriverError` when it failed."""
     import libvirt
 
     deadline, pause = time.monotonic() + COPYING, 0.01
     while True:
-        if domain.jobInfo()[0] == libvirt.VIR_DOMAIN_JOB_NONE:
+        job = domain.jobInfo()
+        if job[0] == libvirt.VIR_DOMAIN_JOB_NONE:
             break
+        whole, done = job[WHOLE], job[DONE]
+        if whole:
+            report(min(99, done * 100 // whole))
         if time.monotonic() > deadline:
             domain.abortJob()
             raise DriverError("a copy took too long")

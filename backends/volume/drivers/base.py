@@ -74,7 +74,11 @@ class OpenDisks(Protocol):
         """Whether a guest on this host has the disk open (running or paused). Raises `DriverError` when not known."""
 
     def back_up(
-        self, targets: Mapping[str, str], checkpoint: str, since: Mapping[str, str | None]
+        self,
+        targets: Mapping[str, str],
+        checkpoint: str,
+        since: Mapping[str, str | None],
+        report: Callable[[int], None] = lambda percent: None,
     ) -> Mapping[str, bool]:
         """Copy several disks of one guest, as they are at one point in time, and remember that point as `checkpoint`.
 
@@ -82,6 +86,8 @@ class OpenDisks(Protocol):
         name of an earlier checkpoint, that file is an overlay of the disk's bytes at that checkpoint, and only what
         changed since is written, if the hypervisor still knows (answer True). Otherwise every byte of the disk,
         zeros too, is written (answer False). A guest agent that answers soon freezes the file systems meanwhile.
+
+        `report` is told now and then how far the copy of all is, in per cent.
 
         A checkpoint of that name that is there already is replaced; older ones of the same disks may be forgotten.
         After failure the targets hold nothing of use. Raises `DriverError`, `Exhausted` when the medium is full,
@@ -149,7 +155,7 @@ class DiskDriver(Protocol):
     def tidy(self) -> bool:
         """Do one piece of what is good for the medium and changes no byte anybody reads. True when more is left."""
 
-    def ensure_copy(self, snapshot: str, parent: str) -> int:
+    def ensure_copy(self, snapshot: str, parent: str, report: Report = silent) -> int:
         """As `ensure_snapshot`, with the bytes of the snapshot `parent`."""
 
     def drop_snapshot(self, snapshot: str) -> None:

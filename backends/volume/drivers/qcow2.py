@@ -79,11 +79,11 @@ class Qcow2Disks:
     def ensure_snapshots(self, disks: Mapping[str, str], report: Report = silent) -> Mapping[str, int]:
         """See `DiskDriver`."""
         with faults(", ".join(disks)):
-            self._capture.take(disks)
+            self._capture.take(disks, report)
             return {snapshot: self._stored(snapshot) for snapshot in disks}
 
-    def ensure_copy(self, snapshot: str, parent: str) -> int:
-        """See `DiskDriver`."""
+    def ensure_copy(self, snapshot: str, parent: str, report: Report = silent) -> int:
+        """See `DiskDriver`. Nothing is copied, so there is nothing to report."""
         target, source = self._snapshots / snapshot, self._snapshots / parent
         with faults(snapshot):
             if not target.exists():

@@ -16,7 +16,7 @@ from pathlib import Path
 from backends.image import qemu_img
 from backends.volume.drivers import qcow2_file
 from backends.volume.drivers import qcow2_folders as folders
-from backends.volume.drivers.base import OpenDisks
+from backends.volume.drivers.base import OpenDisks, Report
 from backends.volume.drivers.qcow2_folders import DISK, TOP
 
 LAST = "last.json"
@@ -29,15 +29,15 @@ class Capture:
     def __init__(self, disks: Path, snapshots: Path, open_disks: OpenDisks | None, *, reflink: bool) -> None:
         self._disks, self._snapshots, self._open, self._reflink = disks, snapshots, open_disks, reflink
 
-    def take(self, disks: Mapping[str, str]) -> None:
-        """Take the snapshots (snapshot -> disk) that are not there."""
+    def take(self, disks: Mapping[str, str], report: Report) -> None:
+        """Take the snapshots (snapshot -> disk) that are not there. Only what a hypervisor copies takes long."""
         for journal in self._snapshots.glob(".set-*"):
             self._publish_set(journal)
         wanted = {snapshot: disk for snapshot, disk in disks.items() if not (self._snapshots / snapshot).exists()}
         held = {s: d for s, d in wanted.items() if self._open is not None and self._open.holds(d)}
         try:
             if held:
-                self._back_up(held)
+                self._back_up(held, report)
             for snapshot, disk in wanted.items():
                 if snapshot not in held:
                     self._freeze(self._snapshots / snapshot, self._disks / disk)
@@ -94,7 +94,7 @@ class Capture:
         os.replace(new, disk / DISK)
         folders.sync(disk)
 
-    def _back_up(self, held: Mapping[str, str]) -> None:
+    def _back_up(self, held: Mapping[str, str], report: Report) -> None:
         """Take snapshots of disks of one running guest, of what changed since their last ones where that is known."""
         assert self._open is not None
         targets: dict[str, str] = {}
@@ -109,7 +109,12 @@ class Capture:
             folders.seal(draft, layer)
             targets[disk] = str(draft / layer)
         checkpoint = min(held)
-        incremental = self._open.back_up(targets, checkpoint, since)
+
+        def tell(percent: int) -> None:
+            for snapshot in held:
+                report(snapshot, percent)
+
+        incremental = self._open.back_up(targets, checkpoint, since, tell)
         for snapshot, disk in held.items():
             draft = folders.draft_of(self._snapshots / snapshot)
             layer = folders.top(draft)

@@ -10,7 +10,7 @@ import contextlib
 import errno
 import fcntl
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -58,15 +58,19 @@ class SparseFiles:
         self._drop(self._disk(disk))
 
     def ensure_snapshot(self, snapshot: str, disk: str) -> int:
-        """See `DiskDriver`. A plain file that a guest writes cannot be copied as of one moment."""
-        if self._open is not None and not self._snapshot(snapshot).exists() and self._open.holds(disk):
-            reason = "a running guest has the disk open, and only qcow2 disks are copied under it"
-            raise Unsupported(reason, reason=reason)
-        return self._ensure_copy(self._snapshot(snapshot), self._disk(disk))
+        """See `DiskDriver`."""
+        return self.ensure_snapshots({snapshot: disk})[snapshot]
 
     def ensure_snapshots(self, disks: Mapping[str, str], report: Report = silent) -> Mapping[str, int]:
-        """See `DiskDriver`."""
-        return {snapshot: self.ensure_snapshot(snapshot, disk) for snapshot, disk in disks.items()}
+        """See `DiskDriver`. A plain file that a guest writes cannot be copied as of one moment."""
+        for snapshot, disk in disks.items():
+            if self._open is not None and not self._snapshot(snapshot).exists() and self._open.holds(disk):
+                reason = "a running guest has the disk open, and only qcow2 disks are copied under it"
+                raise Unsupported(reason, reason=reason)
+        return {
+            snapshot: self._ensure_copy(self._snapshot(snapshot), self._disk(disk), partial(report, snapshot))
+            for snapshot, disk in disks.items()
+        }
 
     def limit(self, disk: str, limits: Limits) -> None:
         """See `DiskDriver`."""
@@ -79,7 +83,7 @@ class SparseFiles:
         if not target.exists():
             with _faults(snapshot):
                 if format == "raw":
-                    self._publish(target, path, 0)
+                    self._publish(target, path, 0, partial(report, snapshot))
                 else:
                     qemu_img.inspect(path, format)
                     self._convert(snapshot, path, format, report)
@@ -104,9 +108,9 @@ class SparseFiles:
         """See `DiskDriver`. Plain files stay as they are."""
         return False
 
-    def ensure_copy(self, snapshot: str, parent: str) -> int:
+    def ensure_copy(self, snapshot: str, parent: str, report: Report = silent) -> int:
         """See `DiskDriver`."""
-        return self._ensure_copy(self._snapshot(snapshot), self._snapshot(parent))
+        return self._ensure_copy(self._snapshot(snapshot), self._snapshot(parent), partial(report, snapshot))
 
     def drop_snapshot(self, snapshot: str) -> None:
         """See `DiskDriver`."""
@@ -161,10 +165,10 @@ class SparseFiles:
     def _snapshot(self, snapshot: str) -> Path:
         return self._snapshots / f"{snapshot}.raw"
 
-    def _ensure_copy(self, target: Path, source: Path) -> int:
+    def _ensure_copy(self, target: Path, source: Path, report: Callable[[int], None]) -> int:
         with _faults(target.stem):
             if not target.exists():
-                self._publish(target, source, 0)
+                self._publish(target, source, 0, report)
             return sum(end - start for start, end in extents(target))
 
     def _make_empty(self, target: Path, size: int) -> None:
@@ -180,12 +184,14 @@ class SparseFiles:
         finally:
             os.close(descriptor)
 
-    def _publish(self, target: Path, source: Path, size: int) -> None:
+    def _publish(
+        self, target: Path, source: Path, size: int, report: Callable[[int], None] = lambda percent: None
+    ) -> None:
         """Make `target` out of `source` with at least `size` bytes, durably and all at once."""
         draft = _draft(target)
         try:
             with draft.open("wb") as file:
-                copy_sparse(source, file.fileno())
+                copy_sparse(source, file.fileno(), report)
                 if os.fstat(file.fileno()).st_size < size:
                     os.truncate(file.fileno(), size)
                 os.fsync(file.fileno())
@@ -219,8 +225,10 @@ def _draft(path: Path) -> Path:
     return path.with_name("." + path.name)
 
 
-def copy_sparse(source: Path, target: int) -> None:
-    """Give the empty file behind descriptor `target` the bytes of `source`: shared extents, else all but the holes."""
+def copy_sparse(source: Path, target: int, report: Callable[[int], None] = lambda percent: None) -> None:
+    """Give the empty file behind descriptor `target` the bytes of `source`: shared extents, else all but the holes.
+
+    `report` is told how many per cent of what is no hole are copied."""
     with source.open("rb") as file:
         try:
             fcntl.ioctl(target, FICLONE, file.fileno())
@@ -229,7 +237,9 @@ def copy_sparse(source: Path, target: int) -> None:
             if error.errno not in (errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.EINVAL, errno.ENOSYS):
                 raise
         os.truncate(target, os.fstat(file.fileno()).st_size)
-        for start, end in _extents(file.fileno()):
+        runs = list(_extents(file.fileno()))
+        whole, done = max(1, sum(end - start for start, end in runs)), 0
+        for start, end in runs:
             os.lseek(target, start, os.SEEK_SET)
             position = start
             while position < end:
@@ -238,6 +248,8 @@ def copy_sparse(source: Path, target: int) -> None:
                     break
                 _write(target, block)
                 position += len(block)
+                done += len(block)
+                report(done * 100 // whole)
 
 
 def extents(path: Path) -> list[tuple[int, int]]:
