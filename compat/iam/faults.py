@@ -35,7 +35,7 @@ IN_USE = {
     "attached policies": "Cannot delete entity, must detach all policies first.",
     "groups": "Cannot delete entity, must remove users from group first.",
     "users": "Cannot delete entity, must remove users from group first.",
-    "possessions": "Cannot delete entity, must delete or deactivate its keys, certificates and devices first.",
+    "possessions": "Cannot delete entity, must remove referenced objects first.",
     "profiles": "Cannot delete entity, must remove roles from instance profile first.",
     "roles": "Cannot delete entity, must remove roles from instance profile first.",
     "attachments": "Cannot delete a policy attached to entities.",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from backends.identity.models import Group, Named, Policy, Profile, Role, User
 from compat.errors import AWSError
 from compat.iam.catalogue import catalogued
-from compat.iam.faults import invalid_input, no_such
+from compat.iam.faults import no_such
 from compat.iam.principal import PrincipalKind
 
 if TYPE_CHECKING:
@@ -75,10 +75,10 @@ def _unattachable(policy_arn: str) -> str:
 
 
 def reference_or_none(ctx: Context, policy_arn: str) -> str | None:
-    """The same; None for a policy that does not exist. Raises InvalidInput for what is no ARN."""
+    """The same; None for a policy that does not exist. Raises ValidationError for what is no ARN."""
     parts = policy_arn.split(":", 5)
     if len(parts) < 6 or parts[0] != "arn" or parts[2] != "iam" or not parts[5].startswith("policy/"):
-        raise invalid_input(f"ARN {policy_arn} is not valid.")
+        raise AWSError("ValidationError", "Invalid ARN:  Could not be parsed!")
     tail = parts[5].removeprefix("policy")
     if parts[4] == "aws":
         return tail if catalogued(tail) is not None else None

@@ -56,6 +56,7 @@ def trust_text(ctx: Context, text: str) -> str:
 
 @operation("iam:CreateRole", on=a_new("role", "RoleName"), raises=FAULTS)
 def create_role(ctx: Context, p: Params) -> Result:
+    """The answer names the longest session only where the caller did, as IAM's does; GetRole always does."""
     tags = checked(p.get("Tags"))
     trust = trust_text(ctx, p["AssumeRolePolicyDocument"])
     if ctx.identity.count(Role) >= MOST_ROLES:
@@ -70,7 +71,10 @@ def create_role(ctx: Context, p: Params) -> Result:
         limit=boundary(ctx, p),
         tags=tags,
     )
-    return {"Role": render_whole_role(ctx, ctx.identity.add(role))}
+    shown = render_whole_role(ctx, ctx.identity.add(role))
+    if p.get("MaxSessionDuration") is None:
+        del shown["MaxSessionDuration"]
+    return {"Role": shown}
 
 
 @operation("iam:GetRole", on=the_role, raises=FAULTS)

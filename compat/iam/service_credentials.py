@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from backends.identity.keys import hash_password
 from backends.identity.models import Possession, User
-from compat.errors import AWSError
 from compat.iam.faults import FAULTS, limit, no_such
 from compat.iam.names import new_id, subject, the_user
 from compat.iam.pages import marked
@@ -47,11 +46,16 @@ def _password() -> tuple[str, str]:
     return plain, base64.b64encode(hash_password(plain)).decode()
 
 
+def _known(service: str) -> None:
+    """NoSuchEntity for a service without such credentials, as IAM answers; NotSupportedService is only documented."""
+    if service not in SERVICES:
+        raise no_such(f"No such service {service} is supported for Service Specific Credentials")
+
+
 @operation("iam:CreateServiceSpecificCredential", on=the_user, raises=FAULTS, slow=True)
 def create_service_specific_credential(ctx: Context, p: Params) -> Result:
     user, service = ctx.identity.get(User, p["UserName"]), p["ServiceName"]
-    if service not in SERVICES:
-        raise AWSError("NotSupportedService", f"No such service {service} is supported", 404)
+    _known(service)
     held = [one for one in ctx.identity.possessions(KIND, user) if one.about["service"] == service]
     if len(held) >= MOST_A_SERVICE:
         raise limit("ServiceSpecificCredentialsPerUser", MOST_A_SERVICE)
@@ -64,14 +68,18 @@ def create_service_specific_credential(ctx: Context, p: Params) -> Result:
 
 @operation("iam:ListServiceSpecificCredentials", on=the_user, raises=FAULTS)
 def list_service_specific_credentials(ctx: Context, p: Params) -> Result:
+    """IsTruncated is only answered where it is true, as by IAM."""
     service = p.get("ServiceName")
+    if service is not None:
+        _known(service)
     if p.get("AllUsers"):
         held = [(user, one) for one in ctx.identity.possessions(KIND) if (user := ctx.identity.user_of(one))]
     else:
         user = subject(ctx, p.get("UserName"))
         held = [] if user is None else [(user, one) for one in ctx.identity.possessions(KIND, user)]
     wanted = [pair for pair in held if service in (None, pair[1].about["service"])]
-    return marked(p, "ServiceSpecificCredentials", wanted, lambda pair: pair[1].id, lambda pair: _shown(*pair))
+    page = marked(p, "ServiceSpecificCredentials", wanted, lambda pair: pair[1].id, lambda pair: _shown(*pair))
+    return {member: value for member, value in page.items() if value is not False}
 
 
 @operation("iam:UpdateServiceSpecificCredential", on=the_user, raises=FAULTS)

@@ -12,60 +12,12 @@ from compat.iam.catalogue import catalogued
 from compat.iam.faults import FAULTS, invalid_input, no_such
 from compat.iam.names import new_id, the_role
 from compat.iam.roles import render_whole_role
+from compat.iam.service_linked_names import NAMES, POLICIES, SUFFIXED
 from compat.operation import operation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from compat.context import Context
     from compat.operation import Params, Result
-
-NAMES: Mapping[str, str] = {
-    "autoscaling.amazonaws.com": "AWSServiceRoleForAutoScaling",
-    "elasticloadbalancing.amazonaws.com": "AWSServiceRoleForElasticLoadBalancing",
-    "spot.amazonaws.com": "AWSServiceRoleForEC2Spot",
-    "spotfleet.amazonaws.com": "AWSServiceRoleForEC2SpotFleet",
-    "ec2scheduled.amazonaws.com": "AWSServiceRoleForEC2ScheduledInstances",
-    "transitgateway.amazonaws.com": "AWSServiceRoleForVPCTransitGateway",
-    "ecs.amazonaws.com": "AWSServiceRoleForECS",
-    "eks.amazonaws.com": "AWSServiceRoleForAmazonEKS",
-    "eks-nodegroup.amazonaws.com": "AWSServiceRoleForAmazonEKSNodegroup",
-    "rds.amazonaws.com": "AWSServiceRoleForRDS",
-    "elasticache.amazonaws.com": "AWSServiceRoleForElastiCache",
-    "elasticbeanstalk.amazonaws.com": "AWSServiceRoleForElasticBeanstalk",
-    "ssm.amazonaws.com": "AWSServiceRoleForAmazonSSM",
-    "config.amazonaws.com": "AWSServiceRoleForConfig",
-    "guardduty.amazonaws.com": "AWSServiceRoleForAmazonGuardDuty",
-    "inspector2.amazonaws.com": "AWSServiceRoleForAmazonInspector2",
-    "support.amazonaws.com": "AWSServiceRoleForSupport",
-    "trustedadvisor.amazonaws.com": "AWSServiceRoleForTrustedAdvisor",
-    "es.amazonaws.com": "AWSServiceRoleForAmazonElasticsearchService",
-    "opensearchservice.amazonaws.com": "AWSServiceRoleForAmazonOpenSearchService",
-    "organizations.amazonaws.com": "AWSServiceRoleForOrganizations",
-    "replication.dynamodb.amazonaws.com": "AWSServiceRoleForDynamoDBReplication",
-    "dynamodb.application-autoscaling.amazonaws.com": "AWSServiceRoleForApplicationAutoScaling_DynamoDBTable",
-    "ecs.application-autoscaling.amazonaws.com": "AWSServiceRoleForApplicationAutoScaling_ECSService",
-    "ops.apigateway.amazonaws.com": "AWSServiceRoleForAPIGateway",
-    "events.amazonaws.com": "AWSServiceRoleForCloudWatchEvents",
-    "cloudtrail.amazonaws.com": "AWSServiceRoleForCloudTrail",
-    "redshift.amazonaws.com": "AWSServiceRoleForRedshift",
-    "sso.amazonaws.com": "AWSServiceRoleForSSO",
-    "globalaccelerator.amazonaws.com": "AWSServiceRoleForGlobalAccelerator",
-    "backup.amazonaws.com": "AWSServiceRoleForBackup",
-    "lakeformation.amazonaws.com": "AWSServiceRoleForLakeFormationDataAccess",
-    "batch.amazonaws.com": "AWSServiceRoleForBatch",
-    "ipam.amazonaws.com": "AWSServiceRoleForIPAM",
-    "ec2fleet.amazonaws.com": "AWSServiceRoleForEC2Fleet",
-    "network-firewall.amazonaws.com": "AWSServiceRoleForNetworkFirewall",
-    "securityhub.amazonaws.com": "AWSServiceRoleForSecurityHub",
-}
-POLICIES: Mapping[str, str] = {
-    "autoscaling.amazonaws.com": "AutoScalingServiceRolePolicy",
-    "elasticloadbalancing.amazonaws.com": "AWSElasticLoadBalancingServiceRolePolicy",
-    "spot.amazonaws.com": "AWSEC2SpotServiceRolePolicy",
-}
-SUFFIXED = frozenset({"autoscaling.amazonaws.com", "lakeformation.amazonaws.com", "globalaccelerator.amazonaws.com"})
-"""Services that accept a custom suffix, among those known here."""
 
 
 @operation("iam:CreateServiceLinkedRole", on="role/aws-service-role/{AWSServiceName}/*", raises=FAULTS)
@@ -85,7 +37,7 @@ def create_service_linked_role(ctx: Context, p: Params) -> Result:
         trust=json.dumps(
             {
                 "Version": "2012-10-17",
-                "Statement": [{"Action": ["sts:AssumeRole"], "Effect": "Allow", "Principal": {"Service": [service]}}],
+                "Statement": [{"Action": "sts:AssumeRole", "Effect": "Allow", "Principal": {"Service": service}}],
             }
         ),
         description=p.get("Description"),

@@ -89,27 +89,35 @@ def _rendered(
     missing = sorted(
         key for key in _keys(holdings, p) if key.lower() not in given and request.context(key.lower()) is None
     )
-    shown: dict[str, Any] = {
-        "EvalActionName": request.action,
-        "EvalResourceName": request.resource,
-        "EvalDecision": DECISIONS[decision.reason],
-        "MatchedStatements": [] if decision.cited is None else [_statement(decision.cited)],
-        "MissingContextValues": missing,
-    }
+    matched = [] if decision.cited is None else [_statement(decision.cited)]
+    common: dict[str, Any] = {"MatchedStatements": matched, "MissingContextValues": missing}
     if holdings.boundary is not None:
         allowed = decision.where is not PolicyType.BOUNDARY
-        shown["PermissionsBoundaryDecisionDetail"] = {"AllowedByPermissionsBoundary": allowed}
-    return shown
+        common["PermissionsBoundaryDecisionDetail"] = {"AllowedByPermissionsBoundary": allowed}
+    word = DECISIONS[decision.reason]
+    on_resource = {"EvalResourceName": request.resource, "EvalResourceDecision": word, **common}
+    return {
+        "EvalActionName": request.action,
+        "EvalResourceName": request.resource,
+        "EvalDecision": word,
+        "EvalDecisionDetails": {},
+        "OrganizationsDecisionDetail": {"AllowedByOrganizations": True},
+        **common,
+        "ResourceSpecificResults": [on_resource] if p.get("ResourceArns") else [],
+    }
 
 
 def _statement(cited: Cited) -> dict[str, Any]:
-    """Where the statement stands in the document as it was given; lines and columns count from one."""
+    """Where the statement stands in the document as it was given; lines and columns count from one.
+
+    As IAM has it, a statement begins behind its opening brace and ends behind the closing one.
+    """
     text = cited.policy.text
     start, end = _spans(text)[cited.statement.index]
     return {
         "SourcePolicyId": cited.policy.name,
         "SourcePolicyType": "IAM Policy",
-        "StartPosition": _position(text, start),
+        "StartPosition": _position(text, start + 1),
         "EndPosition": _position(text, end),
     }
 

@@ -31,6 +31,7 @@ ROOT_SECONDS = 3600
 USUAL_SECONDS = 43200
 PACKED_ROOM = 4096
 """How many compressed bytes the policies and tags of a session may have together."""
+_ARN = re.compile(r"arn:[^:]+:[^:]+:[^:]*:[^:]*:.+")
 _ROLE = re.compile(r"arn:aws[a-z\-]*:iam::(\d{12}):role(/(?:.*/)?)([^/]+)")
 
 
@@ -84,6 +85,8 @@ def _tags_and_source(ctx: Context, p: Params) -> Iterable[Demand]:
 def assume_role(ctx: Context, p: Params) -> Result:
     """The root of an account may take on roles here, where AWS refuses: `test` is root, and has scripts to run."""
     caller, arn = ctx.principal, p["RoleArn"]
+    if _ARN.fullmatch(arn) is None:
+        raise AWSError("ValidationError", f"{arn} is invalid")
     role = _role(ctx, arn)
     if role is None:
         raise AWSError(
@@ -137,7 +140,9 @@ def _session_tags(caller: Principal, p: Params) -> tuple[tuple[tuple[str, str], 
     """The tags of the new session, and which of them go on to sessions made from it."""
     given = {tag["Key"]: tag["Value"] for tag in p.get("Tags") or ()}
     if len({key.casefold() for key in given}) < len(p.get("Tags") or ()):
-        raise AWSError("InvalidParameterValue", "Duplicate tag keys found. Tag keys are case insensitive.")
+        raise AWSError(
+            "InvalidParameterValue", "Duplicate tag keys found. Please note that Tag keys are case insensitive."
+        )
     for key in given:
         if key.lower().startswith("aws:"):
             raise AWSError("InvalidParameterValue", f"Tag key {key} is reserved.")
@@ -145,14 +150,19 @@ def _session_tags(caller: Principal, p: Params) -> tuple[tuple[tuple[str, str], 
     if {key.casefold() for key in inherited} & {key.casefold() for key in given}:
         raise AWSError(
             "InvalidParameterValue",
-            "One of the specified session tags can't be set because it conflicts with a transitive tag key from the "
-            "calling session.",
+            "One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key from "
+            "the calling session.",
         )
-    transitive = tuple(p.get("TransitiveTagKeys") or ())
-    for key in transitive:
-        if key not in given:
-            raise AWSError("InvalidParameterValue", f"The transitive tag key {key} is not among the session tags.")
-    return tuple((inherited | given).items()), tuple(inherited) + transitive
+    folded = {key.casefold(): key for key in given}
+    transitive = []
+    for key in p.get("TransitiveTagKeys") or ():
+        if key.casefold() not in folded:
+            raise AWSError(
+                "InvalidParameterValue",
+                "The specified transitive tag key must be included in the requested tags.",
+            )
+        transitive.append(folded[key.casefold()])
+    return tuple((inherited | given).items()), (*inherited, *transitive)
 
 
 # --- federated users and sessions of one's own ------------------------------------------------------------------------
@@ -241,6 +251,8 @@ def _packed(p: Mapping[str, Any]) -> int:
     """How much of the room for policies and tags a session takes, in percent. Raises PackedPolicyTooLarge."""
     parts = [p.get("Policy") or "", *_policy_arns(p)]
     parts += [f"{tag['Key']}={tag['Value']}" for tag in p.get("Tags") or ()]
+    if not any(parts):
+        return 0
     share = -(-100 * len(zlib.compress("\n".join(parts).encode(), 9)) // PACKED_ROOM)
     if share > 100:
         raise AWSError(
