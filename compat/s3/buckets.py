@@ -43,9 +43,10 @@ def check_name(name: str) -> None:
 def region_of(ctx: Context, p: Params) -> str:
     """The region in which a new bucket is to be: the constraint must fit the region that was asked."""
     constraint = (p.get("CreateBucketConfiguration") or {}).get("LocationConstraint")
+    given = constraint
     if constraint == "EU":
         constraint = "eu-west-1"
-    if constraint is not None and constraint not in regions():
+    if constraint is not None and constraint not in regions() and ctx.region == FIRST_REGION:
         raise AWSError(
             "InvalidLocationConstraint",
             "The specified location-constraint is not valid",
@@ -64,7 +65,7 @@ def region_of(ctx: Context, p: Params) -> str:
     if constraint != ctx.region:
         raise AWSError(
             "IllegalLocationConstraintException",
-            f"The {constraint or 'unspecified'} location constraint is incompatible for the region specific endpoint "
+            f"The {given or 'unspecified'} location constraint is incompatible for the region specific endpoint "
             "this request was sent to.",
             400,
         )
@@ -76,9 +77,11 @@ def create_bucket(ctx: Context, p: Params) -> Result:
     name = p["Bucket"]
     check_name(name)
     region = region_of(ctx, p)
-    rule = p.get("ObjectOwnership") or ("ObjectWriter" if ctx.rules.old_s3_defaults else ENFORCED)
+    rule = p.get("ObjectOwnership")
+    if rule is None:
+        rule = "ObjectWriter" if ctx.rules.old_s3_defaults else ENFORCED
     if rule not in (ENFORCED, "BucketOwnerPreferred", "ObjectWriter"):
-        raise faults.invalid_argument("Invalid x-amz-object-ownership header", "x-amz-object-ownership", rule)
+        raise faults.invalid_argument(f"Invalid x-amz-object-ownership header: {rule}", "x-amz-object-ownership")
     tags = (p.get("CreateBucketConfiguration") or {}).get("Tags") or []
     check_tags(tags, MOST_BUCKET_TAGS)
     grants = grants_of_headers(ctx, p, canonical_id(ctx.account), None)
@@ -112,8 +115,9 @@ def create_bucket(ctx: Context, p: Params) -> Result:
                 409,
                 BucketName=name,
             ) from None
-        if region == FIRST_REGION and taken.region == FIRST_REGION:
-            return {"Location": location}  # in this region, AWS takes it as done
+        if region == FIRST_REGION and taken.region == FIRST_REGION and not tags:
+            # in this region, AWS takes it as done
+            return {"Location": location, "BucketArn": f"arn:{ctx.partition}:s3:::{name}"}
         raise AWSError(
             "BucketAlreadyOwnedByYou",
             "Your previous request to create the named bucket succeeded and you already own it.",

@@ -206,6 +206,7 @@ def _describe(
         and storage == head.storage
         and facts == encryption.without(head.facts)
         and encryption.MEMBERS.isdisjoint(p)
+        and {"IfMatch", "IfNoneMatch"}.isdisjoint(p)
     ):
         raise faults.invalid_request(
             "This copy request is illegal because it is trying to copy an object to itself without changing the "

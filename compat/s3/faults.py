@@ -102,6 +102,17 @@ def conflict() -> AWSError:
     return AWSError("OperationAborted", "A conflicting operation is in progress. Please try again.", 409)
 
 
+def conditional_conflict(condition: str, key: str) -> AWSError:
+    """409: the object was written after the upload that is to replace it began."""
+    return AWSError(
+        "ConditionalRequestConflict",
+        "The conditional request cannot succeed due to a conflicting operation against this resource.",
+        409,
+        Condition=condition,
+        Key=key,
+    )
+
+
 def acls_off() -> AWSError:
     """400: the bucket's owner owns everything in it, and lists say nothing."""
     return AWSError("AccessControlListNotSupported", "The bucket does not allow ACLs", 400)

@@ -212,8 +212,12 @@ def list_multipart_uploads(ctx: Context, p: Params) -> Result:
             one |= {"ChecksumAlgorithm": plan["algorithm"], "ChecksumType": plan["type"]}
         uploads.append(one)
     result["Uploads"] = uploads
-    if page.more and page.last is not None:
-        result["NextKeyMarker"] = encode(last_key(page))
-        result["NextUploadIdMarker"] = "" if isinstance(page.last, bytes) else page.last.id
+    if not result["Prefix"]:
+        del result["Prefix"]
+    # AWS tells where a page ends, though it be the last one.
+    result["NextKeyMarker"] = encode(last_key(page)) if page.more else uploads[-1]["Key"] if uploads else ""
+    result["NextUploadIdMarker"] = uploads[-1]["UploadId"] if uploads else ""
+    if page.more and isinstance(page.last, bytes):
+        result["NextUploadIdMarker"] = ""
     charge(ctx, bucket, result)
     return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import orjson
 
@@ -14,7 +15,7 @@ from backends.object.containers import Known
 from backends.object.contents import Received
 from backends.object.store import Unlock
 from backends.object.uploads import Piece, Upload
-from backends.object.versions import Description
+from backends.object.versions import Description, Expect, Head
 from compat.errors import AWSError
 from compat.operation import Params, Result, operation
 from compat.s3 import checksums, encryption, faults, locking, properties, sequel
@@ -167,6 +168,7 @@ def complete_multipart_upload(ctx: Context, p: Params) -> Result:
     bucket, key, id = bucket_of(ctx, p), key_of(p), p["UploadId"]
     wanted = (p.get("MultipartUpload") or {}).get("Parts") or []
     if not wanted:
+        find_upload(ctx, bucket, key, id)
         raise faults.malformed()
     numbers = [part.get("PartNumber") or 0 for part in wanted]
     if any(later <= former for former, later in zip(numbers, numbers[1:], strict=False)):
@@ -185,12 +187,13 @@ def complete_multipart_upload(ctx: Context, p: Params) -> Result:
 
     try:
         also = sequel.created(ctx, bucket, key, "ObjectCreated:CompleteMultipartUpload", lambda: made[0])
-        published, etag = ctx.objects.complete(bucket.number, key, id, judge, expectation(p, key), also)
+        expect = _unchanged(ctx, bucket, key, p)
+        published, etag = ctx.objects.complete(bucket.number, key, id, judge, expect, also)
     except Missing:
         raise faults.no_such_upload(id) from None
     host = (ctx.call.headers or {}).get("host") or "s3.amazonaws.com"
     result: Result = {
-        "Location": f"{'https' if ctx.call.secure else 'http'}://{host}/{bucket.name}/{key}",
+        "Location": f"{'https' if ctx.call.secure else 'http'}://{host}/{bucket.name}/{quote(key)}",
         "Bucket": bucket.name,
         "Key": key,
         "ETag": f'"{etag}"',
@@ -202,6 +205,22 @@ def complete_multipart_upload(ctx: Context, p: Params) -> Result:
     if published.version:
         result["VersionId"] = published.version
     return result
+
+
+def _unchanged(ctx: Context, bucket: Known, key: str, p: Params) -> Expect | None:
+    """What a completion expects of the object that it replaces: an ETag, and no write since the upload began."""
+    expect = expectation(p, key)
+    if expect is None or p.get("IfMatch") is None:
+        return expect
+    began = find_upload(ctx, bucket, key, p["UploadId"])[0].opened
+    conditions = expect
+
+    def expected(head: Head | None) -> None:
+        conditions(head)
+        if head is not None and head.modified > began:
+            raise faults.conditional_conflict("If-Match", key)
+
+    return expected
 
 
 def _of_whole(about: Description, p: Params) -> Result:

@@ -51,7 +51,7 @@ def bucket_of(ctx: Context, p: Params) -> Known:
         known = _behind(ctx, p["Bucket"])
     expected = p.get("ExpectedBucketOwner")
     if expected is not None and expected != known.tenant:
-        check_account(expected, "x-amz-expected-bucket-owner")
+        check_account(expected)
         raise faults.denied()
     if "payment" in known.documents and pays(ctx, known):
         if p.get("RequestPayer") != "requester" or ctx.principal.is_anonymous:
@@ -121,15 +121,13 @@ def door_arn(door: KnownDoor) -> str:
     return f"arn:{partition_of(door.region)}:s3:{door.region}:{door.tenant}:accesspoint/{door.name}"
 
 
-def check_account(text: str, header: str) -> None:
+def check_account(text: str) -> None:
     """Refuse what cannot be an account id."""
     if not (len(text) == 12 and text.isascii() and text.isdigit()):
         raise AWSError(
             "InvalidBucketOwnerAWSAccountID",
-            "The value of the expected bucket owner parameter must be an AWS Account ID.",
+            f"The value of the expected bucket owner parameter must be an AWS Account ID... [{text}]",
             400,
-            ArgumentName=header,
-            ArgumentValue=text,
         )
 
 

@@ -7,8 +7,11 @@ as the parsed text.
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping
 from datetime import datetime
+from email.errors import HeaderParseError
+from email.header import decode_header
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
@@ -30,6 +33,8 @@ CLASSES = frozenset(
 )
 ARCHIVED = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 MOST_TAGS = 10
+TAG_TEXT = re.compile(r"[\w\s+\-=.:/@]*")
+_WORD = re.compile(r"=\?utf-8\?[bq]\?.*\?=", re.IGNORECASE)
 
 
 def facts_of(p: Params) -> str:
@@ -72,7 +77,19 @@ def checked_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
             Size=size,
             MaxSizeAllowed=MOST_METADATA,
         )
-    return {name.lower(): value for name, value in metadata.items()}
+    return {name.lower(): _text(value) for name, value in metadata.items()}
+
+
+def _text(value: str) -> str:
+    """What a header's value says: encoded words (RFC 2047) are read, unless they are none."""
+    if _WORD.fullmatch(value) is None:
+        return value
+    try:
+        return "".join(
+            word if isinstance(word, str) else word.decode(charset or "ascii") for word, charset in decode_header(value)
+        )
+    except (HeaderParseError, UnicodeDecodeError, LookupError):
+        return value
 
 
 def _header(value: str) -> str:
@@ -133,14 +150,19 @@ def check_tags(tags: list[dict[str, Any]], most: int) -> None:
     seen = set()
     for tag in tags:
         key, value = tag.get("Key"), tag.get("Value")
-        if not key or len(key) > 128:
+        if not key or len(key) > 128 or not TAG_TEXT.fullmatch(key):
             raise AWSError("InvalidTag", "The TagKey you have provided is invalid", 400, TagKey=key)
-        if value is None or len(value) > 256:
+        if value is None or len(value) > 256 or not TAG_TEXT.fullmatch(value):
             raise AWSError("InvalidTag", "The TagValue you have provided is invalid", 400, TagKey=key, TagValue=value)
         if key in seen:
             raise AWSError("InvalidTag", "Cannot provide multiple Tags with the same key", 400, TagKey=key)
         if key.lower().startswith("aws:"):
-            raise AWSError("InvalidTag", "System tags cannot be added/updated by requester", 400, TagKey=key)
+            message = (
+                "Your TagKey cannot be prefixed with aws:"
+                if most == MOST_TAGS
+                else "System tags cannot be added/updated by requester"
+            )
+            raise AWSError("InvalidTag", message, 400, TagKey=key)
         seen.add(key)
 
 

@@ -160,7 +160,7 @@ def _check_destination(ctx: Context, bucket: Known, destination: Document) -> No
     _check_metrics(destination)
     account, translation = destination.get("Account"), destination.get("AccessControlTranslation")
     if account is not None:
-        check_account(account, "Account")
+        check_account(account)
     if translation is not None:
         if translation.get("Owner") != "Destination":
             raise faults.malformed()

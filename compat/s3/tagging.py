@@ -81,7 +81,10 @@ def _older(ctx: Context, p: Params) -> Known:
 def put_bucket_tagging(ctx: Context, p: Params) -> None:
     bucket, tags = _older(ctx, p), p["Tagging"].get("TagSet") or []
     check_tags(tags, MOST_BUCKET_TAGS)
-    ctx.containers.put_document(bucket.name, "tagging", {"TagSet": tags})
+    if tags:
+        ctx.containers.put_document(bucket.name, "tagging", {"TagSet": tags})
+    else:
+        ctx.containers.drop_document(bucket.name, "tagging")
 
 
 @operation("s3:DeleteBucketTagging", on="{Bucket}", action="s3:PutBucketTagging")

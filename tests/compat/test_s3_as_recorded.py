@@ -1,0 +1,159 @@
+"""What S3 really answers where its documentation is silent or differs; from recordings of AWS."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+Client = Any
+
+
+@pytest.fixture
+def s3(client: Callable[..., Client]) -> Client:
+    return client("s3")
+
+
+@pytest.fixture
+def bucket(s3: Client) -> str:
+    name = f"recorded-{secrets.token_hex(8)}"
+    s3.create_bucket(Bucket=name)
+    return name
+
+
+def refused(call: Callable[..., Any], **params: Any) -> dict[str, Any]:
+    with pytest.raises(ClientError) as caught:
+        call(**params)
+    error: dict[str, Any] = caught.value.response["Error"]
+    return error
+
+
+def test_an_empty_tag_set_takes_the_tags_away(s3: Client, bucket: str) -> None:
+    s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": [{"Key": "a", "Value": "b"}]})
+    s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": []})
+    assert refused(s3.get_bucket_tagging, Bucket=bucket)["Code"] == "NoSuchTagSet"
+
+
+@pytest.mark.parametrize(("key", "value"), [("a,b", "c"), ("a", "b,c")])
+def test_what_tags_may_not_contain(s3: Client, bucket: str, key: str, value: str) -> None:
+    s3.put_object(Bucket=bucket, Key="k")
+    tagging = {"TagSet": [{"Key": key, "Value": value}]}
+    assert refused(s3.put_bucket_tagging, Bucket=bucket, Tagging=tagging)["Code"] == "InvalidTag"
+    assert refused(s3.put_object_tagging, Bucket=bucket, Key="k", Tagging=tagging)["Code"] == "InvalidTag"
+    fine = {"TagSet": [{"Key": "Größe: a+b=c", "Value": "x@y_z/1.2-3"}]}
+    s3.put_object_tagging(Bucket=bucket, Key="k", Tagging=fine)
+
+
+def test_a_bucket_made_twice(s3: Client, bucket: str) -> None:
+    assert s3.create_bucket(Bucket=bucket)["BucketArn"] == f"arn:aws:s3:::{bucket}"
+    tagged = {"Tags": [{"Key": "a", "Value": "b"}]}
+    told = refused(s3.create_bucket, Bucket=bucket, CreateBucketConfiguration=tagged)
+    assert told["Code"] == "BucketAlreadyOwnedByYou"
+
+
+@pytest.mark.parametrize("rule", ["", "Everybody"])
+def test_ownership_that_there_is_not(s3: Client, rule: str) -> None:
+    told = refused(s3.create_bucket, Bucket=f"recorded-{secrets.token_hex(8)}", ObjectOwnership=rule)
+    assert (told["Code"], told["Message"]) == ("InvalidArgument", f"Invalid x-amz-object-ownership header: {rule}")
+
+
+def test_location_constraints_of_another_region(client: Callable[..., Client]) -> None:
+    west = client("s3", region="us-west-2")
+    for constraint in ("EU", "nowhere"):
+        told = refused(
+            west.create_bucket,
+            Bucket=f"recorded-{secrets.token_hex(8)}",
+            CreateBucketConfiguration={"LocationConstraint": constraint},
+        )
+        assert told["Code"] == "IllegalLocationConstraintException"
+        assert told["Message"].startswith(f"The {constraint} location constraint is incompatible")
+
+
+def test_copies_ignore_times_that_are_yet_to_come(s3: Client, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="k", Body=b"some")
+    source = f"{bucket}/k"
+    ahead = datetime.now(UTC) + timedelta(days=1)
+    s3.copy_object(Bucket=bucket, Key="l", CopySource=source, CopySourceIfModifiedSince=ahead)
+    later = s3.head_object(Bucket=bucket, Key="k")["LastModified"]
+    told = refused(s3.copy_object, Bucket=bucket, Key="l", CopySource=source, CopySourceIfModifiedSince=later)
+    assert told["Code"] == "PreconditionFailed"
+
+
+def test_a_condition_is_reason_enough_to_copy_in_place(s3: Client, bucket: str) -> None:
+    etag = s3.put_object(Bucket=bucket, Key="k", Body=b"some")["ETag"]
+    source = f"{bucket}/k"
+    told = refused(s3.copy_object, Bucket=bucket, Key="k", CopySource=source, IfNoneMatch="*")
+    assert (told["Code"], told["Condition"]) == ("PreconditionFailed", "If-None-Match")
+    assert s3.copy_object(Bucket=bucket, Key="k", CopySource=source, IfMatch=etag)["CopyObjectResult"]["ETag"] == etag
+    told = refused(s3.put_object, Bucket=bucket, Key="k", IfMatch=etag, IfNoneMatch="*")
+    assert (told["Code"], told["Header"]) == ("NotImplemented", "If-Match,If-None-Match")
+
+
+def test_a_write_during_an_upload_is_a_conflict(s3: Client, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="k", Body=b"before")
+    upload = s3.create_multipart_upload(Bucket=bucket, Key="k")["UploadId"]
+    named = {"Bucket": bucket, "Key": "k", "UploadId": upload}
+    part = s3.upload_part(**named, PartNumber=1, Body=b"part")["ETag"]
+    etag = s3.put_object(Bucket=bucket, Key="k", Body=b"between")["ETag"]
+    given = named | {"MultipartUpload": {"Parts": [{"ETag": part, "PartNumber": 1}]}}
+    told = refused(s3.complete_multipart_upload, **given, IfMatch=etag)
+    assert (told["Code"], told["Condition"]) == ("ConditionalRequestConflict", "If-Match")
+    assert refused(s3.complete_multipart_upload, **given, IfMatch='"other"')["Code"] == "PreconditionFailed"
+    s3.complete_multipart_upload(**given)
+
+
+def test_completing_what_is_not_there(s3: Client, bucket: str) -> None:
+    told = refused(s3.complete_multipart_upload, Bucket=bucket, Key="k", UploadId="none")
+    assert told["Code"] == "NoSuchUpload"
+
+
+def test_ranges_of_copied_parts(s3: Client, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="k", Body=b"0123456789")
+    upload = s3.create_multipart_upload(Bucket=bucket, Key="l")["UploadId"]
+    told = refused(
+        s3.upload_part_copy,
+        Bucket=bucket,
+        Key="l",
+        UploadId=upload,
+        PartNumber=1,
+        CopySource=f"{bucket}/k",
+        CopySourceRange="bytes=100-200",
+    )
+    assert told["Code"] == "InvalidRequest"
+    assert told["Message"] == "The specified copy range is invalid for the source object size"
+
+
+def test_listings_of_uploads_tell_where_they_end(s3: Client, bucket: str) -> None:
+    empty = s3.list_multipart_uploads(Bucket=bucket)
+    assert (empty["NextKeyMarker"], empty["NextUploadIdMarker"], "Prefix" in empty) == ("", "", False)
+    upload = s3.create_multipart_upload(Bucket=bucket, Key="k")["UploadId"]
+    one = s3.list_multipart_uploads(Bucket=bucket, Prefix="k")
+    assert (one["NextKeyMarker"], one["NextUploadIdMarker"], one["Prefix"]) == ("k", upload, "k")
+
+
+def test_locations_are_urls(s3: Client, bucket: str) -> None:
+    upload = s3.create_multipart_upload(Bucket=bucket, Key="a/— b")["UploadId"]
+    named = {"Bucket": bucket, "Key": "a/— b", "UploadId": upload}
+    part = s3.upload_part(**named, PartNumber=1, Body=b"part")["ETag"]
+    done = s3.complete_multipart_upload(**named, MultipartUpload={"Parts": [{"ETag": part, "PartNumber": 1}]})
+    assert done["Location"].endswith(f"/{bucket}/a/%E2%80%94%20b")
+
+
+def test_encoded_words_in_metadata(s3: Client, bucket: str) -> None:
+    given = {"plain": "=?UTF-8?Q?ascii?=", "more": "=?UTF-8?B?w6Q=?=", "none": "a=?b"}
+    s3.put_object(Bucket=bucket, Key="k", Metadata=given)
+    assert s3.head_object(Bucket=bucket, Key="k")["Metadata"] == {
+        "plain": "ascii",
+        "more": "=?UTF-8?B?w6Q=?=",
+        "none": "a=?b",
+    }
+
+
+def test_expected_owners_that_are_no_accounts(s3: Client, bucket: str) -> None:
+    told = refused(s3.get_bucket_policy, Bucket=bucket, ExpectedBucketOwner="abcd")
+    assert told["Code"] == "InvalidBucketOwnerAWSAccountID"
+    assert told["Message"].endswith("must be an AWS Account ID... [abcd]")
