@@ -119,7 +119,7 @@ def _retired(ctx: Context, p: Params) -> tuple[Grant, MasterKey]:
     for grant, key in _grants(ctx):
         if token is not None and grant.token == token:
             return grant, key
-        if token is None and grant.id == id and arn_of(ctx, key) == p["KeyId"]:
+        if token is None and grant.id == id and p["KeyId"] in (key.id, arn_of(ctx, key)):
             return grant, key
     if token is not None:
         raise AWSError("InvalidGrantTokenException", "The grant token is not valid.")

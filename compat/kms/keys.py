@@ -38,7 +38,7 @@ def create_key(ctx: Context, p: Params) -> Result:
         raise AWSError("NotImplemented", f"Keys of spec {spec} are not implemented by Nephele.", 501)
     usage = p.get("KeyUsage") or about.default
     if usage is None:
-        raise faults.invalid("You must specify a KeyUsage value for an asymmetric or HMAC KMS key.")
+        raise faults.invalid("You must specify a KeyUsage value for all KMS keys except for symmetric encryption keys.")
     if usage not in about.uses:
         raise faults.invalid(f"KeyUsage {usage} is not compatible with KeySpec {spec}")
     rules = p.get("Policy") or default_policy(ctx)

@@ -328,7 +328,7 @@ def test_grants_let_in_and_are_taken_back(kms: Client, client: MakeClient) -> No
     assert kms.list_grants(KeyId=key)["Grants"] == []
     again = kms.create_grant(KeyId=key, GranteePrincipal=arn, Operations=["Encrypt"])["GrantId"]
     grantee.encrypt(KeyId=key, Plaintext=b"x")
-    kms.revoke_grant(KeyId=key, GrantId=again)
+    kms.retire_grant(KeyId=key, GrantId=again)
     assert refused(lambda: grantee.encrypt(KeyId=key, Plaintext=b"x")) == "AccessDeniedException"
     assert refused(lambda: kms.revoke_grant(KeyId=key, GrantId=again)) == "NotFoundException"
     wrong = lambda: kms.create_grant(KeyId=key, GranteePrincipal=arn, Operations=["Sign"])  # noqa: E731
