@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -103,7 +104,8 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(sandbox: Sandbox, request: pytest.FixtureRequest) -> Iterator[World]:
+def world(image: Path, sandbox: Sandbox, request: pytest.FixtureRequest) -> Iterator[World]:
+    """`image` is asked for before the sandbox, out of which nothing can be downloaded."""
     missing = [f"{one.what} ({one.remedy})" for one in libvirt.lacks()] + list(linux.lacks())
     if missing:
         unable("lacks " + "; ".join(missing))
