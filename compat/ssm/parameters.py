@@ -18,6 +18,7 @@ from compat.operation import Params, Result, operation
 from compat.ssm.store import (
     PUBLIC,
     Parameter,
+    Version,
     find,
     missing,
     parameter_arn,
@@ -176,12 +177,26 @@ def get_parameters_by_path(ctx: Context, p: Params) -> Result:
         rows = [one for name in public_parameters(ctx.region) if below(name) and (one := public_parameter(ctx, name))]
     else:
         kept = ctx.session.scalars(select(Parameter).where(Parameter.name.startswith(path, autoescape=True)))
-        rows = [_render(ctx, row, row.newest, decrypt) for row in kept if below(row.name)]
+        rows = [
+            _render(ctx, row, version, decrypt)
+            for row in kept
+            if below(row.name) and (version := _labelled(row, p)) is not None
+        ]
     for one in p.get("ParameterFilters") or ():
+        if one["Key"] == "Label":
+            continue
         rows = [row for row in rows if _passes(row, one)]
     shown, token = cut(ctx, p, rows, lambda one: str(one["Name"]), most=10)
     result: Result = {"Parameters": shown}
     return result if token is None else result | {"NextToken": token}
+
+
+def _labelled(row: Parameter, p: Params) -> Version | None:
+    """The version that a call's filter by labels wants; the newest where it has none."""
+    wanted = [value for one in p.get("ParameterFilters") or () if one["Key"] == "Label" for value in one["Values"]]
+    if not wanted:
+        return row.newest
+    return next((one for one in reversed(row.versions) if set(wanted) & set(one.get("Labels", ()))), None)
 
 
 def _passes(row: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:

@@ -33,6 +33,9 @@ def test_put_get_and_versions(ssm: Client, account: str) -> None:
     assert [(old["Version"], old["Value"]) for old in history] == [(1, "one"), (2, "two")]
     ssm.label_parameter_version(Name="/app/db/host", ParameterVersion=1, Labels=["stable"])
     assert ssm.get_parameter(Name="/app/db/host:stable")["Parameter"]["Value"] == "one"
+    labelled = [{"Key": "Label", "Values": ["stable"]}]
+    found = ssm.get_parameters_by_path(Path="/app/db", ParameterFilters=labelled)["Parameters"]
+    assert [(one["Name"], one["Value"]) for one in found] == [("/app/db/host", "one")]
 
 
 def test_secrets_are_sealed(ssm: Client) -> None:
