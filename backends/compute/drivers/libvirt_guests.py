@@ -34,8 +34,6 @@ KNOCK = 5.0
 """Seconds between two presses of the power button: a guest that is still booting does not notice the first."""
 SAVING = 600.0
 """Seconds that keeping or fetching a guest's memory may take."""
-SETTLING = (0.0, 2.0, 8.0, 20.0)
-"""Seconds between the looks after libvirtd came back."""
 
 _log = logging.getLogger(__name__)
 
@@ -125,14 +123,23 @@ class LibvirtGuests:
         connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._happened, None)
         connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, self._was_reset, None)
         connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, self._removed, None)
-        threading.Thread(target=self._settle, name="libvirt-settles", daemon=True).start()
+        threading.Thread(target=self._settle, args=(connection,), name="libvirt-settles", daemon=True).start()
 
-    def _settle(self) -> None:
-        """Have everybody look after the daemon came back. It takes guests back one by one, after it has begun to
-        answer, and tells nobody of one that ends meanwhile."""
-        for pause in SETTLING:
-            time.sleep(pause)
-            self.tell()
+    def _settle(self, connection: Any) -> None:
+        """Have everybody look at a new connection, and once more when the daemon has taken its guests back. It lists
+        them before, and tells nobody of one that ends meanwhile; it holds a job on each until it is done, for which
+        statistics wait. Whatever happens to one that answered them is told by an event."""
+        import libvirt
+
+        self.tell()
+        prefix = domain_name(self.machine.deployment, "")
+        try:
+            for domain in connection.listAllDomains():
+                while domain.name().startswith(prefix) and not _is_settled(domain):
+                    _log.info("libvirtd has not taken back %s yet", domain.name())
+        except libvirt.libvirtError as error:
+            _log.info("libvirtd went away while it took its guests back: %s", error)
+        self.tell()
 
     def _happened(self, connection: Any, domain: Any, event: int, detail: int, opaque: Any) -> None:
         import libvirt
@@ -373,6 +380,20 @@ class LibvirtGuests:
     def console(self, guest: str) -> bytes:
         """See `GuestDriver`."""
         return console.tail(console_log(self.machine, guest))
+
+
+def _is_settled(domain: Any) -> bool:
+    """Whether nothing is going on with a domain; waits up to half a minute for that. Raises `libvirtError` when the
+    connection is lost."""
+    import libvirt
+
+    try:
+        domain.memoryStats()
+    except libvirt.libvirtError as error:
+        if not domain.connect().isAlive():
+            raise
+        return bool(error.get_error_code() != libvirt.VIR_ERR_OPERATION_TIMEOUT)
+    return True
 
 
 def boot_of(domain: Any) -> int:
