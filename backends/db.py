@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple
@@ -37,6 +37,7 @@ from sqlalchemy.orm import (
 )
 from sqlalchemy.types import TypeDecorator
 
+from backends.changes import Changes, Parts, add_parts
 from backends.clock import wall
 from backends.sqlite import tune
 from backends.stamps import Stamps
@@ -71,6 +72,10 @@ class Base(DeclarativeBase):
         list[str]: JSON(),
         int: BigInteger().with_variant(Integer(), "sqlite"),
     }
+
+    def changed_parts(self) -> Collection[str] | None:
+        """The parts of its topic, by id, that a change of this row is confined to; None: any. See `Changes`."""
+        return None
 
 
 class Scope(NamedTuple):
@@ -133,6 +138,7 @@ class ScopedSession(Session):
         self.scope = scope
         self.topics_read: set[str] = set()
         self.topics_written: set[str] = set()
+        self.parts_written: Parts = {}
 
 
 @lru_cache(1024)
@@ -167,6 +173,8 @@ def _scope_statement(state: ORMExecuteState) -> None:
     if any(issubclass(mapper.class_, Shared) for mapper in mappers):
         topics.add("share")
     (session.topics_read if state.is_select else session.topics_written).update(topics)
+    if not state.is_select:
+        session.parts_written |= dict.fromkeys(topics)
     if session.scope is not None and mappers and not state.is_column_load and not state.is_relationship_load:
         state.statement = state.statement.options(*_sight(*session.scope))
 
@@ -183,6 +191,7 @@ def _scope_rows(session: Session, context: object, instances: object) -> None:
     for row in (*session.new, *session.dirty, *session.deleted):
         if row.__topic__ is not None:
             session.topics_written.add(row.__topic__)
+            add_parts(session.parts_written, row.__topic__, row.changed_parts())
 
 
 class Unit:
@@ -300,8 +309,10 @@ class Unit:
 
     def _commit(self) -> None:
         session, batch = self._session, self._batch
+        parts: Parts = dict.fromkeys(self._topics)
         if session is not None:
             session.flush()
+            parts = session.parts_written | dict.fromkeys(self._topics)
             self._topics |= session.topics_written
         if (prompt := self.database.prompt) and (woken := self._topics & prompt):
             for topic in woken:
@@ -311,6 +322,8 @@ class Unit:
                 session.commit()
             self._cursor.execute("RELEASE unit")
             batch.topics |= self._topics
+            for topic in self._topics:
+                add_parts(batch.parts, topic, parts.get(topic))
             batch.afterwards += self._afterwards
             self._batch = None
         elif self._connection is not None or self._topics:
@@ -318,6 +331,7 @@ class Unit:
                 self.database.stamps.bump(self.cursor, self._topics)
             self.connection.commit()
             self.database.stamps.moved(self._topics)
+            self.database.changes.note(self._topics, parts)
 
     def _close(self) -> None:
         if self._session is not None:
@@ -343,6 +357,7 @@ class Batch:
         self.cursor: Any = self.connection.connection.cursor()
         """A cursor of the driver's connection, for writes past the session."""
         self.topics: set[str] = set()
+        self.parts: Parts = {}
         self.afterwards: list[Callable[[], None]] = []
 
     def commit(self) -> None:
@@ -352,6 +367,7 @@ class Batch:
                 self._database.stamps.bump(self.cursor, self.topics)
             self.connection.commit()
             self._database.stamps.moved(self.topics)
+            self._database.changes.note(self.topics, self.parts)
         finally:
             self.connection.close()
             self._database.turn.release()
@@ -379,6 +395,7 @@ class Database:
         """What the driver itself raises, for statements past the session."""
         self.writer = self.engine.execution_options(nephele_write=True)
         self.stamps = Stamps(self)
+        self.changes = Changes(complete=exclusive and self.is_sqlite)
         self.turn = Turn()
         """The turn to write (SQLite): held while a write transaction is open, by whomever."""
         self._local = threading.local()

@@ -124,7 +124,7 @@ def main() -> None:
     print("| what | median | aim | |\n|---|---|---|---|")
     host, driver = Namespace(OWN), LinuxNetwork("bench", ipaddress.IPv4Network("198.18.0.0/15"))
     with tempfile.TemporaryDirectory() as folder:
-        world = new_world(Path(folder))
+        world = new_world(Path(folder), exclusive=True)
         measure(world, driver, host)
         world.database.close()
     driver.close()

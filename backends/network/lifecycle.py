@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Collection
 from datetime import timedelta
 
-from sqlalchemy import select
+from sqlalchemy import select, union_all
 
 from backends.db import Database, Unit
 from backends.errors import DriverError
-from backends.network.book import NetworkHost
-from backends.network.models import Endpoint, Nat, Peering
+from backends.network.book import TOPIC, NetworkHost
+from backends.network.models import Endpoint, FirewallGroup, Nat, Network, PacketFilter, Peering, RouteTable
 from backends.network.plan import plan
 from backends.network.rows import read_many
 from backends.network.service import NetworkService
@@ -49,14 +50,19 @@ def _apply(database: Database, host: NetworkHost) -> None:
     """Make the machine hold every network's plan, and nothing else. One network's failure does not keep another
     waiting.
 
-    Only what changed in the rows since the last pass is planned and ensured; what the machine holds is asked for now
-    and then, at the beginning, and after anything failed."""
+    Only what changed in the rows since the last pass is planned and ensured; where all changes were confined to some
+    networks, only their rows are read. Everything is read, and the machine asked what it holds, now and then, at the
+    beginning, and after anything failed."""
     applied = host.applied
     now = time.monotonic()
     observed = host.driver.observe() if now - applied.looked >= LOOK else None
     applied.looked, looked = -math.inf, now if observed is not None else applied.looked
+    changed = database.changes.take(TOPIC)  # before rows are read: what is committed meanwhile is read once more
+    if observed is not None:
+        changed = None
     with database.unit(None, write=False) as unit:
-        rows = read_many(unit.session)
+        ids = None if changed is None else _networks(unit, changed)
+        rows = read_many(unit.session, ids)
     failed: DriverError | None = None
     for network in rows:
         held, stamp = applied.held.get(network.network.id), network.stamp
@@ -72,7 +78,8 @@ def _apply(database: Database, host: NetworkHost) -> None:
                 continue
         applied.held[wanted.id] = stamp, wanted.digest
     there = {network.network.id for network in rows}
-    for left in sorted((applied.held.keys() | (observed or {}).keys()) - there):
+    known = applied.held.keys() | (observed or {}).keys() if ids is None else set(ids)
+    for left in sorted(known - there):
         host.driver.drop(left)
         applied.held.pop(left, None)
     if failed is not None:
@@ -80,17 +87,32 @@ def _apply(database: Database, host: NetworkHost) -> None:
     applied.looked = looked
 
 
+def _networks(unit: Unit, parts: Collection[str]) -> set[str]:
+    """The networks that some parts of networks are in: they are ids of networks, groups, filters and route tables."""
+    if not parts:
+        return set()
+    kinds = (FirewallGroup, PacketFilter, RouteTable)
+    statement = union_all(
+        select(Network.id).where(Network.id.in_(parts)),
+        *(select(kind.network_id).where(kind.id.in_(parts)) for kind in kinds),
+    )
+    return set(unit.connection.execute(statement).scalars())
+
+
 def _is_waiting(unit: Unit) -> bool:
     """Whether anything is to be settled, or has been shown long enough."""
-    return any(
-        unit.session.execute(query.limit(1)).first() is not None
-        for query in (
-            select(Nat.id).where(Nat.state.in_(PASSING)),
-            select(Nat.id).where(Nat.deleted < unit.now - SHOWN),
-            select(Endpoint.id).where(Endpoint.state.in_(PASSING)),
-            select(Peering.id).where(Peering.state == "pending-acceptance", Peering.expires < unit.now),
+    statement = union_all(
+        *(
+            select(id.label("id")).where(*conditions)
+            for id, *conditions in (
+                (Nat.id, Nat.state.in_(PASSING)),
+                (Nat.id, Nat.deleted < unit.now - SHOWN),
+                (Endpoint.id, Endpoint.state.in_(PASSING)),
+                (Peering.id, Peering.state == "pending-acceptance", Peering.expires < unit.now),
+            )
         )
     )
+    return unit.connection.execute(statement.limit(1)).first() is not None
 
 
 def _settle_nats(service: NetworkService) -> None:

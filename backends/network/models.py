@@ -6,6 +6,7 @@ column. Collections that are always shown with their owner load with it, by one 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -234,6 +235,10 @@ class RouteTable(Base, Scoped):
         """Whether this is its network's main table."""
         return any(association.main for association in self.associations)
 
+    def changed_parts(self) -> Collection[str]:
+        """As promised in `Base`."""
+        return (self.network_id,)
+
 
 class Route(Base, Scoped):
     """`destination` (a range, or the id of a prefix list) goes to the target; "blackhole" when the target is gone.
@@ -251,6 +256,10 @@ class Route(Base, Scoped):
     origin: Mapped[str] = mapped_column(Word, default="request")
     state: Mapped[str] = mapped_column(Word, default="active")
     position: Mapped[int] = mapped_column(default=0)
+
+    def changed_parts(self) -> Collection[str]:
+        """As promised in `Base`. A new one in the list of its owner, which then changes, too, has no id of it yet."""
+        return (self.table_id,) if self.table_id else ()
 
 
 class RouteTableAssociation(Base, Scoped):
@@ -282,6 +291,10 @@ class FirewallGroup(Base, Scoped):
         lazy="selectin", cascade=OWNED, order_by="FirewallRule.created, FirewallRule.id"
     )
 
+    def changed_parts(self) -> Collection[str]:
+        """As promised in `Base`."""
+        return (self.network_id,)
+
 
 class FirewallRule(Base, Scoped):
     """One allowance. `protocol` is tcp, udp, icmp, icmpv6, a number, or -1 for all; ports are -1 where they mean
@@ -306,6 +319,10 @@ class FirewallRule(Base, Scoped):
     created: Mapped[datetime]
     notes: Mapped[dict[str, Any]] = mapped_column(default=dict)
 
+    def changed_parts(self) -> Collection[str]:
+        """As promised in `Base`. A new one in the list of its owner, which then changes, too, has no id of it yet."""
+        return (self.group_id,) if self.group_id else ()
+
 
 class PacketFilter(Base, Scoped):
     """Numbered rules at the edge of segments, first match decides; stateless."""
@@ -322,6 +339,10 @@ class PacketFilter(Base, Scoped):
     associations: Mapped[list[PacketFilterAssociation]] = relationship(
         lazy="selectin", cascade=OWNED, order_by="PacketFilterAssociation.id"
     )
+
+    def changed_parts(self) -> Collection[str]:
+        """As promised in `Base`."""
+        return (self.network_id,)
 
 
 class PacketFilterEntry(Base, Scoped):
@@ -340,6 +361,10 @@ class PacketFilterEntry(Base, Scoped):
     to_port: Mapped[int | None]
     icmp_type: Mapped[int | None]
     icmp_code: Mapped[int | None]
+
+    def changed_parts(self) -> Collection[str]:
+        """As promised in `Base`. A new one in the list of its owner, which then changes, too, has no id of it yet."""
+        return (self.filter_id,) if self.filter_id else ()
 
 
 class PacketFilterAssociation(Base, Scoped):

@@ -26,11 +26,11 @@ def _template() -> Path:
     return folder / "empty.db"
 
 
-def fresh_database(folder: Path, clock: Callable[[], datetime] | None = None) -> Database:
+def fresh_database(folder: Path, clock: Callable[[], datetime] | None = None, *, exclusive: bool = False) -> Database:
     """An empty database in `folder`, with every table that was imported when the first one was made."""
     path = folder / "test.db"
     shutil.copy(_template(), path)
-    database = Database(f"sqlite:///{path}", **({} if clock is None else {"clock": clock}))
+    database = Database(f"sqlite:///{path}", exclusive=exclusive, **({} if clock is None else {"clock": clock}))
     event.listen(database.engine, "connect", _unsynced)
     return database
 

@@ -56,6 +56,6 @@ class World:
         )
 
 
-def new_world(folder: Path) -> World:
-    """A world with nothing in it."""
-    return World(fresh_database(folder))
+def new_world(folder: Path, *, exclusive: bool = False) -> World:
+    """A world with nothing in it. `exclusive`: no other process writes to its database."""
+    return World(fresh_database(folder, exclusive=exclusive))

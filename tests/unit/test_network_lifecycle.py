@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
-from backends.errors import DriverError
+from backends.errors import DriverError, NativeError
+from backends.network import lifecycle
 from backends.network.drivers.base import Counters, NetworkDriver, link_name
 from backends.network.drivers.simulated import SimulatedNetwork
+from backends.network.filters import EntrySpec
 from backends.network.lifecycle import converge
-from backends.network.models import Nat, Network, Segment
+from backends.network.models import FirewallGroup, Nat, Network, PacketFilter, RouteTable, Segment
 from backends.network.plan import NetworkPlan, plan, read_rows
+from backends.network.rows import read_many
+from backends.network.rules import spell
 from tests.unit.network_worlds import World, new_world
 
 
@@ -133,3 +141,96 @@ def test_the_simulated_driver_has_every_verb() -> None:
 
 def test_links_of_two_deployments_differ() -> None:
     assert link_name("one", "port") != link_name("two", "port")
+
+
+STEPS = ("allow", "change", "forbid", "entry", "replace", "unentry", "route", "unroute", "group", "ungroup", "port")
+
+
+def step(world: World, what: str, network: str, number: int) -> None:
+    """Change one thing in a network, as users do."""
+    with world.service() as service:
+        session = service.session
+        group = service.group_named(network, "default")
+        table = session.scalars(select(RouteTable).where(RouteTable.network_id == network)).first()
+        guard = session.scalars(select(PacketFilter).where(PacketFilter.network_id == network)).first()
+        segment = session.scalars(select(Segment).where(Segment.network_id == network)).one()
+        assert group is not None and table is not None and guard is not None
+        rules = [rule for rule in group.rules if rule.peer_kind == "cidr4"]
+        spec = spell("tcp", number, number, "cidr4", f"192.0.2.{number}/32")
+        entry = EntrySpec(False, number, False, "6", f"192.0.2.{number}/32", 1, number, None, None)
+        if what == "allow":
+            service.allow(group, False, [spec], lambda: world.name("rule"))
+        elif what == "forbid":
+            service.forbid(group, rules[:1])
+        elif what == "change" and rules:
+            service.change_rule(group, rules[-1], spell("udp", number, number, "cidr4", "192.0.2.0/24"))
+        elif what == "entry":
+            service.add_entry(guard, entry)
+        elif what == "replace":
+            held = [row.number for row in guard.entries if row.number < 200 and not row.egress]
+            service.replace_entry(guard, replace(entry, number=held[0] if held else number, to_port=200))
+        elif what == "unentry":
+            held = [row.number for row in guard.entries if row.number < 200 and not row.egress]
+            service.remove_entry(guard, False, held[0] if held else number)
+        elif what == "route":
+            service.add_route(table, f"192.0.2.{number}/32", "port", f"port-{network}")
+        elif what == "unroute":
+            routes = [row for row in table.routes if row.target_kind == "port"]
+            service.remove_route(table, routes[0].destination if routes else "192.0.2.1/32")
+        elif what == "group":
+            name = world.name("group")
+            owner = session.get_one(Network, network)
+            service.add_group(id=name, network=owner, name=name, description="", rule_out=world.name("rule"))
+        elif what == "ungroup":
+            for other in session.scalars(select(FirewallGroup).where(~FirewallGroup.is_default)).all()[:1]:
+                service.remove_group(other)
+        elif what == "port":
+            service.add_port(world.name("port"), segment)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_reading_only_what_changed_ends_as_reading_everything(tmp_path: Path, seed: int) -> None:
+    world, dice, machine = new_world(tmp_path, exclusive=True), random.Random(seed), Machine()
+    world.host.driver = machine
+    with world.service() as service:
+        for id in ("one", "two"):
+            segment = world.segment(service, service.add_network(id=id, cidr="10.0.0.0/16", ids=world.ids()))
+            service.add_port(f"port-{id}", segment)
+    done = set()
+    changes = [(what, "one", 150) for what in STEPS]
+    for what, network, number in changes + [
+        (dice.choice(STEPS), dice.choice(("one", "two")), dice.randrange(1, 100)) for _ in range(15)
+    ]:
+        converge(world.database, world.host)
+        world.host.applied.looked = time.monotonic() + 1000  # it trusts what it knows
+        before = wanted(world)
+        with contextlib.suppress(NativeError):
+            step(world, what, network, number)
+        after = wanted(world)
+        done |= {what} if after != before else set()
+        converge(world.database, world.host)
+        assert machine.held == after, what
+    assert done == set(STEPS)
+    world.database.close()
+
+
+def test_a_change_of_rules_reads_one_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world, machine = new_world(tmp_path, exclusive=True), Machine()
+    world.host.driver = machine
+    asked: list[object] = []
+    monkeypatch.setattr(lifecycle, "read_many", lambda session, ids=None: asked.append(ids) or read_many(session, ids))
+    with world.service() as service:
+        for id in ("one", "two"):
+            service.add_network(id=id, cidr="10.0.0.0/16", ids=world.ids())
+    converge(world.database, world.host)
+    with world.service() as service:
+        group = service.group_named("two", "default")
+        assert group is not None
+        service.allow(group, False, [spell("tcp", 1, 1, "cidr4", "192.0.2.1/32")], lambda: world.name("rule"))
+    converge(world.database, world.host)
+    with world.service() as service:
+        service.add_network(id="three", cidr="10.0.0.0/16", ids=world.ids())
+    converge(world.database, world.host)
+    assert asked == [None, {"two"}, None]
+    assert set(machine.held) == {"one", "two", "three"}
+    world.database.close()
