@@ -11,9 +11,9 @@ import time
 from collections.abc import Collection
 from datetime import timedelta
 
-from sqlalchemy import select, union_all
+from sqlalchemy import bindparam, select, union_all
 
-from backends.db import Database, Unit
+from backends.db import Database, Instant, Unit
 from backends.errors import DriverError
 from backends.network.book import TOPIC, NetworkHost
 from backends.network.models import Endpoint, FirewallGroup, Nat, Network, PacketFilter, Peering, RouteTable
@@ -27,6 +27,27 @@ LOOK = 9.0
 """Seconds between looks at what the machine holds; less than the reconciler's period, so that each round by the clock
 is one."""
 PASSING = ("pending", "deleting")
+# Made once: making a statement takes longer than running it.
+HOLDING = union_all(
+    *(
+        select(network).where(id.in_(bindparam("parts", expanding=True)))
+        for network, id in (
+            (Network.id, Network.id),
+            *((kind.network_id, kind.id) for kind in (FirewallGroup, PacketFilter, RouteTable)),
+        )
+    )
+)
+WAITING = union_all(
+    *(
+        select(id.label("id")).where(*conditions)
+        for id, *conditions in (
+            (Nat.id, Nat.state.in_(PASSING)),
+            (Nat.id, Nat.deleted < bindparam("shown", type_=Instant())),
+            (Endpoint.id, Endpoint.state.in_(PASSING)),
+            (Peering.id, Peering.state == "pending-acceptance", Peering.expires < bindparam("now", type_=Instant())),
+        )
+    )
+).limit(1)
 
 
 def converge(database: Database, host: NetworkHost) -> bool:
@@ -91,28 +112,12 @@ def _networks(unit: Unit, parts: Collection[str]) -> set[str]:
     """The networks that some parts of networks are in: they are ids of networks, groups, filters and route tables."""
     if not parts:
         return set()
-    kinds = (FirewallGroup, PacketFilter, RouteTable)
-    statement = union_all(
-        select(Network.id).where(Network.id.in_(parts)),
-        *(select(kind.network_id).where(kind.id.in_(parts)) for kind in kinds),
-    )
-    return set(unit.connection.execute(statement).scalars())
+    return set(unit.connection.execute(HOLDING, {"parts": list(parts)}).scalars())
 
 
 def _is_waiting(unit: Unit) -> bool:
     """Whether anything is to be settled, or has been shown long enough."""
-    statement = union_all(
-        *(
-            select(id.label("id")).where(*conditions)
-            for id, *conditions in (
-                (Nat.id, Nat.state.in_(PASSING)),
-                (Nat.id, Nat.deleted < unit.now - SHOWN),
-                (Endpoint.id, Endpoint.state.in_(PASSING)),
-                (Peering.id, Peering.state == "pending-acceptance", Peering.expires < unit.now),
-            )
-        )
-    )
-    return unit.connection.execute(statement.limit(1)).first() is not None
+    return unit.connection.execute(WAITING, {"now": unit.now, "shown": unit.now - SHOWN}).first() is not None
 
 
 def _settle_nats(service: NetworkService) -> None:
