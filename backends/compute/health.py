@@ -7,6 +7,7 @@ passing of time. What is seen is compared with what is wanted, and what differs 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -23,6 +24,8 @@ from backends.network.models import Port
 AGAIN = timedelta(minutes=5)
 """A guest that breaks down twice within this time stays down."""
 BATCH = 500
+SURE = 5.0
+"""Seconds for which a guest has to lack a card before it gets another."""
 
 _log = logging.getLogger(__name__)
 
@@ -97,7 +100,12 @@ def _count_cards(database: Database, host: ComputeHost) -> None:
         query = query.where(on(host), Guest.state == GuestState.RUNNING, Guest.applied == Guest.generation)
         ports = unit.session.execute(query).all()
     counted = host.each(ports, lambda port: driver.counters(port.network_id, port.id))
-    lost = sorted({port.guest_id for port, counters in counted if isinstance(counters, NativeError)})
+    lacking = {port.guest_id for port, counters in counted if isinstance(counters, NativeError)}
+    for guest in host.suspects.keys() - lacking:
+        del host.suspects[guest]
+    # A guest that dies loses its cards a moment before anybody tells that it is dead: that is another matter.
+    now = time.monotonic()
+    lost = sorted(guest for guest in lacking if now - host.suspects.setdefault(guest, now) > SURE)
     if lost:
         _log.warning("links are gone, and made anew, of %s", ", ".join(lost))
         _reopen(database, lost)

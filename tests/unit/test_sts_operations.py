@@ -96,10 +96,17 @@ def test_across_accounts_both_must_allow(nimbus: Nimbus) -> None:
     assert refused(nimbus, "sts:AssumeRole", by="333333333333", **given)[0] == "AccessDenied"
 
 
-@pytest.mark.parametrize("arn", [f"arn:aws:iam::{ACCOUNT}:role/missing", f"arn:aws:iam::{ACCOUNT}:role/x/r", "x" * 30])
-def test_no_such_role(nimbus: Nimbus, arn: str) -> None:
+@pytest.mark.parametrize(
+    ("arn", "code"),
+    [
+        (f"arn:aws:iam::{ACCOUNT}:role/missing", "AccessDenied"),
+        (f"arn:aws:iam::{ACCOUNT}:role/x/r", "AccessDenied"),
+        ("x" * 30, "ValidationError"),
+    ],
+)
+def test_no_such_role(nimbus: Nimbus, arn: str, code: str) -> None:
     role(nimbus, trust(ACCOUNT))
-    assert refused(nimbus, "sts:AssumeRole", RoleArn=arn, RoleSessionName="alice")[0] == "AccessDenied"
+    assert refused(nimbus, "sts:AssumeRole", RoleArn=arn, RoleSessionName="alice")[0] == code
 
 
 def test_durations(nimbus: Nimbus) -> None:
