@@ -17,7 +17,7 @@ COPYING = 3600.0
 """Seconds that a copy may take."""
 MIB = 1 << 20
 WHOLE, DONE = 3, 4
-"""Where virDomainJobInfo has the bytes of all data, and of those processed."""
+"""Where `jobInfo` has the bytes of all data, and of those processed; of a backup, libvirt 9 counts its disks there."""
 
 
 class QemuDisks:
