@@ -38,7 +38,7 @@ BOOT, STEP = 2400.0, 300.0
 USER_DATA = """#cloud-config
 hostname: named-by-user-data
 write_files:
-- {path: /root/told, content: "written by user data\\n"}
+- {path: /var/told, content: "written by user data\\n"}
 runcmd:
 - [sh, -c, "echo user data ran as $(id -un) > /dev/console"]
 """
@@ -158,7 +158,7 @@ def test_cloud_init_is_content(guest: Debian) -> None:
 
 
 def test_user_data_was_followed(guest: Debian) -> None:
-    assert guest.run("sudo cat /root/told") == "written by user data\n"
+    assert guest.run("sudo cat /var/told") == "written by user data\n"
     assert guest.run("hostname").strip() == "named-by-user-data"
     assert "user data ran as root" in guest.output()
 
@@ -177,7 +177,7 @@ def test_its_agent_answers_and_holds_file_systems_still_for_a_snapshot(guest: De
         "sudo tee /etc/qemu/qemu-ga.conf > /dev/null; sudo systemctl restart qemu-guest-agent; "
         "systemctl is-active qemu-guest-agent"
     )
-    guest.run("echo kept | sudo tee /root/kept > /dev/null")
+    guest.run("echo kept | sudo tee /var/kept > /dev/null")
     instance = guest.ec2.describe_instances(InstanceIds=[guest.id])["Reservations"][0]["Instances"][0]
     volume = instance["BlockDeviceMappings"][0]["Ebs"]["VolumeId"]
 

@@ -185,7 +185,7 @@ def test_all_disks_of_an_instance_are_held_at_one_point(world: Machine) -> None:
 
 
 def test_an_image_is_made_while_it_is_off_and_then_it_runs_again(world: Machine) -> None:
-    world.run("echo from the first > /root/mark")
+    world.run("echo from the first > /var/mark")
     boot = world.run("cat /proc/sys/kernel/random/boot_id")
     length = len(world.output())
     world.made = world.ec2.create_image(InstanceId=world.id, Name="with a mark")["ImageId"]
@@ -197,7 +197,7 @@ def test_an_image_is_made_while_it_is_off_and_then_it_runs_again(world: Machine)
     assert "power button" in world.output()[length:]
     assert world.instance()["State"]["Name"] == "running"
     assert world.run("cat /proc/sys/kernel/random/boot_id") != boot
-    assert world.run("cat /root/mark") == "from the first\n"
+    assert world.run("cat /var/mark") == "from the first\n"
 
 
 def test_an_instance_of_the_image_has_what_the_first_wrote(world: Machine) -> None:
@@ -205,7 +205,7 @@ def test_an_instance_of_the_image_has_what_the_first_wrote(world: Machine) -> No
     world.ec2.terminate_instances(InstanceIds=[first])
     world.become("terminated")
     world.start(world.made)
-    assert world.run("cat /root/mark; imds meta-data/instance-id") == f"from the first\n{world.id}"
+    assert world.run("cat /var/mark; imds meta-data/instance-id") == f"from the first\n{world.id}"
     assert world.id != first
     mapped = {one["DeviceName"]: one["Ebs"]["VolumeId"] for one in world.instance()["BlockDeviceMappings"]}
     assert world.read(mapped["/dev/sdf"], 3, 5) == "first"
