@@ -47,8 +47,9 @@ def _family(pid: int) -> list[int]:
     """A process and those that it started."""
     found = [pid]
     for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            found += _family(int(child))
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that ended meanwhile
+            for child in (task / "children").read_text().split():
+                found += _family(int(child))
     return found
 
 
