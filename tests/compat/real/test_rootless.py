@@ -18,7 +18,7 @@ import pytest
 from backends.compute.drivers import libvirt
 from backends.network.drivers import linux
 from tests.compat.real import ordinary
-from tests.compat.real.test_instances import ACCOUNT, PATIENCE, World, until
+from tests.compat.real.owners import ACCOUNT, PATIENCE, World, until
 from tests.sandbox import Sandbox, unable
 from tests.server import ROOT, Server
 
