@@ -11,7 +11,7 @@ import pytest
 from backends.compute.drivers import container_process, container_root, libvirt
 from backends.network.drivers import linux
 from tests.compat.conftest import new_client
-from tests.compat.real.test_instances import ACCOUNT, World, until
+from tests.compat.real.owners import ACCOUNT, World, until
 from tests.compat.refused import refused
 from tests.sandbox import Sandbox, unable
 
