@@ -16,6 +16,7 @@ from sqlalchemy import Connection, inspect, text
 
 import backends
 from backends.db import Base, Database
+from backends.indexes import set_conditions
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -73,6 +74,7 @@ def revise(connection: Connection, message: str) -> None:
     """Draft the next revision: what an up-to-date database lacks of the models. For developers; read what it writes."""
     from alembic import command
 
+    set_conditions(Base.metadata, connection.dialect.name)
     config, known = _config(connection), revisions()
     config.attributes["in_batches"] = bool(known)  # SQLite alters a table by making it anew
     command.revision(config, message, autogenerate=True, rev_id=f"{int(known[-1]) + 1 if known else 1:04}")

@@ -22,6 +22,7 @@ from backends.object.containers import Containers
 from compat.errors import AWSError
 from compat.iam.credentials import lookup
 from compat.operation import load
+from compat.tables import load_tables
 from gateway import __version__, internal, logs, visits
 from gateway.compose import GUEST_SOCKET, LIFE, Parts, compose
 from gateway.console import CannotOpen, Consoles, Stream
@@ -45,7 +46,7 @@ def prepare(settings: Settings) -> None:
         load()  # once, before the workers part ways
     database = Database(settings.database)
     try:
-        schema.prepare(database, models=load)
+        schema.prepare(database, models=load_tables)
     finally:
         database.close()
 

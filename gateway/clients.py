@@ -6,8 +6,6 @@ import base64
 import json
 import os
 import sys
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -77,6 +75,9 @@ def ask(
     settings: Settings, endpoint: str | None, method: str, path: str, body: dict[str, Any] | None = None
 ) -> tuple[str, dict[str, Any]]:
     """Ask a server's own paths as a root; where it is, and what it answered. Ends the command when it does not."""
+    import urllib.error
+    import urllib.request
+
     base = _endpoint(settings, endpoint)
     key = _root(settings)
     basic = base64.b64encode(f"{key.access_key}:{key.secret_key}".encode()).decode()

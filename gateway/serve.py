@@ -49,8 +49,7 @@ class StartError(Exception):
 def run(settings: Settings) -> int:
     """Serve until told to end; the exit status. Raises `StartError`."""
     gc.disable()  # until everything is loaded: what is made now stays
-    # Of botocore the models are used, not the signers; without this it loads the whole AWS common runtime at start.
-    os.environ.setdefault("BOTO_DISABLE_CRT", "true")
+    _spare_runtime()
     logs.configure(settings)
     with contextlib.ExitStack() as stack:
         if settings.ephemeral:
@@ -74,6 +73,18 @@ def run(settings: Settings) -> int:
         if settings.workers == 1:
             return _work(settings, listener, 0, lambda: _say(shown), metadata)
         return _supervise(settings, listener, lambda: _say(shown), metadata)
+
+
+def _spare_runtime() -> None:
+    """Keep botocore from loading the whole AWS common runtime at start, which it does even where it is told not to use
+    it: of botocore the models are used, not the signers."""
+    os.environ.setdefault("BOTO_DISABLE_CRT", "true")
+    if "botocore.compat" not in sys.modules and "awscrt" not in sys.modules:
+        sys.modules["awscrt"] = None  # type: ignore[assignment]  # importing it fails
+        try:
+            import botocore.compat  # noqa: F401
+        finally:
+            del sys.modules["awscrt"]
 
 
 def check_machine(settings: Settings) -> None:

@@ -1,7 +1,5 @@
 """Principals and what they hold: users, groups, roles, policies, keys, sessions."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Any, ClassVar
 

@@ -1,7 +1,5 @@
 """Keys, the material that they have had, names for them, and grants of their use."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from enum import StrEnum
 from typing import Any

@@ -4,8 +4,6 @@ Facts that only a front end understands live in a row's `notes`; a note that a f
 column. Collections that are always shown with their owner load with it, by one query for all owners (`selectin`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from datetime import datetime
 from typing import Any
@@ -40,7 +38,7 @@ class Network(Base, Scoped):
     hostnames: Mapped[bool] = mapped_column(Boolean, default=False)
     created: Mapped[datetime]
     notes: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    ranges: Mapped[list[NetworkRange]] = relationship(
+    ranges: Mapped[list["NetworkRange"]] = relationship(
         lazy="selectin", cascade=OWNED, order_by="NetworkRange.created, NetworkRange.id"
     )
 
@@ -78,7 +76,7 @@ class Segment(Base, Scoped):
     ipv6_on_launch: Mapped[bool] = mapped_column(Boolean, default=False)
     created: Mapped[datetime]
     notes: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    ranges: Mapped[list[SegmentRange]] = relationship(
+    ranges: Mapped[list["SegmentRange"]] = relationship(
         lazy="selectin", cascade=OWNED, order_by="SegmentRange.created, SegmentRange.id"
     )
 
@@ -134,12 +132,12 @@ class Port(Base, Scoped):
     ends_with_guest: Mapped[bool] = mapped_column(Boolean, default=False)
     created: Mapped[datetime]
     notes: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    addresses: Mapped[list[PortAddress]] = relationship(
+    addresses: Mapped[list["PortAddress"]] = relationship(
         lazy="selectin", cascade=OWNED, order_by="PortAddress.primary.desc(), PortAddress.position"
     )
-    groups: Mapped[list[PortGroup]] = relationship(lazy="selectin", cascade=OWNED, order_by="PortGroup.position")
+    groups: Mapped[list["PortGroup"]] = relationship(lazy="selectin", cascade=OWNED, order_by="PortGroup.position")
 
-    def private(self) -> PortAddress | None:
+    def private(self) -> "PortAddress | None":
         """The primary IPv4 address; None for a card with IPv6 only."""
         return next((address for address in self.addresses if address.primary and address.family == 4), None)
 
@@ -223,10 +221,10 @@ class RouteTable(Base, Scoped):
     network_id: Mapped[str] = mapped_column(reference("network.id"), index=True)
     created: Mapped[datetime]
     notes: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    routes: Mapped[list[Route]] = relationship(
+    routes: Mapped[list["Route"]] = relationship(
         lazy="selectin", cascade=OWNED, order_by="Route.position, Route.destination"
     )
-    associations: Mapped[list[RouteTableAssociation]] = relationship(
+    associations: Mapped[list["RouteTableAssociation"]] = relationship(
         lazy="selectin", cascade=OWNED, order_by="RouteTableAssociation.main.desc(), RouteTableAssociation.id"
     )
 
@@ -287,7 +285,7 @@ class FirewallGroup(Base, Scoped):
     description: Mapped[str] = mapped_column(String(255))
     is_default: Mapped[bool] = mapped_column(Boolean, default=False)
     created: Mapped[datetime]
-    rules: Mapped[list[FirewallRule]] = relationship(
+    rules: Mapped[list["FirewallRule"]] = relationship(
         lazy="selectin", cascade=OWNED, order_by="FirewallRule.created, FirewallRule.id"
     )
 
@@ -333,10 +331,10 @@ class PacketFilter(Base, Scoped):
     network_id: Mapped[str] = mapped_column(reference("network.id"), index=True)
     is_default: Mapped[bool] = mapped_column(Boolean, default=False)
     created: Mapped[datetime]
-    entries: Mapped[list[PacketFilterEntry]] = relationship(
+    entries: Mapped[list["PacketFilterEntry"]] = relationship(
         lazy="selectin", cascade=OWNED, order_by="PacketFilterEntry.egress.desc(), PacketFilterEntry.number"
     )
-    associations: Mapped[list[PacketFilterAssociation]] = relationship(
+    associations: Mapped[list["PacketFilterAssociation"]] = relationship(
         lazy="selectin", cascade=OWNED, order_by="PacketFilterAssociation.id"
     )
 

@@ -6,8 +6,6 @@ newest first (`rank` falls with time). The newest version of a key is the live r
 row, which then is a delete marker.
 """
 
-from __future__ import annotations
-
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -22,11 +20,11 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
-    text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backends.db import Base, Owned
+from backends.indexes import partial_index
 
 LIVE = 0
 PAST = 1
@@ -128,14 +126,7 @@ class Version(Base):
     book: Mapped[str | None] = mapped_column(String(32))
 
     __table_args__ = (
-        Index(
-            "object_version_null",
-            "container",
-            "key",
-            unique=True,
-            sqlite_where=text("shelf = 1 AND version = ''"),
-            postgresql_where=text("shelf = 1 AND version = ''"),
-        ),
+        partial_index("object_version_null", "container", "key", unique=True, where="shelf = 1 AND version = ''"),
         {"sqlite_with_rowid": False},
     )
 
@@ -219,17 +210,7 @@ class Assembly(Base):
     facts: Mapped[str] = mapped_column(Text, default="")
     sealed_key: Mapped[bytes | None] = mapped_column(LargeBinary)
 
-    __table_args__ = (
-        Index(
-            "assembly_open",
-            "container",
-            "key",
-            "opened",
-            "id",
-            sqlite_where=text("uses = 0"),
-            postgresql_where=text("uses = 0"),
-        ),
-    )
+    __table_args__ = (partial_index("assembly_open", "container", "key", "opened", "id", where="uses = 0"),)
 
 
 class Part(Base):
@@ -302,10 +283,9 @@ class Event(Base):
 
     __table_args__ = (
         Index("object_event_container", "container", "number"),
-        Index("object_event_due", "due", "number", sqlite_where=text("due IS NOT NULL"),
-              postgresql_where=text("due IS NOT NULL")),
+        partial_index("object_event_due", "due", "number", where="due IS NOT NULL"),
         {"sqlite_autoincrement": True},
-    )  # fmt: skip
+    )
 
 
 class AccessLine(Base):

@@ -1,15 +1,14 @@
 """The rows of disks, attachments and snapshots."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Boolean, Index, Integer, String, text
+from sqlalchemy import Boolean, Index, Integer, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backends.db import Base, Scoped, Shared
+from backends.indexes import partial_index
 
 
 class DiskState(StrEnum):
@@ -58,8 +57,7 @@ class Wish(StrEnum):
 def open_rows(name: str, column: str = "id") -> Index:
     """An index that holds only the rows whose wish has not come true yet, so that finding
     them is cheap however many have."""
-    still = text("applied != generation")
-    return Index(name, column, sqlite_where=still, postgresql_where=still)
+    return partial_index(name, column, where="applied != generation")
 
 
 class Disk(Scoped, Base):
