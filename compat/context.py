@@ -104,7 +104,7 @@ class Context:
         """What a Describe fetched in one go for its renderers."""
         self._moment: datetime | None = None
         self._unit: Unit | None = None
-        self._units = contextlib.ExitStack()
+        self._reading: contextlib.AbstractContextManager[Unit] | None = None
         self._tags: dict[str, tagging.TagList] = {}
         self._services: dict[str, Any] = {}
 
@@ -133,7 +133,8 @@ class Context:
         """The open unit of work; where none is open (authorisation, say), one for reading is opened for the rest of
         the phase."""
         if self._unit is None:
-            self._unit = self._units.enter_context(self.cloud.database.unit(self.scope, write=False))
+            self._reading = self.cloud.database.unit(self.scope, write=False)
+            self._unit = self._reading.__enter__()
         return self._unit
 
     @property
@@ -154,8 +155,11 @@ class Context:
 
     def close(self) -> None:
         """Close a unit that was opened for reading."""
-        self._units.close()
-        self._detach()
+        if self._unit is not None:
+            if self._reading is not None:
+                reading, self._reading = self._reading, None
+                reading.__exit__(None, None, None)
+            self._detach()
 
     def _detach(self) -> None:
         self._unit = None

@@ -111,7 +111,11 @@ class HttpConnection(HttpToolsProtocol):
 
     cycle: Cycle | Line | None  # type: ignore[assignment]
     _size = 0
+    """Bytes of the target, and, where they are counted, of the headers."""
     _raw = 0
+    """Bytes of a head that did not come in one read."""
+    _longest = 0
+    """Bytes than which the head cannot be longer."""
     _in_head = False
     _refused = False
     _deadline = 0.0
@@ -191,16 +195,18 @@ class HttpConnection(HttpToolsProtocol):
         """A header came whole."""
         name = name.lower()
         self.headers.append((name, value))
-        self._size += len(name) + len(value)
-        if self._size > MOST_HEAD or len(self.headers) > MOST_HEADERS:
-            raise HeadTooLarge
         if name in _BODIES:
             self._plain = False
             if name == b"expect" and value.lower() == b"100-continue":
                 self.expect_100_continue = True
 
     def on_headers_complete(self) -> None:
-        """The head is complete."""
+        """The head is complete. Until then it is bounded by what one read gives, and by `data_received`."""
+        headers = self.headers
+        if len(headers) > MOST_HEADERS or self._longest > MOST_HEAD:
+            self._size += sum([len(name) + len(value) for name, value in headers])
+            if self._size > MOST_HEAD or len(headers) > MOST_HEADERS:
+                raise HeadTooLarge
         self._in_head = False
         if self._may_be_at_once():
             self._pieces = []
@@ -253,6 +259,7 @@ class HttpConnection(HttpToolsProtocol):
             data = self._take_body(data)
             if not data:
                 return
+        self._longest = self._longest + len(data) if begun else len(data)
         super().data_received(data)
         if self._pieces is not None:
             self._wait_for_body(self._pieces)

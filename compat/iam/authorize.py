@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from compat.errors import AWSError
 from compat.iam import demands as demanding
 from compat.iam.directory import directory
-from compat.iam.guards import GUARDS, REFUSALS
+from compat.iam.guards import EXEMPTIONS, GUARDS, REFUSALS
 from compat.iam.keys import Keys
 from compat.iam.policy.document import PolicyType
 from compat.iam.policy.evaluate import ALLOWED, Decision, Passage, Reason, ResourceSide, evaluate
@@ -38,8 +38,10 @@ def authorize(ctx: Context, operation: Operation, p: Params) -> Decision:
     """
     principal = ctx.principal
     guard = GUARDS.get(operation.service)
-    if guard is None and principal.kind is PrincipalKind.ROOT and not principal.temporary:
-        return ALLOWED
+    if principal.kind is PrincipalKind.ROOT and not principal.temporary:
+        exempt = EXEMPTIONS.get(operation.service)
+        if guard is None or (exempt is not None and exempt(ctx, operation, p)):
+            return ALLOWED
     if principal.kind is PrincipalKind.USER:
         directory(ctx.cloud).note_use(principal, ctx.region, operation.service)
     if principal.temporary and operation.service in ("iam", "sts") and not _usable(ctx, operation):

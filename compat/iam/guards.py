@@ -21,12 +21,16 @@ from compat.iam.policy.evaluate import ResourceSide
 if TYPE_CHECKING:
     from compat.context import Context
     from compat.errors import AWSError
-    from compat.operation import Operation
+    from compat.operation import Operation, Params
 
 Guard = Callable[["Context", str, str], ResourceSide | None]
 TagsOf = Callable[["Context", str], Mapping[str, str] | None]
 
+Exemption = Callable[["Context", "Operation", "Params"], bool]
+
 GUARDS: dict[str, Guard] = {}
+EXEMPTIONS: dict[str, Exemption] = {}
+"""By service: says quickly that no resource of a call has anything to say about an account's own root."""
 REFUSALS: dict[str, Callable[[Context, Operation], AWSError | None]] = {}
 """By service: what may say something else than that access is denied (S3: that nothing is there)."""
 RESOURCE_TAGS: dict[str, TagsOf] = {}
@@ -41,6 +45,17 @@ def guard(service: str) -> Callable[[Guard], Guard]:
         if service in GUARDS:
             raise RuntimeError(f"{service} has a guard already")
         GUARDS[service] = function
+        return function
+
+    return register
+
+
+def exemption(service: str) -> Callable[[Exemption], Exemption]:
+    """Register the function that knows calls about which a guard has nothing to say where an account's root makes them.
+    It must be quicker than the guard, and say no where it does not know."""
+
+    def register(function: Exemption) -> Exemption:
+        EXEMPTIONS[service] = function
         return function
 
     return register

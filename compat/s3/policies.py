@@ -11,7 +11,7 @@ import orjson
 from backends.errors import Missing
 from backends.object.containers import Known, KnownDoor
 from compat.errors import AWSError
-from compat.iam.guards import guard
+from compat.iam.guards import exemption, guard
 from compat.iam.policy.document import Malformed, parse
 from compat.iam.policy.evaluate import Passage, ResourceSide
 from compat.iam.policy.validate import resource_policy
@@ -23,6 +23,7 @@ from compat.s3.places import bucket_of, canonical_id, door_arn, door_of_resource
 
 if TYPE_CHECKING:
     from compat.context import Context
+    from compat.operation import Operation
 
 LONGEST = 20 * 1024
 POLICY_ACTIONS = frozenset({"s3:GetBucketPolicy", "s3:PutBucketPolicy", "s3:DeleteBucketPolicy"})
@@ -54,6 +55,8 @@ NARROWING = frozenset(
     "s3:x-amz-server-side-encryption-aws-kms-key-id s3:dataaccesspointaccount s3:dataaccesspointarn".split()
 )
 NOBODY = '{"Version":"2012-10-17","Statement":{"Effect":"Deny","Principal":"*","Action":"*","Resource":"*"}}'
+# Operations that demand one thing, of one bucket or of an object in it.
+SIMPLE = frozenset({"GetObject", "HeadObject", "HeadBucket", "ListObjects", "ListObjectsV2", "ListObjectVersions"})
 _MOST_KEPT = 1024
 _sides: OrderedDict[tuple[str, str], ResourceSide] = OrderedDict()
 
@@ -91,6 +94,20 @@ def bucket_side(ctx: Context, action: str, resource: str) -> ResourceSide | None
         name=name,
         granted=foreign and _granted(ctx, known, action, key),
         unlimited_owner=action in POLICY_ACTIONS,
+    )
+
+
+@exemption("s3")
+def is_plainly_own(ctx: Context, operation: Operation, p: Params) -> bool:
+    """Whether a bucket of the caller's account has no policy, and objects of nobody else."""
+    if operation.name not in SIMPLE:
+        return False
+    known: Known | None = ctx.cloud.hosts["containers"].find(p["Bucket"])
+    return (
+        known is not None
+        and known.tenant == ctx.account
+        and "policy" not in known.documents
+        and ownership(known) == ENFORCED
     )
 
 
