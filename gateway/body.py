@@ -65,6 +65,7 @@ class Body:
         "_declared_md5",
         "_declared_sha256",
         "_hashes",
+        "_is_part",
         "_promised_trailers",
         "_chunked",
         "_seal",
@@ -82,6 +83,7 @@ class Body:
         self._hashes: dict[str, checksum.Checksum] = {}
         self._declared_md5: bytes | None = None
         self._declared_sha256: str | None = None
+        self._is_part = False
         self._chunked = False
         self._seal: Seal | None = None
         self._promised_trailers: tuple[str, ...] = ()
@@ -149,7 +151,7 @@ class Body:
                 "BadDigest",
                 "The Content-MD5 you specified did not match what we received.",
                 400,
-                ExpectedDigest=checksum.encode(self._declared_md5),
+                ExpectedDigest=checksum.encode(self._declared_md5) if self._is_part else self._declared_md5.hex(),
                 CalculatedDigest=checksum.encode(computed_md5),
             )
         for algorithm, text in self.checksums.items():
@@ -182,6 +184,7 @@ def open_body(
     signatures, so neither are those of chunks.
     """
     body = Body(source)
+    body._is_part = b"partNumber=" in head.raw_query
     form = _form(head, authenticated)
     if form in STREAMING:
         body._chunked = True
@@ -216,9 +219,10 @@ def read_promises(head: Head, body: Body, *, checksummed: bool = True) -> None:
 
 
 def _form(head: Head, authenticated: Authenticated | None) -> str:
-    if authenticated is not None and authenticated.version == V4 and authenticated.payload_hash != "UNSIGNED-PAYLOAD":
-        return authenticated.payload_hash
-    form = head.text(b"x-amz-content-sha256")
+    if authenticated is not None and authenticated.version == V4:
+        form = authenticated.payload_hash
+    else:
+        form = head.text(b"x-amz-content-sha256")
     if form in ("", "UNSIGNED-PAYLOAD") and b"x-amz-decoded-content-length" in head.view:
         if "aws-chunked" in head.text(b"content-encoding").lower():
             return "STREAMING-UNSIGNED-PAYLOAD-TRAILER"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compat.cloud import Cloud
 from compat.errors import AWSError
-from compat.s3.cors import allow
+from compat.s3.cors import allow, has_rules, why_not
 from gateway.head import Head
 from gateway.route import Route
 from gateway.wire import WireResponse
@@ -12,24 +12,25 @@ from gateway.wire import WireResponse
 Headers = list[tuple[bytes, bytes]]
 
 
-def preflight(cloud: Cloud, head: Head, route: Route) -> WireResponse:
+def preflight(cloud: Cloud, head: Head, route: Route, request_id: str) -> WireResponse:
     """The answer to OPTIONS on a bucket or an object. Raises `AWSError` where the bucket's rules do not allow it."""
     origin, method = head.text(b"origin"), head.text(b"access-control-request-method")
-    if not origin or not method:
+    if not origin:
         raise AWSError("BadRequest", "Insufficient information. Origin request header needed.", 400)
     asked = [name.strip() for name in head.text(b"access-control-request-headers").split(",") if name.strip()]
-    allowed = allow(cloud, route.path.get("Bucket", ""), origin, method, asked)
+    bucket = route.path.get("Bucket", "")
+    allowed = allow(cloud, bucket, origin, method, asked)
     if allowed is None:
         raise AWSError(
             "AccessForbidden",
-            "CORSResponse: This CORS request is not allowed. This is usually because the evaluation of Origin, "
-            "request method / Access-Control-Request-Method or Access-Control-Request-Headers are not whitelisted "
-            "by the resource's CORS spec.",
+            f"CORSResponse: {why_not(cloud, bucket)}",
             403,
-            Method=method,
-            ResourceType="OBJECT" if "Key" in route.path else "BUCKET",
+            Method=method or head.method,
+            ResourceType="OBJECT" if "Key" in route.path and has_rules(cloud, bucket) else "BUCKET",
         )
-    return WireResponse(200, [*_encoded(allowed), (b"content-length", b"0")])
+    id = request_id.encode("ascii")
+    named = [(b"x-amz-request-id", id), (b"x-amz-id-2", id), (b"content-length", b"0")]
+    return WireResponse(200, [*_encoded(allowed), *named])
 
 
 def headers(cloud: Cloud, head: Head, route: Route) -> Headers:

@@ -31,6 +31,7 @@ from gateway.batching import Batcher
 from gateway.body import BytesSource, Source, open_body
 from gateway.exchange import Exchange, Headers, new_request_id, open_up, rest_of
 from gateway.head import Head, head_of
+from gateway.hoisted import hoisted
 from gateway.postobject import Upload
 from gateway.route import Route, Router, scope_of, wants_form
 from gateway.signature_faults import Family, Fault, SignatureFault, as_error
@@ -172,7 +173,7 @@ class Endpoint:
     # --- the walk ---------------------------------------------------------------------------------------------------
 
     async def _answer(self, exchange: Exchange) -> int:
-        head = exchange.head
+        head = hoisted(exchange.head)
         raw: bytes | None = None
         form = None
         if wants_form(head):
@@ -180,7 +181,7 @@ class Endpoint:
             form = parse_form(unpacked(head, raw, MOST_DOCUMENT))
         route = exchange.route = self._router.resolve(head, form)
         if route.operation == "Preflight":
-            return await self._send(exchange, cors.preflight(self._cloud, head, route))
+            return await self._send(exchange, cors.preflight(self._cloud, head, route, exchange.request_id))
         if route.operation == "PostObject":
             return await self._post_object(exchange, route)
         if route.style == "website":
@@ -191,11 +192,11 @@ class Endpoint:
             raw = await self._whole(exchange)
         proof = self._authenticate(exchange, route, facts, raw)
         if not facts.streams_in and raw is None:
-            raw = await self._document(exchange, proof, facts)
+            raw = await self._document(exchange, head, proof, facts)
         elif raw is not None and route.form is None and not facts.streams_in:
             raw = unpacked(head, raw, MOST_DOCUMENT)
         params = self._read(route, head, raw)
-        call = exchange.call = self._call(exchange, route, proof, params, raw if route.form is not None else None)
+        call = exchange.call = self._call(exchange, head, route, proof, params, raw if route.form is not None else None)
         dispatcher = self._dispatcher
         in_place = dispatcher.cloud.database.is_sqlite and not facts.slow
         admitted = dispatcher.admit(call) if in_place else await self._on_thread(dispatcher.admit, call)
@@ -239,14 +240,14 @@ class Endpoint:
         exchange.read = True
         return body
 
-    async def _document(self, exchange: Exchange, proof: Authenticated | None, facts: Facts) -> bytes:
+    async def _document(self, exchange: Exchange, head: Head, proof: Authenticated | None, facts: Facts) -> bytes:
         """The checked, decoded body of an S3 operation that takes a document."""
-        view = exchange.head.view
+        view = head.view
         if b"content-length" not in view and b"transfer-encoding" not in view:
             exchange.read = True
             return b""
         body = open_body(
-            exchange.head,
+            head,
             proof,
             BytesSource(await self._whole(exchange)),
             checksummed=facts.checksummed,
@@ -300,12 +301,13 @@ class Endpoint:
     def _call(
         self,
         exchange: Exchange,
+        head: Head,
         route: Route,
         proof: Authenticated | None,
         params: Mapping[str, Any],
         raw: bytes | None,
     ) -> Call:
-        head, rules = exchange.head, self._cloud.rules
+        rules = self._cloud.rules
         region = (proof.region if proof is not None else self._region(head)) or rules.default_region
         if raw is not None and head.raw_query:
             raw = raw + b"?" + head.raw_query

@@ -33,6 +33,7 @@ class Fault(StrEnum):
     TWO_MECHANISMS = "two-mechanisms"  # authorization
     HEADER = "header"  # lacking: names of missing components, authorization; or reason
     QUERY = "query"  # reason
+    QUERY_2 = "query-2"  # version 2
     CREDENTIAL = "credential"  # authorization: the credential is not of five parts
     NO_DATE = "no-date"
     DATE = "date"  # scoped, date
@@ -72,6 +73,7 @@ def as_error(fault: SignatureFault, family: Family) -> AWSError:
 
 Facts = dict[str, Any]
 EXPECTED_CREDENTIAL = 'expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request"'
+QUERY_2_TEXT = "Query-string authentication requires the Signature, Expires and AWSAccessKeyId parameters"
 V4_ONLY = "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256."
 
 
@@ -131,6 +133,7 @@ S3_ANSWERS: dict[Fault, Callable[[Facts], AWSError]] = {
     ),
     Fault.HEADER: _s3_header,
     Fault.QUERY: lambda f: AWSError("AuthorizationQueryParametersError", f["reason"], 400),
+    Fault.QUERY_2: lambda f: AWSError("AccessDenied", QUERY_2_TEXT, 403),
     Fault.CREDENTIAL: lambda f: _malformed(f, f"the Credential is mal-formed; {EXPECTED_CREDENTIAL}."),
     Fault.NO_DATE: lambda f: AWSError(
         "AccessDenied", "AWS authentication requires a valid Date or x-amz-date header", 403
@@ -301,6 +304,7 @@ WORDINGS: dict[Fault, tuple[Outcome, Callable[[Facts], str]]] = {
     ),
     Fault.HEADER: (Outcome.INCOMPLETE, _lacking),
     Fault.QUERY: (Outcome.INCOMPLETE, lambda f: str(f["reason"])),
+    Fault.QUERY_2: (Outcome.INCOMPLETE, lambda f: QUERY_2_TEXT),
     Fault.CREDENTIAL: (
         Outcome.INCOMPLETE,
         lambda f: (

@@ -96,11 +96,9 @@ def authenticate_query(head: Head, lookup: Lookup, now: datetime, host_bucket: s
     """Who signed a query with `AWSAccessKeyId`, `Expires` and `Signature`. Raises `SignatureFault`."""
     query = head.query
     expires = query.get("Expires", "")
-    if not (expires.isascii() and expires.isdigit() and len(expires) < 12):
-        raise SignatureFault(
-            Fault.QUERY,
-            reason="Query-string authentication requires the Signature, Expires and AWSAccessKeyId parameters",
-        )
+    whole = query.get("AWSAccessKeyId") and query.get("Signature")
+    if not whole or not (expires.isascii() and expires.isdigit() and len(expires) < 12):
+        raise SignatureFault(Fault.QUERY_2)
     ends = datetime.fromtimestamp(int(expires), UTC)
     if now > ends:
         raise SignatureFault(Fault.EXPIRED, seconds=None, expires=ends, requested=ends, now=now)

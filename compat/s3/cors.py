@@ -48,8 +48,31 @@ def match(rules: Sequence[Mapping[str, Any]], origin: str, method: str, asked: S
 
 def allow(cloud: Cloud, bucket: str, origin: str, method: str, asked: Sequence[str]) -> dict[str, str] | None:
     """What the bucket's CORS configuration says to a request; None where it has none, or no rule fits."""
+    return match(_rules(cloud, bucket) or (), origin, method, asked)
+
+
+def has_rules(cloud: Cloud, bucket: str) -> bool:
+    """Whether the bucket is there and has a CORS configuration."""
+    return bool(_rules(cloud, bucket))
+
+
+def why_not(cloud: Cloud, bucket: str) -> str:
+    """Why a request across origins is not allowed, in S3's words and spelling."""
+    rules = _rules(cloud, bucket)
+    if rules is None:
+        return "Bucket not found"
+    if not rules:
+        return "CORS is not enabled for this bucket."
+    return (
+        "This CORS request is not allowed. This is usually because the evalution of Origin, request method / "
+        "Access-Control-Request-Method or Access-Control-Request-Headers are not whitelisted by the resource's CORS "
+        "spec."
+    )
+
+
+def _rules(cloud: Cloud, bucket: str) -> Sequence[Mapping[str, Any]] | None:
+    """The bucket's rules; None where there is no such bucket."""
     known = cloud.hosts["containers"].find(bucket) if bucket else None
     if known is None:
         return None
-    document = known.documents.get("cors") or {}
-    return match(document.get("CORSRules") or (), origin, method, asked)
+    return (known.documents.get("cors") or {}).get("CORSRules") or ()

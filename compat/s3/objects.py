@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from backends import checksum
@@ -289,25 +290,39 @@ class View:
                     raise faults.invalid_request(
                         "Request specific response headers cannot be used for anonymous GET requests."
                     )
-                result[member] = value
+                result[member] = _latin(parameter, value)
         return result
 
     def lasts(self, bucket: Known, head: Head) -> bool:
         """Whether neither the time nor somebody else's key nor a further permission has a part in the answer."""
         foreign = head.sealed_key is not None and head.sealed_key[:1] == FOREIGN
         timed = "lifecycle" in bucket.documents or head.storage in properties.ARCHIVED
-        return not (foreign or timed or head.terms)
+        return not (foreign or timed or head.terms or self.p.get("IfModifiedSince"))
 
     def _show_checksum(self, head: Head, result: Result) -> None:
         """A checksum is shown where it speaks of the bytes that are sent."""
         if self.p["ChecksumMode"].upper() != "ENABLED":
             return
         if self.part_checksum is not None:
+            part = checksums.kept(self.part_checksum)
+            if part is not None and part.type == checksums.UNSAID:
+                return
             checksums.show(self.part_checksum, result, type=False)
             if (whole := checksums.kept(head.checksum)) is not None:
                 result["ChecksumType"] = whole.type
         elif not self.ranged or (self.span is not None and self.span.length == head.size):
             checksums.show(head.checksum, result)
+
+
+def _latin(parameter: str, value: Any) -> Any:
+    """A header that a call wants in its answer; refused where no header can say it."""
+    try:
+        if isinstance(value, str):
+            value.encode("latin-1")
+    except UnicodeEncodeError:
+        name = "-".join(re.findall("[A-Z][a-z]+", parameter)).lower()
+        raise faults.invalid_argument("Header value cannot be represented using ISO-8859-1.", name, value) from None
+    return value
 
 
 def name_version(bucket: Known, head: Head, result: Result) -> None:

@@ -126,10 +126,11 @@ def with_authorization(value: bytes, *more: tuple[bytes, bytes]) -> Head:
         ),
         (
             Head("GET", b"/b", b"AWSAccessKeyId=a&Signature=b", []),
-            Fault.QUERY,
-            "AuthorizationQueryParametersError",
-            400,
+            Fault.QUERY_2,
+            "AccessDenied",
+            403,
         ),
+        (Head("GET", b"/b", b"AWSAccessKeyId=a&Expires=99999999999", []), Fault.QUERY_2, "AccessDenied", 403),
     ],
 )
 def test_faults(head: Head, kind: Fault, code: str, status: int) -> None:

@@ -1,0 +1,59 @@
+"""Preflights: what is answered to whom, and why not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import requests
+
+from tests.compat.s3_worlds import make_bucket
+from tests.server import Server
+
+pytestmark = pytest.mark.embedded
+ORIGIN = {"Origin": "http://a.example"}
+PUT = {**ORIGIN, "Access-Control-Request-Method": "PUT"}
+Client = Any
+
+
+@pytest.fixture
+def s3(client: Callable[..., Client]) -> Client:
+    return client("s3")
+
+
+def asked(server: Server, path: str, headers: dict[str, str]) -> requests.Response:
+    return requests.options(f"{server.endpoint}/{path}", headers=headers, timeout=10)
+
+
+def members(answer: requests.Response) -> list[str]:
+    return [
+        re.findall(f"<{name}>(.*?)</{name}>", answer.text)[0] for name in ("Code", "Message", "Method", "ResourceType")
+    ]
+
+
+def test_why_a_preflight_is_refused(server: Server, s3: Client) -> None:
+    assert asked(server, "there-is-no-such-bucket/k", {}).status_code == 400
+    nowhere = asked(server, "there-is-no-such-bucket/k", ORIGIN)
+    assert nowhere.status_code == 403
+    assert members(nowhere) == ["AccessForbidden", "CORSResponse: Bucket not found", "OPTIONS", "BUCKET"]
+    bucket = make_bucket(s3)
+    off = ["AccessForbidden", "CORSResponse: CORS is not enabled for this bucket."]
+    assert members(asked(server, f"{bucket}/k", PUT)) == [*off, "PUT", "BUCKET"]
+    assert members(asked(server, f"{bucket}/k", ORIGIN)) == [*off, "OPTIONS", "BUCKET"]
+    rules = [{"AllowedMethods": ["GET"], "AllowedOrigins": ["*"]}]
+    s3.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": rules})
+    for path, kind in ((f"{bucket}/k", "OBJECT"), (bucket, "BUCKET")):
+        code, message, method, level = members(asked(server, path, PUT))
+        assert (code, method, level) == ("AccessForbidden", "PUT", kind)
+        assert message.startswith("CORSResponse: This CORS request is not allowed.")
+
+
+def test_a_preflight_has_ids(server: Server, s3: Client) -> None:
+    bucket = make_bucket(s3)
+    rules = [{"AllowedMethods": ["PUT"], "AllowedOrigins": ["http://*.example"]}]
+    s3.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": rules})
+    answer = asked(server, f"{bucket}/k", PUT)
+    assert answer.status_code == 200
+    assert {"x-amz-request-id", "x-amz-id-2"} <= {name.lower() for name in answer.headers}
