@@ -33,6 +33,8 @@ _LENIENT_ENUMS = {
     # New instance types appear every week, volume types have an error code of their own.
     "ec2": {"InstanceType", "VolumeType", "ResourceType", "FleetOnDemandAllocationStrategy"},
 }
+_NOT_REQUIRED = frozenset({("Tagging", "TagSet")})
+"""Members that the model wants and S3 does without."""
 _NUMBERS = frozenset({"integer", "long", "float", "double"})
 _MOST_REPORTED = 20
 
@@ -243,7 +245,11 @@ def _required(shape: StructureShape) -> list[str]:
     """The members that must be there; a payload that streams comes by another way (`Context.body`)."""
     members = shape.members
     return [
-        name for name in shape.required_members if name in members and not members[name].serialization.get("streaming")
+        name
+        for name in shape.required_members
+        if name in members
+        and not members[name].serialization.get("streaming")
+        and (shape.name, name) not in _NOT_REQUIRED
     ]
 
 

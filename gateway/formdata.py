@@ -90,7 +90,12 @@ def _boundary(content_type: str) -> bytes:
     message["content-type"] = content_type.replace("\r", " ").replace("\n", " ")
     boundary = message.get_param("boundary")
     if message.get_content_type() != "multipart/form-data" or not isinstance(boundary, str) or not _BOUNDARY(boundary):
-        raise AWSError("PreconditionFailed", "Bucket POST must be of the enclosure-type multipart/form-data", 412)
+        raise AWSError(
+            "PreconditionFailed",
+            "At least one of the pre-conditions you specified did not hold",
+            412,
+            Condition="Bucket POST must be of the enclosure-type multipart/form-data",
+        )
     return boundary.encode("latin-1")
 
 

@@ -8,17 +8,22 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 from xml.sax.saxutils import escape
 
+from backends import checksum
 from compat.cloud import wall
 from compat.context import Call
 from compat.dispatch import Dispatcher
 from compat.errors import AWSError
 from compat.iam.principal import ANONYMOUS, Credential, Principal, root
+from compat.s3.places import location
+from compat.s3.properties import encoded_word, is_encoded_word
 from gateway.authenticated import Authenticated
 from gateway.body import Source, read_promises
 from gateway.formdata import FileBody, Form, read_form
 from gateway.head import Head
 from gateway.postpolicy import Policy, authenticate_form, check_policy, missing_field, parse_policy
 from gateway.wire import WireRequest, WireResponse, codec
+from gateway.wire.restxml import malformed
+from gateway.wire.xmlread import local, parse
 
 # Fields that become headers of the same name; `x-amz-meta-…` and the other `x-amz-…` do, too.
 PLAIN = (
@@ -31,7 +36,12 @@ PLAIN = (
     "expires",
 )
 OF_POLICY = ("x-amz-algorithm", "x-amz-credential", "x-amz-date", "x-amz-signature", "x-amz-security-token")
-TOLD = {"VersionId": b"x-amz-version-id", "ServerSideEncryption": b"x-amz-server-side-encryption"}
+TOLD = {
+    "VersionId": b"x-amz-version-id",
+    "ServerSideEncryption": b"x-amz-server-side-encryption",
+    "ChecksumType": b"x-amz-checksum-type",
+    **{f"Checksum{name}": f"x-amz-checksum-{name.lower()}".encode() for name in checksum.SIZES},
+}
 STATUSES = ("200", "201", "204")
 
 
@@ -107,19 +117,28 @@ class Upload:
     def _headers(self, fields: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
         """The form as the headers of a PUT."""
         given = {name: fields[name] for name in PLAIN if name in fields}
-        given |= {n: v for n, v in fields.items() if n.startswith("x-amz-") and n not in OF_POLICY}
+        given |= {n: _meant(n, v) for n, v in fields.items() if n.startswith("x-amz-") and n not in OF_POLICY}
         if "acl" in fields:
             given["x-amz-acl"] = fields["acl"]
         if "tagging" in fields:
-            document = WireRequest(self._head, {}, None, fields["tagging"].encode())
-            tags = codec("s3", "PutObjectTagging").read(document)["Tagging"].get("TagSet") or []
-            given["x-amz-tagging"] = urlencode([(tag.get("Key", ""), tag.get("Value", "")) for tag in tags])
+            given["x-amz-tagging"] = urlencode(self._tags(fields["tagging"]))
         return [(name.encode("latin-1", "replace"), value.encode("utf-8")) for name, value in given.items()]
+
+    def _tags(self, text: str) -> list[tuple[str, str]]:
+        """The tags in a document; none where it is XML, but another document."""
+        document = text.encode()
+        try:
+            if local(parse(document).tag) != "Tagging":
+                return []
+        except ValueError:
+            raise malformed() from None
+        read = codec("s3", "PutObjectTagging").read(WireRequest(self._head, {}, None, document))
+        return [(tag.get("Key", ""), tag.get("Value", "")) for tag in read["Tagging"].get("TagSet") or ()]
 
     def _respond(self, fields: Mapping[str, str], key: str, result: Mapping[str, Any]) -> WireResponse:
         """What the form asks to be answered: a redirection, or one of three statuses."""
         etag = str(result["ETag"])
-        where = f"{self._head.scheme}://{self._head.host}/{quote(self._bucket)}/{quote(key)}"
+        where = location(self._head.scheme, self._head.host, self._bucket, key)
         headers = [(b"etag", etag.encode("latin-1")), (b"location", where.encode("latin-1"))]
         headers += [(header, str(result[name]).encode("latin-1")) for name, header in TOLD.items() if name in result]
         target = fields.get("success_action_redirect") or fields.get("redirect") or ""
@@ -142,6 +161,13 @@ class Upload:
         if status != "204":
             headers.append((b"content-length", b"%d" % len(body)))
         return WireResponse(int(status), headers, body)
+
+
+def _meant(name: str, value: str) -> str:
+    """A field as the header that says the same: forms take metadata by the letter."""
+    if name.startswith("x-amz-meta-") and (is_encoded_word(value) or value != value.strip()):
+        return encoded_word(value)
+    return value
 
 
 def _is_address(target: str) -> bool:

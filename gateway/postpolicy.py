@@ -23,6 +23,8 @@ from gateway.sigv4 import signing_key
 # Fields that a policy need not mention.
 _FREE = frozenset({"policy", "signature", "awsaccesskeyid", "x-amz-signature", "file"})
 _OPERATORS = frozenset({"eq", "starts-with"})
+NEVER = "never"
+"""The operator of a condition that is not well-formed, and fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,8 @@ class Condition:
 
     def holds(self, given: str) -> bool:
         """Whether a field's value is as demanded; of a list of content types every one must be."""
+        if self.operator == NEVER:
+            return False
         if self.operator == "eq":
             return given == self.value
         if self.name == "content-type":
@@ -102,6 +106,9 @@ def _conditions(expiration: datetime, listed: list[Any]) -> Policy:
             operator = each[0].lower()
             if operator == "content-length-range":
                 lower, upper = _bound(each[1]), _bound(each[2])
+                if lower is None or upper is None:
+                    found.append(Condition(NEVER, operator, "", json.dumps(each)))
+                    continue
                 least, most = max(least, lower), upper if most is None else min(most, upper)
             elif operator in _OPERATORS:
                 found.append(_matching(operator, each))
@@ -125,17 +132,17 @@ def _matching(operator: str, each: list[Any]) -> Condition:
     name, value = each[1], each[2]
     if not isinstance(name, str) or not isinstance(value, str):
         _invalid("Invalid Condition: values must be strings.")
-    if not name.startswith("$") or len(name) == 1:
-        _invalid(f"Invalid Condition: field name '{name}' must begin with '$'.")
-    return Condition(operator, name[1:].lower(), value, json.dumps([operator, name, value]))
+    shown = json.dumps([operator, name, value])
+    return Condition(operator if name[:1] == "$" else NEVER, name[1:].lower(), value, shown)
 
 
-def _bound(value: Any) -> int:
+def _bound(value: Any) -> int | None:
+    """A size in bytes; None for what is none."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 19:
         return int(value)
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
-    _invalid("Invalid content-length-range: bounds must be non-negative integers.")
+    return None
 
 
 # --- checking ---------------------------------------------------------------------------------------------------------
@@ -192,7 +199,9 @@ def authenticate_form(fields: Mapping[str, str], lookup: Lookup, now: datetime) 
     """
     v4 = any(name in fields for name in ("x-amz-signature", "x-amz-credential", "x-amz-algorithm"))
     v2 = any(name in fields for name in ("signature", "awsaccesskeyid"))
-    if not (v4 or v2 or "policy" in fields):
+    if not (v4 or v2):
+        if "policy" in fields:
+            raise AWSError("AccessDenied", "Access Denied", 403)  # a policy that nobody signed
         return None
     if not v4:
         key, policy, signature = _needed(fields, "AWSAccessKeyId", "Policy", "Signature")

@@ -44,17 +44,18 @@ def absent(ctx: Context, key: str, version: str | None = None) -> AWSError:
     return faults.no_such_key(key) if version is None else faults.no_such_version(key, version)
 
 
-def present(ctx: Context, key: str, version: str | None, head: Head | None) -> Head:
+def present(ctx: Context, key: str, version: str | None, head: Head | None, *, marked: bool = False) -> Head:
     """The version that a call is about; raises where there is none.
 
-    A delete marker is none: 404, but 405 where it is asked for by its version, or something is to be put on it.
+    A delete marker is none: 404, but 405 where it is asked for by its version, or something is to be put on it, or
+    always (`marked`).
     """
     if head is None:
         raise absent(ctx, key, version)
     if head.marker:
         verb = next(verb for verb in ("Get", "Put", "Delete", "List") if ctx.operation.name.startswith(verb))
         headers = {"x-amz-delete-marker": "true", "x-amz-version-id": head.version or NULL}
-        if version is None and verb != "Put":
+        if version is None and verb != "Put" and not marked:
             raise faults.no_such_key(key, headers)
         method = "GET" if verb == "List" else verb.upper()
         raise faults.method_not_allowed(method, "DeleteMarker", headers | {"Allow": "DELETE"})

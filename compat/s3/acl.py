@@ -72,19 +72,21 @@ def grants_of_headers(ctx: Context, p: Params, owner_id: str, bucket_owner: str 
         for part in text.split(","):
             found = _GRANTEE.fullmatch(part)
             if found is None:
-                raise faults.invalid_argument("Argument format not recognized", "x-amz-grant-" + what.lower(), part)
+                header = "x-amz-grant-" + what.lower().replace("_", "-")
+                raise faults.invalid_argument("Argument format not recognized", header, part)
             grants.append([_grantee(found[1].lower(), found[2]), what])
     return grants
 
 
-def _grantee(kind: str, value: str) -> str:
+def _grantee(kind: str, value: str, argument: str | None = None) -> str:
+    """A grantee as it is kept; `argument` is the name under which a wrong one is refused."""
     if kind == "uri":
         if value not in GROUPS:
-            raise faults.invalid_argument("Invalid group uri", "uri", value)
+            raise faults.invalid_argument("Invalid group uri", argument or kind, value)
         return value
     if kind == "id":
         if not re.fullmatch(r"[0-9a-f]{64}", value):
-            raise faults.invalid_argument("Invalid id", "CanonicalUser/ID", value)
+            raise faults.invalid_argument("Invalid id", argument or kind, value)
         return value
     raise AWSError(
         "UnresolvableGrantByEmailAddress", "The e-mail address you provided does not match any account on record", 400
@@ -94,23 +96,23 @@ def _grantee(kind: str, value: str) -> str:
 def grants_of_document(policy: dict[str, Any] | None, owner_id: str) -> Grants:
     """The list in an `AccessControlPolicy`; refused when it changes the owner."""
     if policy is None or policy.get("Owner") is None:
-        raise faults.malformed()
-    if policy["Owner"].get("ID") != owner_id:
+        raise faults.malformed_acl()
+    if _grantee("id", policy["Owner"].get("ID") or "", "CanonicalUser/ID") != owner_id:
         raise faults.denied()
     grants: Grants = []
     for grant in policy.get("Grants") or ():
         grantee, permission = grant.get("Grantee") or {}, grant.get("Permission")
         if permission not in PERMISSIONS:
-            raise faults.malformed()
+            raise faults.malformed_acl()
         kind = grantee.get("Type")
         if kind == "Group":
-            grants.append([_grantee("uri", grantee.get("URI") or ""), permission])
+            grants.append([_grantee("uri", grantee.get("URI") or "", "Group/URI"), permission])
         elif kind == "CanonicalUser":
-            grants.append([_grantee("id", grantee.get("ID") or ""), permission])
+            grants.append([_grantee("id", grantee.get("ID") or "", "CanonicalUser/ID"), permission])
         elif kind == "AmazonCustomerByEmail":
             _grantee("email", grantee.get("EmailAddress") or "")
         else:
-            raise faults.malformed()
+            raise faults.malformed_acl()
     return grants
 
 
@@ -149,11 +151,11 @@ def grants_of_upload(ctx: Context, bucket: Known, p: Params) -> str:
     asked = p.get("ACL") or any(p.get(header) for header in HEADERS)
     if not asked:
         return ""
+    grants = grants_of_headers(ctx, p, canonical_id(ctx.account), canonical_id(bucket.tenant))
     if ownership(bucket) == ENFORCED:
         if p.get("ACL") == "bucket-owner-full-control":
             return ""
         raise faults.acls_off()
-    grants = grants_of_headers(ctx, p, canonical_id(ctx.account), canonical_id(bucket.tenant))
     if grants is None:
         return ""
     check_public(bucket.documents, ctx, bucket.tenant, grants)
@@ -195,21 +197,32 @@ def bucket_grants(bucket: Known) -> Grants:
 def put_bucket_acl(ctx: Context, p: Params) -> None:
     bucket = bucket_of(ctx, p)
     own = canonical_id(bucket.tenant)
-    document = p.get("AccessControlPolicy")
-    asked = p.get("ACL") or any(p.get(header) for header in HEADERS)
-    if asked and document is not None:
-        raise AWSError("UnexpectedContent", "This request does not support content", 400)
+    if ownership(bucket) == ENFORCED and p.get("ACL") == "bucket-owner-full-control":
+        return
+    grants = _given(ctx, p, own, None)
     if ownership(bucket) == ENFORCED:
-        if p.get("ACL") == "bucket-owner-full-control" or (
-            not asked and grants_of_document(document, own) == [[own, "FULL_CONTROL"]]
-        ):
+        if p.get("AccessControlPolicy") is not None and grants == [[own, "FULL_CONTROL"]]:
             return
         raise faults.acls_off()
-    grants = grants_of_headers(ctx, p, own, None)
-    if grants is None:
-        grants = grants_of_document(document, own)
     check_public(bucket.documents, ctx, bucket.tenant, grants)
     ctx.containers.put_document(bucket.name, "acl", {"grants": grants})
+
+
+def _given(ctx: Context, p: Params, own: str, bucket_owner: str | None) -> Grants:
+    """The list that a call puts, in headers or as a document."""
+    document, grants = p.get("AccessControlPolicy"), grants_of_headers(ctx, p, own, bucket_owner)
+    if grants is None:
+        if document is None:
+            raise AWSError(
+                "MissingSecurityHeader",
+                "Your request was missing a required header",
+                400,
+                MissingHeaderName="x-amz-acl",
+            )
+        return grants_of_document(document, own)
+    if document is not None:
+        raise AWSError("UnexpectedContent", "This request does not support content", 400)
+    return grants
 
 
 def _object(ctx: Context, p: Params) -> tuple[Known, str, str | None, Any]:
@@ -232,13 +245,11 @@ def get_object_acl(ctx: Context, p: Params) -> Result:
 def put_object_acl(ctx: Context, p: Params) -> Result:
     bucket, key, version, head = _object(ctx, p)
     own = canonical_id(object_owner(bucket, head.owner))
+    grants = _given(ctx, p, own, canonical_id(bucket.tenant))
     if ownership(bucket) == ENFORCED:
         if p.get("ACL") == "bucket-owner-full-control":
             return {}
         raise faults.acls_off()
-    grants = grants_of_headers(ctx, p, own, canonical_id(bucket.tenant))
-    if grants is None:
-        grants = grants_of_document(p.get("AccessControlPolicy"), own)
     check_public(bucket.documents, ctx, bucket.tenant, grants)
     try:
         amendment = Amendment(grants=orjson.dumps(grants).decode())

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from botocore.model import StringShape
+
 from backends.object.containers import Known
 from compat.errors import AWSError
+from compat.model import service_model
 from compat.operation import Params, operation
 from compat.s3 import faults
 from compat.s3.acl import ENFORCED, bucket_grants
@@ -261,6 +264,22 @@ getter("s3:GetBucketAbac", "abac", "AbacStatus", default={"Status": "Disabled"})
 putter("s3:PutBucketRequestPayment", "payment", "RequestPaymentConfiguration", _check_payer)
 getter("s3:GetBucketRequestPayment", "payment", default={"Payer": "BucketOwner"})
 
+# --- documents with ids -----------------------------------------------------------------------------------------------
+
+
+def _check_inventory(document: dict[str, Any]) -> None:
+    target = (document.get("Destination") or {}).get("S3BucketDestination") or {}
+    if not re.fullmatch("arn:[a-z-]+:s3:::[a-z0-9.-]+", target.get("Bucket") or ""):
+        raise AWSError("InvalidS3DestinationBucket", "Invalid bucket ARN.", 400)
+    _one_of(target.get("Format"), ("CSV", "ORC", "Parquet"))
+    _one_of((document.get("Schedule") or {}).get("Frequency"), ("Daily", "Weekly"))
+    _one_of(document.get("IncludedObjectVersions"), ("All", "Current"))
+    known = service_model("s3").shape_for("InventoryOptionalField")
+    assert isinstance(known, StringShape)
+    for field in document.get("OptionalFields") or ():
+        _one_of(field, known.enum)
+
+
 named(
     (
         "s3:PutBucketInventoryConfiguration",
@@ -269,6 +288,7 @@ named(
         "s3:ListBucketInventoryConfigurations",
     ),
     "InventoryConfiguration",
+    _check_inventory,
 )
 named(
     (

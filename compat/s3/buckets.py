@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from compat.operation import Params, Result, operation
 from compat.regions import regions
 from compat.s3 import faults
 from compat.s3.acl import ENFORCED, check_public, grants_of_headers
+from compat.s3.paging import name_in, token_of
 from compat.s3.places import ALIAS_SUFFIX, bucket_of, canonical_id, owner
 from compat.s3.properties import check_tags
 
@@ -23,6 +23,8 @@ _ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+")
 _RESERVED_STARTS = ("xn--", "sthree-", "amzn-s3-demo-")
 _RESERVED_ENDS = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3", "-an")
 FIRST_REGION = "us-east-1"
+OLD_EUROPE = "EU"
+"""An older name of eu-west-1, which is told of the buckets that were made with it."""
 ALL_BLOCKED = dict.fromkeys(("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True)
 MOST_BUCKETS = 10000
 MOST_BUCKET_TAGS = 50
@@ -44,7 +46,7 @@ def region_of(ctx: Context, p: Params) -> str:
     """The region in which a new bucket is to be: the constraint must fit the region that was asked."""
     constraint = (p.get("CreateBucketConfiguration") or {}).get("LocationConstraint")
     given = constraint
-    if constraint == "EU":
+    if constraint == OLD_EUROPE:
         constraint = "eu-west-1"
     if constraint is not None and constraint not in regions() and ctx.region == FIRST_REGION:
         raise AWSError(
@@ -101,6 +103,8 @@ def create_bucket(ctx: Context, p: Params) -> Result:
         documents["acl"] = {"grants": grants}
     if tags:
         documents["tagging"] = {"TagSet": tags}
+    if (p.get("CreateBucketConfiguration") or {}).get("LocationConstraint") == OLD_EUROPE:
+        documents["location"] = {"LocationConstraint": OLD_EUROPE}
     if p.get("ObjectLockEnabledForBucket"):
         documents["lock"] = {"ObjectLockEnabled": "Enabled"}
     location = f"/{name}" if region == FIRST_REGION else f"http://{name}.s3.amazonaws.com/"
@@ -144,7 +148,8 @@ def head_bucket(ctx: Context, p: Params) -> Result:
 @operation("s3:GetBucketLocation", on="{Bucket}", streams=True)
 def get_bucket_location(ctx: Context, p: Params) -> Result:
     bucket = bucket_of(ctx, p)
-    return {"LocationConstraint": None if bucket.region == FIRST_REGION else bucket.region}
+    region = None if bucket.region == FIRST_REGION else bucket.region
+    return {"LocationConstraint": region, **(bucket.documents.get("location") or {})}
 
 
 @operation("s3:DeleteBucket", on="{Bucket}")
@@ -178,14 +183,16 @@ def list_buckets(ctx: Context, p: Params) -> Result:
         raise faults.invalid_argument(
             "Argument max-buckets must be an integer between 1 and 10000", "max-buckets", most
         )
-    if "\0" in f"{prefix}{p.get('BucketRegion')}":
+    if (region := p.get("BucketRegion")) and region not in regions():
+        raise faults.invalid_argument(f"Argument value {region} is not a valid AWS Region", "bucket-region")
+    if "\0" in (prefix or ""):
         raise faults.invalid_argument("The prefix is not valid", "prefix", prefix)
     limit = MOST_BUCKETS if most is None else most
     found = ctx.containers.of(
         ctx.account,
         prefix=prefix or "",
         region=p.get("BucketRegion"),
-        after=_decoded(token) if token else "",
+        after=name_in(token) if token else "",
         limit=limit + 1,
     )
     paged = most is not None or bool(token) or prefix is not None or p.get("BucketRegion") is not None
@@ -200,15 +207,5 @@ def list_buckets(ctx: Context, p: Params) -> Result:
     if prefix is not None:
         result["Prefix"] = prefix
     if len(found) > limit:
-        result["ContinuationToken"] = base64.urlsafe_b64encode(found[limit - 1].name.encode()).decode()
+        result["ContinuationToken"] = token_of(found[limit - 1].name)
     return result
-
-
-def _decoded(token: str) -> str:
-    try:
-        name = base64.urlsafe_b64decode(token.encode()).decode()
-        if "\0" not in name:
-            return name
-    except ValueError:
-        pass
-    raise faults.invalid_argument("The continuation token provided is incorrect", "continuation-token", token)

@@ -56,8 +56,8 @@ def check_read(head: Head, p: Params, prefix: str = "") -> None:
         if is_same(head.etag, none_match):
             raise faults.precondition(f"{name}If-None-Match") if prefix else unmodified(head)
     elif changed_since is not None and whole_second <= (changed_since - EPOCH) // MICROSECOND:
-        if prefix and changed_since > datetime.now(UTC):
-            return  # copies ignore times that are yet to come
+        if changed_since > datetime.now(UTC):
+            return  # times that are yet to come are no conditions
         raise faults.precondition(f"{name}If-Modified-Since") if prefix else unmodified(head)
 
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from compat.context import Context
 
 TRIES = 8
+REASONS = encryption.MEMBERS | {"StorageClass", "WebsiteRedirectLocation", "IfMatch", "IfNoneMatch"}
+"""What makes a copy of an object to itself a change, be it the same as before."""
 
 
 class Source(NamedTuple):
@@ -138,13 +140,13 @@ def copy_object(ctx: Context, p: Params) -> Result:
     copied: dict[str, Any] = {"ETag": f'"{about.etag}"', "LastModified": moment(about.modified)}
     checksums.show(about.checksum, copied)
     result: Result = {"CopyObjectResult": copied, **protection.shown}
-    if origin.keeping or head.version:
-        result["CopySourceVersionId"] = head.version or NULL
+    if head.version:
+        result["CopySourceVersionId"] = head.version
     charge(ctx, bucket, result)
     sequel.wake(ctx, also)
     show_expiration(ctx, bucket, key, about.size, about.tags, about.modified, result)
-    if published.keeping == "Enabled":
-        result["VersionId"] = published.version
+    if published.keeping:
+        result["VersionId"] = published.version or NULL
     return result
 
 
@@ -204,9 +206,9 @@ def _describe(
         (origin.number, source.key, source.version) == (bucket.number, key, None)
         and metadata == "COPY"
         and storage == head.storage
-        and facts == encryption.without(head.facts)
-        and encryption.MEMBERS.isdisjoint(p)
-        and {"IfMatch", "IfNoneMatch"}.isdisjoint(p)
+        and facts == head.facts
+        and REASONS.isdisjoint(p)
+        and "encryption" not in bucket.documents
     ):
         raise faults.invalid_request(
             "This copy request is illegal because it is trying to copy an object to itself without changing the "
@@ -299,13 +301,14 @@ def upload_part_copy(ctx: Context, p: Params) -> Result:
     received: Received = ctx.objects.receive_part(upload, summed(), unlock=unlock)
     try:
         value = checksum.encode(running.digest())
-        modified, etag = publish_part(ctx, upload, p["PartNumber"], received, f"{algorithm} {checksums.FULL} {value}")
+        kind = checksums.FULL if plan.get("algorithm") else checksums.UNSAID
+        modified, etag = publish_part(ctx, upload, p["PartNumber"], received, f"{algorithm} {kind} {value}")
     finally:
         received.close()
     about: dict[str, Any] = {"ETag": f'"{etag}"', "LastModified": moment(modified)}
     if plan.get("algorithm"):
         about[checksums.MEMBERS[algorithm]] = value
     result: Result = {"CopyPartResult": about, **shown_encryption(plan, p)}
-    if origin.keeping or head.version:
-        result["CopySourceVersionId"] = head.version or NULL
+    if head.version:
+        result["CopySourceVersionId"] = head.version
     return result

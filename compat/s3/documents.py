@@ -13,12 +13,16 @@ from backends.db import EPOCH, MICROSECOND
 from backends.object.containers import Known
 from compat.operation import Params, Result, operation
 from compat.s3 import faults
+from compat.s3.paging import name_in, token_of
 from compat.s3.places import bucket_of
 
 if TYPE_CHECKING:
     from compat.context import Context
 
 Check = Callable[["Context", Known, dict[str, Any]], None]
+CheckOne = Callable[[dict[str, Any]], None]
+PAGE = 100
+DONE: Result = {"$status": 204}
 
 
 def plain(value: Any) -> Any:
@@ -91,34 +95,44 @@ def deleter(name: str, kind: str, *, action: str | None = None) -> None:
     operation(name, on="{Bucket}", action=action)(delete)
 
 
-def named(names: tuple[str, str, str, str], member: str) -> None:
+def named(names: tuple[str, str, str, str], member: str, check: CheckOne | None = None) -> None:
     """Documents of which a bucket may have many, each with an id: the names of Put, Get, Delete and List."""
     kind = member[0].lower() + member[1:]
 
-    def put(ctx: Context, p: Params) -> None:
+    def put(ctx: Context, p: Params) -> Result:
         bucket, document = bucket_of(ctx, p), p[member]
         if document.get("Id") != p["Id"]:
-            raise faults.invalid_argument("The ID in the request does not match the ID in the document", "id", p["Id"])
+            raise faults.id_mismatch() if kind == "inventoryConfiguration" else faults.malformed()
         if len(p["Id"]) > 64:
             raise faults.invalid_argument("The configuration id is too long", "id", p["Id"])
+        if check is not None:
+            check(document)
         keep(ctx, bucket, kind, document, p["Id"])
+        return DONE
 
     def get(ctx: Context, p: Params) -> Result:
-        bucket = bucket_of(ctx, p)
-        found = bucket.named.get(kind, {}).get(p["Id"])
+        found = bucket_of(ctx, p).named.get(kind, {}).get(p["Id"])
         if found is None:
-            raise faults.not_configured(kind, bucket.name)
+            raise faults.no_configuration()
         return {member: rich(found)}
 
-    def delete(ctx: Context, p: Params) -> None:
+    def delete(ctx: Context, p: Params) -> Result:
         bucket = bucket_of(ctx, p)
         if p["Id"] not in bucket.named.get(kind, {}):
-            raise faults.not_configured(kind, bucket.name)
+            raise faults.no_configuration()
         ctx.containers.drop_document(bucket.name, kind, p["Id"])
+        return DONE
 
     def listing(ctx: Context, p: Params) -> Result:
-        found = bucket_of(ctx, p).named.get(kind, {})
-        return {member + "List": [rich(one) for _, one in sorted(found.items())], "IsTruncated": False}
+        found, token = bucket_of(ctx, p).named.get(kind, {}), p.get("ContinuationToken")
+        after = "" if token is None else name_in(token)
+        ids = sorted(id for id in found if id > after)
+        result: Result = {member + "List": [rich(found[id]) for id in ids[:PAGE]], "IsTruncated": len(ids) > PAGE}
+        if token is not None:
+            result["ContinuationToken"] = token
+        if len(ids) > PAGE:
+            result["NextContinuationToken"] = token_of(ids[PAGE - 1])
+        return result
 
     putting, getting, deleting, listed = names
     operation(putting, on="{Bucket}", action=f"s3:Put{member}")(put)

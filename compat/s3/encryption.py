@@ -265,12 +265,7 @@ def _needs_key() -> AWSError:
 def check_part(sealed: bytes | None, p: Params) -> None:
     """Refuse a part that comes with a key to an upload that has none, or without one to an upload that has."""
     given = p.get("SSECustomerAlgorithm") or p.get("SSECustomerKey")
-    if kind_of(sealed) != CUSTOMER and given:
-        raise faults.invalid_request(
-            "The multipart upload initiate did not request encryption. Please resend the request without sending "
-            "encryption parameters."
-        )
-    if kind_of(sealed) == CUSTOMER and not given:
+    if (kind_of(sealed) == CUSTOMER) != bool(given):
         raise faults.invalid_request(
             "The multipart upload initiate requested encryption. Subsequent part requests must include the appropriate "
             "encryption parameters."

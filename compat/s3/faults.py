@@ -27,7 +27,6 @@ ABSENT = {
     "public": ("NoSuchPublicAccessBlockConfiguration", "The public access block configuration was not found"),
     "ownership": ("OwnershipControlsNotFoundError", "The bucket ownership controls were not found"),
 }
-NO_CONFIGURATION = ("NoSuchConfiguration", "The specified configuration does not exist.")
 
 
 def no_such_bucket(name: str) -> AWSError:
@@ -63,8 +62,18 @@ def no_such_upload(upload: str) -> AWSError:
 
 def not_configured(kind: str, bucket: str) -> AWSError:
     """404: the bucket has no document of that kind."""
-    code, message = ABSENT.get(kind, NO_CONFIGURATION)
+    code, message = ABSENT[kind]
     return AWSError(code, message, 404, BucketName=bucket)
+
+
+def no_configuration() -> AWSError:
+    """404: no document of that id."""
+    return AWSError("NoSuchConfiguration", "The specified configuration does not exist.", 404)
+
+
+def id_mismatch() -> AWSError:
+    """400: a document with another id than its call."""
+    return AWSError("IdMismatch", "Document ID does not match the specified configuration ID.", 400)
 
 
 def invalid_argument(message: str, name: str | None = None, value: Any = None) -> AWSError:
@@ -82,6 +91,15 @@ def malformed() -> AWSError:
     """400: a document that breaks its schema."""
     return AWSError(
         "MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema", 400
+    )
+
+
+def malformed_acl() -> AWSError:
+    """400: an access control list that breaks its schema."""
+    return AWSError(
+        "MalformedACLError",
+        "The XML you provided was not well-formed or did not validate against our published schema",
+        400,
     )
 
 

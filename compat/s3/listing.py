@@ -18,7 +18,7 @@ from compat.s3 import checksums, faults
 from compat.s3.acl import object_owner
 from compat.s3.conditions import moment
 from compat.s3.paging import limit_of
-from compat.s3.places import NULL, bucket_of, charge, named, owner, version_of
+from compat.s3.places import NULL, bucket_of, charge, owner, shown_initiator, version_of
 
 if TYPE_CHECKING:
     from compat.context import Context
@@ -104,6 +104,7 @@ def list_objects_v2(ctx: Context, p: Params) -> Result:
         result["StartAfter"] = encode(start)
     if page.more:
         result["NextContinuationToken"] = base64.urlsafe_b64encode(b"1" + last_key(page).encode()).decode()
+    result["$headers"] = {"x-amz-bucket-region": bucket.region}
     charge(ctx, bucket, result)
     return result
 
@@ -130,6 +131,7 @@ def list_objects(ctx: Context, p: Params) -> Result:
     result["Marker"] = encode(marker)
     if page.more and p.get("Delimiter"):
         result["NextMarker"] = encode(last_key(page))
+    result["$headers"] = {"x-amz-bucket-region": bucket.region}
     charge(ctx, bucket, result)
     return result
 
@@ -206,7 +208,7 @@ def list_multipart_uploads(ctx: Context, p: Params) -> Result:
             "Initiated": moment(entry.opened),
             "StorageClass": entry.storage or "STANDARD",
             "Owner": owner(ctx, object_owner(bucket, entry.owner)),
-            "Initiator": named(ctx, plan["initiator"]["ID"]),
+            "Initiator": shown_initiator(plan["initiator"]),
         }
         if plan.get("algorithm"):
             one |= {"ChecksumAlgorithm": plan["algorithm"], "ChecksumType": plan["type"]}

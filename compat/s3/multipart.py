@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import orjson
 
@@ -24,7 +23,7 @@ from compat.s3.conditions import expectation, moment
 from compat.s3.lifecycle_rules import show_abortion, show_expiration
 from compat.s3.objects import check_size, owner_of_upload
 from compat.s3.paging import limit_of, marker_of
-from compat.s3.places import bucket_of, canonical_id, key_of, named, owner
+from compat.s3.places import bucket_of, canonical_id, key_of, location, owner, shown_initiator
 from compat.s3.terms import kept
 
 if TYPE_CHECKING:
@@ -75,8 +74,8 @@ def create_multipart_upload(ctx: Context, p: Params) -> Result:
 def initiator(ctx: Context) -> dict[str, str]:
     """Who began an upload, as it is kept: the account's canonical id, or the ARN of a user or a session."""
     if ctx.principal.is_root or ctx.principal.is_anonymous:
-        return {"ID": canonical_id(ctx.account)}
-    return {"ID": ctx.principal.arn}
+        return {"ID": canonical_id(ctx.account), "DisplayName": f"account-{ctx.account}"}
+    return {"ID": ctx.principal.arn, "DisplayName": ctx.principal.arn.rpartition("/")[2]}
 
 
 def find_upload(ctx: Context, bucket: Known, key: str, id: str) -> tuple[Upload, Plan]:
@@ -152,7 +151,8 @@ def upload_part(ctx: Context, p: Params) -> Result:
     received = ctx.objects.receive_part(upload, body.blocks(), md5=lambda: body.digest("MD5"), unlock=unlock)
     try:
         value = checksum.encode(body.digest(algorithm))
-        _, etag = publish_part(ctx, upload, number, received, f"{algorithm} {checksums.FULL} {value}")
+        kind = checksums.FULL if expected else checksums.UNSAID
+        _, etag = publish_part(ctx, upload, number, received, f"{algorithm} {kind} {value}")
     finally:
         received.close()
     shown = given or algorithm
@@ -181,6 +181,7 @@ def complete_multipart_upload(ctx: Context, p: Params) -> Result:
     made: list[Description] = []
 
     def judge(upload: Upload, pieces: Sequence[Piece]) -> tuple[Description, Sequence[int]]:
+        _check_type(p, orjson.loads(upload.facts))
         whole = _whole(ctx, p, bucket, upload, _listed(upload, pieces, wanted))
         made[:] = [sequel.marked(bucket, key, whole)]
         return made[0], numbers
@@ -193,7 +194,7 @@ def complete_multipart_upload(ctx: Context, p: Params) -> Result:
         raise faults.no_such_upload(id) from None
     host = (ctx.call.headers or {}).get("host") or "s3.amazonaws.com"
     result: Result = {
-        "Location": f"{'https' if ctx.call.secure else 'http'}://{host}/{bucket.name}/{quote(key)}",
+        "Location": location("https" if ctx.call.secure else "http", host, bucket.name, key),
         "Bucket": bucket.name,
         "Key": key,
         "ETag": f'"{etag}"',
@@ -263,12 +264,20 @@ def _listed(upload: Upload, pieces: Sequence[Piece], wanted: list[dict[str, Any]
 
 
 def _is_summed(piece: Piece, part: dict[str, Any], composite: bool, algorithm: str | None) -> bool:
-    """Whether the checksums that the call gives for a part are its own. A composite one needs them all."""
+    """Whether the checksums that the call gives for a part are its own. A composite one needs them all; an upload
+    without an algorithm has none that a call could name."""
     kept = checksums.kept(piece.checksum)
     for name, member in checksums.MEMBERS.items():
         value = part.get(member)
-        if value is not None and kept is not None and name == kept.algorithm and value != kept.value:
+        if value is None or (kept is not None and (name, value) == (kept.algorithm, kept.value)):
+            continue
+        if algorithm is None or name == algorithm:
             return False
+        raise AWSError(
+            "BadDigest",
+            f"The {name.lower()} you specified for part {piece.number} did not match what we received.",
+            400,
+        )
     if composite and algorithm is not None and part.get(checksums.MEMBERS[algorithm]) is None:
         raise faults.invalid_request(
             f"The upload was created using a {algorithm.lower()} checksum. The complete request must include the "
@@ -308,11 +317,6 @@ def _summed(p: Params, plan: Plan, pieces: list[Piece]) -> str:
     """The checksum of the whole, from those of its parts, and equal to the one that the call gives."""
     algorithm = plan.get("algorithm") or checksums.DEFAULT
     type_ = plan.get("type") or checksums.FULL
-    if (stated := p.get("ChecksumType")) is not None and stated != type_:
-        raise faults.invalid_request(
-            f"The upload was created using the {type_} checksum mode. The complete request must use the same checksum "
-            "mode."
-        )
     parts = []
     for piece in pieces:
         kept = checksums.kept(piece.checksum)
@@ -325,11 +329,24 @@ def _summed(p: Params, plan: Plan, pieces: list[Piece]) -> str:
     else:
         value = f"{checksum.encode(checksum.composite(algorithm, [digest for digest, _ in parts]))}-{len(parts)}"
     given = checksums.declared(p)
-    if given is not None:
+    if given is not None and (plan.get("algorithm") or given[0] == algorithm):
         name, text = given
-        if name != algorithm or text not in (value, value.partition("-")[0]):
-            raise AWSError("BadDigest", f"The {name} you specified did not match the calculated checksum.", 400)
+        untold = plan.get("type") == checksums.FULL and p.get("ChecksumType") is None
+        if untold or name != algorithm or text not in (value, value.partition("-")[0]):
+            raise AWSError(
+                "BadDigest", f"The {algorithm.lower()} you specified did not match the calculated checksum.", 400
+            )
     return f"{algorithm} {type_} {value}"
+
+
+def _check_type(p: Params, plan: Plan) -> None:
+    """The type that a completion states must be that of the upload."""
+    type_ = plan.get("type")
+    if (stated := p.get("ChecksumType")) is not None and stated != type_:
+        raise faults.invalid_request(
+            f"The upload was created using the {type_ or 'null'} checksum mode. The complete request must use the same "
+            "checksum mode."
+        )
 
 
 @operation("s3:AbortMultipartUpload", on="{Bucket}/{Key}", streams=True)
@@ -363,7 +380,7 @@ def list_parts(ctx: Context, p: Params) -> Result:
         "Bucket": bucket.name,
         "Key": key,
         "UploadId": upload.id,
-        "Initiator": named(ctx, plan["initiator"]["ID"]),
+        "Initiator": shown_initiator(plan["initiator"]),
         "Owner": owner(ctx, object_owner(bucket, upload.owner)),
         "StorageClass": upload.storage or "STANDARD",
         "PartNumberMarker": after,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 from compat.operation import Params
 from compat.s3 import faults
 
@@ -28,3 +30,19 @@ def marker_of(p: Params) -> int:
             f"Argument part-number-marker must be an integer between 0 and {LARGEST}", "part-number-marker", marker
         )
     return marker
+
+
+def token_of(name: str) -> str:
+    """The continuation token of a listing that ends with `name`."""
+    return base64.urlsafe_b64encode(name.encode()).decode()
+
+
+def name_in(token: str) -> str:
+    """The name in a continuation token. Raises for what is none."""
+    try:
+        name = base64.urlsafe_b64decode(token.encode()).decode()
+        if name and "\0" not in name:
+            return name
+    except ValueError:
+        pass
+    raise faults.invalid_argument("The continuation token provided is incorrect", "continuation-token", token or None)

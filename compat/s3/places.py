@@ -6,6 +6,7 @@ import hashlib
 import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from backends.object.containers import Containers, Known, KnownDoor
 from backends.object.versions import rank_of
@@ -139,6 +140,12 @@ def key_of(p: Params) -> str:
     return key
 
 
+def location(scheme: str, host: str, bucket: str, key: str) -> str:
+    """The URL of an object, in the style in which the host was asked."""
+    place = "" if host.startswith(f"{bucket}.") else f"/{quote(bucket)}"
+    return f"{scheme}://{host}{place}/{quote(key)}"
+
+
 def version_of(p: Params) -> str | None:
     """The version that a call names, as the store names it; None for the newest."""
     version: str | None = p.get("VersionId")
@@ -171,6 +178,11 @@ def named(ctx: Context, id: str) -> dict[str, Any]:
     if ctx.rules.owner_display_names and (account := _ACCOUNTS.get(id)) is not None:
         shown["DisplayName"] = f"account-{account}"
     return shown
+
+
+def shown_initiator(kept: dict[str, str]) -> dict[str, str]:
+    """An `Initiator` as answers show it. Those of older uploads were kept without a name."""
+    return {"DisplayName": kept["ID"].rpartition("/")[2], **kept}
 
 
 def owner(ctx: Context, account: str) -> dict[str, Any]:

@@ -34,6 +34,9 @@ CLASSES = frozenset(
 ARCHIVED = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 MOST_TAGS = 10
 TAG_TEXT = re.compile(r"[\w\s+\-=.:/@]*")
+_QUOTED = [
+    "_" if one == 32 else chr(one) if 32 < one < 127 and chr(one) not in "=?_" else f"={one:02X}" for one in range(256)
+]
 _WORD = re.compile(r"=\?utf-8\?[bq]\?.*\?=", re.IGNORECASE)
 
 
@@ -82,7 +85,7 @@ def checked_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
 
 def _text(value: str) -> str:
     """What a header's value says: encoded words (RFC 2047) are read, unless they are none."""
-    if _WORD.fullmatch(value) is None:
+    if not is_encoded_word(value):
         return value
     try:
         return "".join(
@@ -93,8 +96,23 @@ def _text(value: str) -> str:
 
 
 def _header(value: str) -> str:
-    """A header's value: what is not ASCII goes as an encoded word (RFC 2047)."""
-    return value if value.isascii() else f"=?UTF-8?B?{base64.b64encode(value.encode()).decode()}?="
+    """A header's value: what is not printable ASCII goes as an encoded word, readable where most of it is ASCII."""
+    strange = sum(not (" " <= one <= "~" or one in "\t\r\n") for one in value)
+    if not strange:
+        return value
+    return encoded_word(value, readable=strange * 2 < len(value))
+
+
+def encoded_word(value: str, *, readable: bool = False) -> str:
+    """A text as RFC 2047 writes it: its bytes in base64, or one by one where they are not what they stand for."""
+    if not readable:
+        return f"=?UTF-8?B?{base64.b64encode(value.encode()).decode()}?="
+    return f"=?UTF-8?Q?{''.join(_QUOTED[byte] for byte in value.encode())}?="
+
+
+def is_encoded_word(value: str) -> bool:
+    """Whether a text would be read as an encoded word."""
+    return _WORD.fullmatch(value) is not None
 
 
 def _without_chunks(encoding: str | None) -> str:
@@ -122,7 +140,7 @@ def tags_of(p: Params) -> str:
     if not given:
         return ""
     pairs = parse_qsl(given, keep_blank_values=True, strict_parsing=False)
-    if len({name for name, _ in pairs}) < len(pairs):
+    if len({name for name, _ in pairs}) < len(pairs) or any(part.count("=") > 1 for part in given.split("&")):
         raise faults.invalid_argument(
             "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag "
             "name duplicates.",
@@ -150,9 +168,11 @@ def check_tags(tags: list[dict[str, Any]], most: int) -> None:
     seen = set()
     for tag in tags:
         key, value = tag.get("Key"), tag.get("Value")
+        if key is None or value is None:
+            raise faults.malformed()
         if not key or len(key) > 128 or not TAG_TEXT.fullmatch(key):
             raise AWSError("InvalidTag", "The TagKey you have provided is invalid", 400, TagKey=key)
-        if value is None or len(value) > 256 or not TAG_TEXT.fullmatch(value):
+        if len(value) > 256 or not TAG_TEXT.fullmatch(value):
             raise AWSError("InvalidTag", "The TagValue you have provided is invalid", 400, TagKey=key, TagValue=value)
         if key in seen:
             raise AWSError("InvalidTag", "Cannot provide multiple Tags with the same key", 400, TagKey=key)

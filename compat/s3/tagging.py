@@ -11,6 +11,7 @@ from compat.operation import Params, Result, operation
 from compat.s3 import faults, sequel
 from compat.s3.absence import absent, present
 from compat.s3.buckets import MOST_BUCKET_TAGS
+from compat.s3.documents import DONE
 from compat.s3.places import NULL, bucket_of, containers, door_of_resource, key_of, version_of
 from compat.s3.properties import check_tags, kept_tags, shown_tags
 
@@ -28,7 +29,7 @@ def _amend(ctx: Context, p: Params, tags: str) -> Result:
         head = ctx.objects.amend(bucket.number, key, version, lambda _: Amendment(tags=tags), also)
         sequel.wake(ctx, also)
     except Missing:
-        present(ctx, key, p.get("VersionId"), ctx.objects.head(bucket.number, key, version))
+        present(ctx, key, p.get("VersionId"), ctx.objects.head(bucket.number, key, version), marked=True)
         raise absent(ctx, key, p.get("VersionId")) from None
     return {"VersionId": head.version or NULL} if bucket.keeping else {}
 
@@ -46,7 +47,13 @@ def delete_object_tagging(ctx: Context, p: Params) -> Result:
 @operation("s3:GetObjectTagging", on="{Bucket}/{Key}", streams=True)
 def get_object_tagging(ctx: Context, p: Params) -> Result:
     bucket, key, version = bucket_of(ctx, p), key_of(p), version_of(p)
-    head: Head = present(ctx, key, p.get("VersionId"), ctx.objects.head(bucket.number, key, version))
+    found = ctx.objects.head(bucket.number, key, version)
+    if found is None and version is None:
+        fault = absent(ctx, key)
+        if fault.code == "NoSuchKey":  # this operation alone names the bucket, too
+            fault.fields["Key"] = f"{bucket.name}/{key}"
+        raise fault
+    head: Head = present(ctx, key, p.get("VersionId"), found, marked=True)
     result: Result = {"TagSet": shown_tags(head.tags)}
     if bucket.keeping:
         result["VersionId"] = head.version or NULL
@@ -78,13 +85,14 @@ def _older(ctx: Context, p: Params) -> Known:
 
 
 @operation("s3:PutBucketTagging", on="{Bucket}")
-def put_bucket_tagging(ctx: Context, p: Params) -> None:
+def put_bucket_tagging(ctx: Context, p: Params) -> Result:
     bucket, tags = _older(ctx, p), p["Tagging"].get("TagSet") or []
     check_tags(tags, MOST_BUCKET_TAGS)
     if tags:
         ctx.containers.put_document(bucket.name, "tagging", {"TagSet": tags})
     else:
         ctx.containers.drop_document(bucket.name, "tagging")
+    return DONE
 
 
 @operation("s3:DeleteBucketTagging", on="{Bucket}", action="s3:PutBucketTagging")

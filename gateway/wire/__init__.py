@@ -7,7 +7,8 @@ params = wire.read(WireRequest(head, route.path, route.form, body))   # no body 
 answer = wire.write(result)                                       # an Encoded: keep it, render it many times
 response = answer.render(request_id, host_id)                     # a WireResponse: status, headers, body
 
-A result of a REST operation may set its status as `$status`; a `ContentRange` makes it 206 by itself.
+A result of a REST operation may set its status as `$status` and further headers as `$headers`; a `ContentRange` makes
+it 206 by itself.
 """
 
 from __future__ import annotations

@@ -31,6 +31,8 @@ _CONVERT: dict[str, Callable[[str], Any]] = {
 _CONDITIONS = frozenset({"if-modified-since", "if-unmodified-since"})
 STATUS = "$status"
 """A result may set the status of its answer under this name, where AWS has several for one operation."""
+HEADERS = "$headers"
+"""A result may set headers here that the model does not have."""
 
 
 def _utf8(text: str, wire: str, fault: Fault) -> str:
@@ -229,6 +231,8 @@ class ResultHeaders:
         for name, prefix in self._prefixes:
             for key, value in (result.get(name) or {}).items():
                 headers.append((header_bytes(prefix + key.lower()), header_bytes(value)))
+        for key, value in (result.get(HEADERS) or {}).items():
+            headers.append((header_bytes(key), header_bytes(value)))
         return int(result.get(self._status_member) or result.get(STATUS) or self.status)
 
 

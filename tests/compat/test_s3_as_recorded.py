@@ -5,9 +5,11 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from email.header import Header
 from typing import Any
 
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 Client = Any
@@ -157,3 +159,118 @@ def test_expected_owners_that_are_no_accounts(s3: Client, bucket: str) -> None:
     told = refused(s3.get_bucket_policy, Bucket=bucket, ExpectedBucketOwner="abcd")
     assert told["Code"] == "InvalidBucketOwnerAWSAccountID"
     assert told["Message"].endswith("must be an AWS Account ID... [abcd]")
+
+
+def test_times_that_are_yet_to_come_are_no_conditions(s3: Client, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="k", Body=b"some")
+    ahead = datetime.now(UTC) + timedelta(days=1)
+    assert s3.get_object(Bucket=bucket, Key="k", IfModifiedSince=ahead)["Body"].read() == b"some"
+    s3.head_object(Bucket=bucket, Key="k", IfModifiedSince=ahead)
+    same = s3.head_object(Bucket=bucket, Key="k")["LastModified"]
+    assert refused(s3.get_object, Bucket=bucket, Key="k", IfModifiedSince=same)["Code"] == "304"
+
+
+def test_lists_are_read_before_they_are_refused(s3: Client, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="k", Body=b"some")
+    owner = s3.list_buckets()["Owner"]
+    group = {"Type": "Group", "URI": "http://acs.amazonaws.com/groups/s3/FakeGroup"}
+    grant = {"Grantee": group, "Permission": "READ"}
+    for put in (
+        lambda **list: refused(s3.put_bucket_acl, Bucket=bucket, **list),
+        lambda **list: refused(s3.put_object_acl, Bucket=bucket, Key="k", **list),
+    ):
+        assert put()["Code"] == "MissingSecurityHeader"
+        for policy in ({}, {"Grants": [grant]}, {"Owner": owner, "Grants": [grant | {"Permission": "ALL"}]}):
+            assert put(AccessControlPolicy=policy)["Code"] == "MalformedACLError"
+        told = put(AccessControlPolicy={"Owner": {"ID": "none"}, "Grants": [grant]})
+        assert (told["ArgumentName"], told["Message"]) == ("CanonicalUser/ID", "Invalid id")
+        assert put(AccessControlPolicy={"Owner": owner, "Grants": [grant]})["ArgumentName"] == "Group/URI"
+        assert put(GrantRead='id="none"')["ArgumentName"] == "id"
+        assert put(GrantReadACP='name="none"')["ArgumentName"] == "x-amz-grant-read-acp"
+        assert put(ACL="public-read")["Code"] == "AccessControlListNotSupported"
+    assert refused(s3.put_object, Bucket=bucket, Key="k", ACL="none")["ArgumentName"] == "x-amz-acl"
+
+
+def test_tag_sets_that_are_not_there(client: Callable[..., Client], s3: Client, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="k", Tagging="a=b")
+    body = s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": [{"Key": "a", "Value": "b"}]})
+    assert body["ResponseMetadata"]["HTTPStatusCode"] == 204
+    s3 = client("s3", config=Config(parameter_validation=False))
+    s3.put_object_tagging(Bucket=bucket, Key="k", Tagging={"TagSet": None})
+    assert s3.get_object_tagging(Bucket=bucket, Key="k")["TagSet"] == []
+    for tag in ({"Key": "a"}, {"Value": "b"}):
+        told = refused(s3.put_object_tagging, Bucket=bucket, Key="k", Tagging={"TagSet": [tag]})
+        assert told["Code"] == "MalformedXML"
+    assert refused(s3.get_object_tagging, Bucket=bucket, Key="none")["Key"] == f"{bucket}/none"
+    assert refused(s3.put_object, Bucket=bucket, Key="k", Tagging="a=b,c=d")["ArgumentName"] == "x-amz-tagging"
+
+
+def test_configurations_come_by_the_hundred(s3: Client, bucket: str) -> None:
+    for number in range(102):
+        done = s3.put_bucket_metrics_configuration(
+            Bucket=bucket, Id=f"{number:03}", MetricsConfiguration={"Id": f"{number:03}"}
+        )
+        assert done["ResponseMetadata"]["HTTPStatusCode"] == 204
+    first = s3.list_bucket_metrics_configurations(Bucket=bucket)
+    assert (len(first["MetricsConfigurationList"]), first["IsTruncated"]) == (100, True)
+    token = first["NextContinuationToken"]
+    rest = s3.list_bucket_metrics_configurations(Bucket=bucket, ContinuationToken=token)
+    assert [one["Id"] for one in rest["MetricsConfigurationList"]] == ["100", "101"]
+    assert (rest["IsTruncated"], rest["ContinuationToken"], "NextContinuationToken" in rest) == (False, token, False)
+    gone = s3.delete_bucket_metrics_configuration(Bucket=bucket, Id="100")
+    assert gone["ResponseMetadata"]["HTTPStatusCode"] == 204
+    told = refused(s3.delete_bucket_metrics_configuration, Bucket=bucket, Id="100")
+    assert (told["Code"], "BucketName" in told) == ("NoSuchConfiguration", False)
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"Id": "other"}, "IdMismatch"),
+        ({"Destination": {"S3BucketDestination": {"Bucket": "b", "Format": "CSV"}}}, "InvalidS3DestinationBucket"),
+        ({"Destination": {"S3BucketDestination": {"Bucket": "arn:aws:s3:::b", "Format": "TXT"}}}, "MalformedXML"),
+        ({"Schedule": {"Frequency": "Hourly"}}, "MalformedXML"),
+        ({"IncludedObjectVersions": "Some"}, "MalformedXML"),
+        ({"OptionalFields": ["Colour"]}, "MalformedXML"),
+        ({"OptionalFields": ["Size"]}, ""),
+    ],
+)
+def test_inventories(s3: Client, bucket: str, change: dict[str, Any], code: str) -> None:
+    document = {
+        "Id": "i",
+        "Destination": {"S3BucketDestination": {"Bucket": f"arn:aws:s3:::{bucket}", "Format": "CSV"}},
+        "IsEnabled": True,
+        "IncludedObjectVersions": "All",
+        "Schedule": {"Frequency": "Daily"},
+        **change,
+    }
+    put = {"Bucket": bucket, "Id": "i", "InventoryConfiguration": document}
+    if code:
+        assert refused(s3.put_bucket_inventory_configuration, **put)["Code"] == code
+    else:
+        s3.put_bucket_inventory_configuration(**put)
+
+
+def test_where_buckets_are(client: Callable[..., Client], s3: Client, bucket: str) -> None:
+    old = f"recorded-{secrets.token_hex(8)}"
+    s3.create_bucket(Bucket=old, CreateBucketConfiguration={"LocationConstraint": "EU"})
+    assert s3.get_bucket_location(Bucket=old)["LocationConstraint"] == "EU"
+    assert s3.list_buckets(BucketRegion="eu-west-1")["Buckets"][0]["Name"] == old
+    for listing in (s3.list_objects, s3.list_objects_v2):
+        assert listing(Bucket=old)["ResponseMetadata"]["HTTPHeaders"]["x-amz-bucket-region"] == "eu-west-1"
+    told = refused(s3.list_buckets, BucketRegion="eu-east-1")
+    assert (told["ArgumentName"], told["Message"]) == (
+        "bucket-region",
+        "Argument value eu-east-1 is not a valid AWS Region",
+    )
+
+
+def test_metadata_as_mail_writes_it(s3: Client, bucket: str) -> None:
+    stored = {"most": "ÄMÄZÕÑ S3", "few": "��", "none": "=?UTF-8?B?AAEC?="}
+    words = {name: Header(value, "utf-8").encode() if not value.isascii() else value for name, value in stored.items()}
+    s3.put_object(Bucket=bucket, Key="k", Metadata=words)
+    assert s3.head_object(Bucket=bucket, Key="k")["Metadata"] == {
+        "most": "=?UTF-8?Q?=C3=84M=C3=84Z=C3=95=C3=91_S3?=",
+        "few": "=?UTF-8?B?77+977+9?=",
+        "none": "=?UTF-8?B?AAEC?=",
+    }

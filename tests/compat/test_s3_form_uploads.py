@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -136,3 +137,42 @@ def test_a_user_may_upload_only_what_its_policies_allow(client: Callable[..., Cl
     iam.put_user_policy(UserName="uploader", PolicyName="in", PolicyDocument=document)
     assert post(form, b"abc").status_code == 204
     assert code(post(user.generate_presigned_post(bucket, "out/k"), b"abc"))[:2] == (403, "AccessDenied")
+
+
+def test_a_policy_that_nobody_signed(s3: Client, bucket: str) -> None:
+    form = s3.generate_presigned_post(bucket, "k")
+    form["fields"] = {name: form["fields"][name] for name in ("key", "policy")}
+    assert code(post(form, b"abc"))[:2] == (403, "AccessDenied")
+
+
+def test_what_forms_say_by_the_letter(s3: Client, bucket: str) -> None:
+    fields = {"x-amz-meta-word": "=?UTF-8?Q?word?=", "x-amz-meta-blank": " b ", "tagging": "<Other/>"}
+    form = s3.generate_presigned_post(bucket, "k", Fields=fields, Conditions=[{n: v} for n, v in fields.items()])
+    answer = post(form, b"abc")
+    assert answer.status_code == 204
+    stored = s3.head_object(Bucket=bucket, Key="k", ChecksumMode="ENABLED")
+    assert stored["Metadata"]["word"] == "=?UTF-8?Q?word?="
+    assert answer.headers["x-amz-checksum-crc64nvme"] == stored["ChecksumCRC64NVME"]
+    assert answer.headers["x-amz-checksum-type"] == "FULL_OBJECT"
+    assert s3.get_object_tagging(Bucket=bucket, Key="k")["TagSet"] == []
+
+
+def test_no_form(s3: Client, bucket: str) -> None:
+    form = s3.generate_presigned_post(bucket, "k")
+    answer = requests.post(form["url"], data=b"x", headers={"Content-Type": "text/html"}, timeout=10)
+    assert code(answer)[:2] == (412, "PreconditionFailed")
+    assert "<Condition>Bucket POST must be of the enclosure-type multipart/form-data</Condition>" in answer.text
+
+
+def test_a_form_at_the_bucket_s_own_host(s3: Client, bucket: str) -> None:
+    form = s3.generate_presigned_post(bucket, "k")
+    address = urlsplit(form["url"])
+    host = f"{bucket}.s3.localhost:{address.port}"
+    answer = requests.post(
+        f"{address.scheme}://{address.netloc}/",
+        data=form["fields"],
+        files={"file": b"abc"},
+        headers={"Host": host},
+        timeout=10,
+    )
+    assert (answer.status_code, answer.headers["Location"]) == (204, f"http://{host}/k")
