@@ -33,8 +33,10 @@ _LENIENT_ENUMS = {
     # New instance types appear every week, volume types have an error code of their own.
     "ec2": {"InstanceType", "VolumeType", "ResourceType", "FleetOnDemandAllocationStrategy"},
 }
-_NOT_REQUIRED = frozenset({("Tagging", "TagSet")})
-"""Members that the model wants and S3 does without."""
+_NOT_REQUIRED = frozenset(
+    {("Tagging", "TagSet"), ("ServerSideEncryptionConfiguration", "Rules"), ("PutBucketPolicyRequest", "Policy")}
+)
+"""Members that the model wants, and S3 does without or refuses in words of its own."""
 _NUMBERS = frozenset({"integer", "long", "float", "double"})
 _MOST_REPORTED = 20
 

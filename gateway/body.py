@@ -278,6 +278,8 @@ def _read_md5(head: Head, body: Body) -> None:
 
 def _read_checksums(head: Head, body: Body) -> None:
     view = head.view
+    if sum(header in view for header, _ in _HEADERS) > 1:
+        raise _several()
     for header, algorithm in _HEADERS:
         if header in view:
             text = head.text(header)
@@ -288,11 +290,7 @@ def _read_checksums(head: Head, body: Body) -> None:
         if name in _BY_TRAILER:
             body.checksums.setdefault(_BY_TRAILER[name], None)
     if len(body.checksums) > 1:
-        raise AWSError(
-            "InvalidRequest",
-            "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.",
-            400,
-        )
+        raise _several()
     named = head.text(b"x-amz-sdk-checksum-algorithm").upper()
     if named and not body.checksums and (body.length or body._chunked):
         raise AWSError(
@@ -302,6 +300,12 @@ def _read_checksums(head: Head, body: Body) -> None:
             400,
         )
     body.want(*body.checksums)
+
+
+def _several() -> AWSError:
+    return AWSError(
+        "InvalidRequest", "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.", 400
+    )
 
 
 def _invalid_value(algorithm: str, place: str) -> AWSError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from compat.cloud import Cloud
+from compat.context import host_id
 from compat.errors import AWSError
 from compat.s3.cors import allow, has_rules, why_not
 from gateway.head import Head
@@ -17,9 +18,8 @@ def preflight(cloud: Cloud, head: Head, route: Route, request_id: str) -> WireRe
     origin, method = head.text(b"origin"), head.text(b"access-control-request-method")
     if not origin:
         raise AWSError("BadRequest", "Insufficient information. Origin request header needed.", 400)
-    asked = [name.strip() for name in head.text(b"access-control-request-headers").split(",") if name.strip()]
     bucket = route.path.get("Bucket", "")
-    allowed = allow(cloud, bucket, origin, method, asked)
+    allowed = allow(cloud, bucket, origin, method, _asked(head))
     if allowed is None:
         raise AWSError(
             "AccessForbidden",
@@ -28,9 +28,13 @@ def preflight(cloud: Cloud, head: Head, route: Route, request_id: str) -> WireRe
             Method=method or head.method,
             ResourceType="OBJECT" if "Key" in route.path and has_rules(cloud, bucket) else "BUCKET",
         )
-    id = request_id.encode("ascii")
-    named = [(b"x-amz-request-id", id), (b"x-amz-id-2", id), (b"content-length", b"0")]
-    return WireResponse(200, [*_encoded(allowed), *named])
+    allowed |= {"x-amz-request-id": request_id, "x-amz-id-2": host_id(request_id), "content-length": "0"}
+    return WireResponse(200, _encoded(allowed))
+
+
+def _asked(head: Head) -> list[str]:
+    """The headers that a page wants to send."""
+    return [name.strip() for name in head.text(b"access-control-request-headers").split(",") if name.strip()]
 
 
 def headers(cloud: Cloud, head: Head, route: Route) -> Headers:
@@ -38,7 +42,7 @@ def headers(cloud: Cloud, head: Head, route: Route) -> Headers:
     if route.service != "s3" or "Bucket" not in route.path or head.method == "OPTIONS":
         return []  # a preflight says it itself
     method = head.text(b"access-control-request-method") or head.method
-    allowed = allow(cloud, route.path["Bucket"], head.text(b"origin"), method, [])
+    allowed = allow(cloud, route.path["Bucket"], head.text(b"origin"), method, _asked(head))
     return [] if allowed is None else _encoded(allowed)
 
 

@@ -17,7 +17,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from compat.cloud import Cloud, wall
-from compat.context import Call
+from compat.context import Call, host_id
 from compat.dispatch import Admitted, Answer, Dispatcher
 from compat.errors import AWSError
 from compat.iam.credentials import lookup
@@ -345,7 +345,7 @@ class Endpoint:
             encoded = codec(route.service, route.operation, route.protocol).write(answer.result)
             if admitted.key is not None:
                 answer.encoded = encoded
-        response: WireResponse = encoded.render(exchange.request_id, exchange.request_id)
+        response: WireResponse = encoded.render(exchange.request_id, host_id(exchange.request_id))
         return response
 
     async def _send(self, exchange: Exchange, response: WireResponse) -> int:
@@ -405,7 +405,7 @@ class Endpoint:
             refusal.status,
             refusal.fields,
             exchange.request_id,
-            exchange.request_id,
+            host_id(exchange.request_id),
             protocol=protocol,
             head=exchange.head.method == "HEAD" or refusal.status == 304,
         )
@@ -445,7 +445,7 @@ class Endpoint:
             exchange.principal = upload.principal
         response.headers += [
             (b"x-amz-request-id", exchange.request_id.encode()),
-            (b"x-amz-id-2", exchange.request_id.encode()),
+            (b"x-amz-id-2", host_id(exchange.request_id).encode()),
         ]
         return await self._send(exchange, response)
 

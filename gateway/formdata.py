@@ -29,7 +29,7 @@ class Form:
     """The fields before the file, by lower-case name (the first of a name counts), and the file."""
 
     fields: dict[str, str] = field(default_factory=dict)
-    filename: str = ""
+    filename: str | None = None
     file: Source | None = None
 
 
@@ -122,20 +122,23 @@ class _Parts:
                 raise malformed()
         return not self.last
 
-    def headers(self) -> tuple[str, str]:
-        """Name in lower case and file name of the part that begins here. S3 passes over the type of a file's part."""
+    def headers(self) -> tuple[str, str | None]:
+        """Name in lower case and file name (None without one) of the part that begins here.
+
+        S3 passes over the type of a file's part.
+        """
         while (end := self._buffer.find(b"\r\n\r\n")) < 0:
             if len(self._buffer) > _MOST_HEADERS:
                 raise malformed()
             self._fill()
         block, self._buffer = self._buffer[:end], self._buffer[end + 4 :]
         self._within = True
-        name = filename = ""
+        name, filename = "", None
         for line in block.split(b"\r\n"):
             key, _, value = line.partition(b":")
             if key.strip().lower() == b"content-disposition":
                 text = value.decode("utf-8", "replace").strip()
-                name, filename = _parameter(text, "name"), _parameter(text, "filename")
+                name, filename = _parameter(text, "name") or "", _parameter(text, "filename")
         if not name:
             raise malformed()
         return name.lower(), filename
@@ -176,8 +179,8 @@ class _Parts:
         self._buffer += more
 
 
-def _parameter(text: str, name: str) -> str:
+def _parameter(text: str, name: str) -> str | None:
     found = re.search(rf';\s*{name}=(?:"((?:[^"\\]|\\.)*)"|([^;\s]*))', text, re.IGNORECASE)
     if found is None:
-        return ""
+        return None
     return found[2] if found[1] is None else re.sub(r"\\([\"\\])", r"\1", found[1])

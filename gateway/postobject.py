@@ -78,8 +78,9 @@ class Upload:
                 ArgumentName="file",
                 ArgumentValue="0",
             )
-        name = form.filename.replace("\\", "/").rpartition("/")[2]  # some browsers send the whole path
-        key = form.fields["key"] = key.replace("${filename}", name)
+        if form.filename is not None:
+            name = form.filename.replace("\\", "/").rpartition("/")[2]  # some browsers send the whole path
+            key = form.fields["key"] = key.replace("${filename}", name)
         form.fields["bucket"] = self._bucket
         proof, policy = self._prove(form, wall())
         stored = self._headers(form.fields)

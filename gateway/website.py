@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
-from compat.context import Call
+from compat.context import Call, host_id
 from compat.dispatch import Dispatcher
 from compat.errors import AWSError
 from compat.iam.principal import ANONYMOUS
@@ -83,7 +83,8 @@ class Visit:
             shown = self._read(key, plain=True)
         except AWSError as second:
             return self._page(failure, second)
-        shown.status = failure.status
+        if shown.status != 301:
+            shown.status = failure.status
         return shown
 
     def _read(self, key: str, *, head: bool = False, plain: bool = False) -> WireResponse:
@@ -105,16 +106,16 @@ class Visit:
             auth_type="anonymous",
         )
         result = self._dispatcher.perform(self._dispatcher.admit(call)).result
-        if (location := result.get("WebsiteRedirectLocation")) and not plain:
+        if location := result.get("WebsiteRedirectLocation"):
             if isinstance(result.get("Body"), Stream):
                 result["Body"].close()
             return self._turn(Turn(location, 301))
-        response: WireResponse = spoken.write(result).render(self._request_id, self._request_id)
+        response: WireResponse = spoken.write(result).render(self._request_id, host_id(self._request_id))
         return response
 
     def _ids(self) -> list[tuple[bytes, bytes]]:
-        id = self._request_id.encode()
-        return [(b"x-amz-request-id", id), (b"x-amz-id-2", id)]
+        id = self._request_id
+        return [(b"x-amz-request-id", id.encode()), (b"x-amz-id-2", host_id(id).encode())]
 
     def _turn(self, turn: Turn) -> WireResponse:
         location = turn.location.replace("\r", "").replace("\n", "").encode("utf-8")
@@ -136,7 +137,7 @@ class Visit:
         return WireResponse(failure.status, headers, b"" if self._head.method == "HEAD" else text)
 
     def _facts(self, failure: AWSError) -> str:
-        return _list(failure, RequestId=self._request_id, HostId=self._request_id)
+        return _list(failure, RequestId=self._request_id, HostId=host_id(self._request_id))
 
 
 def _list(failure: AWSError, **more: str) -> str:

@@ -192,7 +192,9 @@ def versions(
     def fetch(at: bytes | Row, most: int) -> list[Row]:
         within: list[Row] = []
         if not isinstance(at, bytes):
-            within = reader.all(PAST_WITHIN, container, at[0], at[1], most)
+            # What was behind it may be the newest by now, if those before are gone.
+            live = [row for row in reader.all(LIVE_FROM, container, at[0], 1) if row[0] == at[0] and row[1] > at[1]]
+            within = [*live, *reader.all(PAST_WITHIN, container, at[0], at[1], most)][:most]
             if len(within) >= most:
                 return within
             at = at[0] + b"\0"
@@ -205,7 +207,15 @@ def versions(
     for entry in page.entries:
         page.latest.append(entry.key != before)
         before = entry.key
+    if page.entries and after_rank is not None and page.entries[0].key == after:
+        page.latest[0] = page.entries[0].rank == _newest(reader, container, after)
     return page
+
+
+def _newest(reader: Reader, container: int, key: bytes) -> int:
+    """The rank of the newest version of a key that has some."""
+    rows = [*reader.all(LIVE_FROM, container, key, 1), *reader.all(PAST_FROM, container, key, 1)]
+    return min(int(row[1]) for row in rows if row[0] == key)
 
 
 def uploads(

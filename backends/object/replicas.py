@@ -6,6 +6,7 @@ from backends.errors import Changed, Missing
 from backends.object import versions
 from backends.object.ledger import Transaction
 from backends.object.models import Keeping
+from backends.object.names import rank_of
 from backends.object.store import Also, ObjectStore
 from backends.object.versions import Amendment, Content, Description, Head, Published
 
@@ -26,7 +27,7 @@ def replicate(
     """
     from_container, key, head = source
     name = key.encode()
-    rank = versions.rank_of(head.version)
+    rank = rank_of(head.version)
     assert rank is not None
 
     def job(tx: Transaction) -> None:

@@ -14,6 +14,7 @@ from backends.object.contents import INLINE, Contents, Extent, Reading, Received
 from backends.object.drivers.base import BlobDriver
 from backends.object.ledger import Job, Ledger, Transaction
 from backends.object.listing import Entry, Open, Page
+from backends.object.names import rank_of
 from backends.object.notes import Note, copy_notes
 from backends.object.recent import Recent
 from backends.object.uploads import Judge, Piece, Upload
@@ -283,7 +284,7 @@ class ObjectStore:
         when it was made (a null version), the page begins behind the whole key."""
         reader, rank = self.ledger.read(), None
         if after_version is not None:
-            rank = versions.rank_of(after_version) if after_version else None
+            rank = rank_of(after_version) if after_version else None
             if rank is None:
                 found = versions.find(reader, container, after.encode(), after_version)
                 rank = None if found is None else found[1].rank

@@ -7,9 +7,6 @@ wherever it stands, and moves any other live row to the past.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -20,6 +17,7 @@ from backends.errors import Changed, Damaged, Missing
 from backends.object.contents import Received, digest_of
 from backends.object.ledger import Reader, Statement, Transaction
 from backends.object.models import LIVE, PAST, Annotation, Assembly, Blob, Container, Keeping, Part, Small, Version
+from backends.object.names import rank_of, version_name
 
 NULL = ""
 
@@ -208,20 +206,6 @@ DROP_ASSEMBLY = Statement(delete(Assembly).where(Assembly.id == bindparam("at"))
 IN_BOOK = Statement(select(Annotation.small, Annotation.blob).where(Annotation.book == bindparam("at")), "at")
 DROP_BOOK = Statement(delete(Annotation).where(Annotation.book == bindparam("at")), "at")
 PART_BLOBS = Statement(select(Part.blob).where(Part.assembly == bindparam("at"), Part.blob.is_not(None)), "at")
-
-
-def version_name(rank: int) -> str:
-    """A new name for a version: 32 characters, the rank within and chance beside it."""
-    return base64.b64encode((-rank).to_bytes(8, "big", signed=True) + os.urandom(16), b"._").decode()
-
-
-def rank_of(version: str) -> int | None:
-    """The rank in a version's name; None when the text cannot be one."""
-    try:
-        raw = base64.b64decode(version, b"._", validate=True)
-    except (ValueError, binascii.Error):
-        return None
-    return -int.from_bytes(raw[:8], "big") if len(raw) == 24 and raw[0] < 128 else None
 
 
 def find(reader: Reader, container: int, key: bytes, version: str | None) -> tuple[int, Head] | None:

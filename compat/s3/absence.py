@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backends.object.names import is_genuine
 from compat.errors import AWSError
 from compat.iam.authorize import ask, wording
 from compat.iam.guards import REFUSALS
 from compat.s3 import faults
-from compat.s3.places import NULL, containers
+from compat.s3.places import NULL, containers, version_of
 
 if TYPE_CHECKING:
+    from backends.object.containers import Known
     from backends.object.versions import Head
     from compat.context import Context
     from compat.operation import Operation
@@ -41,7 +43,20 @@ def absent(ctx: Context, key: str, version: str | None = None) -> AWSError:
         decision = ask(ctx, "s3:ListBucket", f"arn:{ctx.partition}:s3:::{ctx.params['Bucket']}", {"Prefix": key})
         if not decision.allowed:
             return AWSError("AccessDenied", wording(ctx, ctx.operation, decision), 403)
-    return faults.no_such_key(key) if version is None else faults.no_such_version(key, version)
+    if version is None:
+        return faults.no_such_key(key)
+    known = containers(ctx.cloud).find(ctx.params["Bucket"])
+    if version != NULL and (not is_genuine(version) or (known is not None and not known.keeping)):
+        return faults.no_version_id(version)
+    return faults.no_such_version(key, version)
+
+
+def check_genuine(ctx: Context, bucket: Known, key: str, version: str) -> None:
+    """Refuse to delete a version whose name S3 never gave."""
+    if version == NULL or (bucket.keeping and is_genuine(version)):
+        return
+    if ctx.objects.head(bucket.number, key, version_of({"VersionId": version})) is None:
+        raise faults.no_version_id(version)
 
 
 def present(ctx: Context, key: str, version: str | None, head: Head | None, *, marked: bool = False) -> Head:

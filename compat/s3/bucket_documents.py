@@ -77,7 +77,8 @@ def _check_encryption(ctx: Context, bucket: Known, document: dict[str, Any]) -> 
         _one_of(default.get("SSEAlgorithm"), ALGORITHMS)
         if default["SSEAlgorithm"] == "AES256" and default.get("KMSMasterKeyID"):
             raise faults.invalid_argument(
-                "a KMSMasterKeyID is not applicable if the default sse algorithm is not aws:kms"
+                "a KMSMasterKeyID is not applicable if the default sse algorithm is not aws:kms or aws:kms:dsse",
+                "ApplyServerSideEncryptionByDefault",
             )
     rules[0].setdefault("BucketKeyEnabled", False)
 
@@ -106,22 +107,28 @@ def _check_website(ctx: Context, bucket: Known, document: dict[str, Any]) -> Non
     if redirect is not None:
         if index is not None or document.get("ErrorDocument") or document.get("RoutingRules"):
             raise faults.invalid_argument(
-                "RedirectAllRequestsTo cannot be provided in conjunction with other Routing Rules."
+                "RedirectAllRequestsTo cannot be provided in conjunction with other Routing Rules.",
+                "RedirectAllRequestsTo",
+                "not null",
             )
         if not redirect.get("HostName"):
             raise faults.malformed()
-        _one_of(redirect.get("Protocol"), (None, "http", "https"))
+        _check_protocol(redirect)
         return
     suffix = (index or {}).get("Suffix")
     if index is None:
         raise faults.invalid_argument(
-            "A value for IndexDocument Suffix must be provided if RedirectAllRequestsTo is empty"
+            "A value for IndexDocument Suffix must be provided if RedirectAllRequestsTo is empty",
+            "IndexDocument",
+            "null",
         )
     if not suffix or "/" in suffix:
-        raise faults.invalid_argument("The IndexDocument Suffix is not well formed")
+        raise faults.invalid_argument("The IndexDocument Suffix is not well formed", "IndexDocument", suffix or "")
     if (error := document.get("ErrorDocument")) is not None and not error.get("Key"):
         raise faults.invalid_argument("The ErrorDocument Key is not well formed")
     rules = document.get("RoutingRules") or []
+    if document.get("RoutingRules") == []:
+        raise faults.malformed()
     if len(rules) > MOST_ROUTES:
         raise faults.invalid_request(
             f"{len(rules)} routing rules provided, the number of routing rules in a website "
@@ -131,13 +138,26 @@ def _check_website(ctx: Context, bucket: Known, document: dict[str, Any]) -> Non
         _check_route(rule)
 
 
+def _check_protocol(redirect: dict[str, Any]) -> None:
+    if redirect.get("Protocol") not in (None, "http", "https"):
+        raise faults.invalid_request(
+            "Invalid protocol, protocol can be http or https. If not defined the protocol will be selected "
+            "automatically."
+        )
+
+
 def _check_route(rule: dict[str, Any]) -> None:
     redirect, condition = rule.get("Redirect"), rule.get("Condition")
-    if not redirect or (condition is not None and not condition):
+    if not redirect:
         raise faults.malformed()
+    if condition is not None and not condition:
+        raise faults.invalid_request(
+            "Condition cannot be empty. To redirect all requests without a condition, the condition element shouldn't "
+            "be present."
+        )
     if "ReplaceKeyWith" in redirect and "ReplaceKeyPrefixWith" in redirect:
         raise faults.invalid_request("You can only define ReplaceKeyPrefix or ReplaceKey but not both.")
-    _one_of(redirect.get("Protocol"), (None, "http", "https"))
+    _check_protocol(redirect)
     code = redirect.get("HttpRedirectCode")
     if code is not None and not re.fullmatch("3[0-9][0-9]", code):
         raise faults.invalid_request(f"The provided HTTP redirect code ({code}) is not valid.")
@@ -236,11 +256,11 @@ deleter("s3:DeletePublicAccessBlock", "public", action="s3:PutBucketPublicAccess
 
 
 def _check_accelerate(ctx: Context, bucket: Known, document: dict[str, Any]) -> None:
-    _one_of(document.get("Status"), ("Enabled", "Suspended"))
     if "." in bucket.name:
         raise faults.invalid_request(
             "S3 Transfer Acceleration is not supported for buckets with periods (.) in their names"
         )
+    _one_of(document.get("Status"), ("Enabled", "Suspended"))
 
 
 def _check_abac(ctx: Context, bucket: Known, document: dict[str, Any]) -> None:

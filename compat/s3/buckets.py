@@ -85,6 +85,13 @@ def create_bucket(ctx: Context, p: Params) -> Result:
     if rule not in (ENFORCED, "BucketOwnerPreferred", "ObjectWriter"):
         raise faults.invalid_argument(f"Invalid x-amz-object-ownership header: {rule}", "x-amz-object-ownership")
     tags = (p.get("CreateBucketConfiguration") or {}).get("Tags") or []
+    if any((tag.get("Key") or "").startswith("aws:") for tag in tags):
+        raise AWSError(
+            "InvalidTag",
+            'User-defined tag keys can\'t start with "aws:". This prefix is reserved for system tags. Remove "aws:" '
+            "from your tag keys and try again.",
+            400,
+        )
     check_tags(tags, MOST_BUCKET_TAGS)
     grants = grants_of_headers(ctx, p, canonical_id(ctx.account), None)
     if grants is not None and rule == ENFORCED:
@@ -142,6 +149,7 @@ def head_bucket(ctx: Context, p: Params) -> Result:
         "BucketRegion": bucket.region,
         "BucketArn": f"arn:{ctx.partition}:s3:::{bucket.name}",
         "AccessPointAlias": p["Bucket"].endswith(ALIAS_SUFFIX),
+        "$headers": {"content-type": "application/xml"},
     }
 
 
@@ -203,7 +211,7 @@ def list_buckets(ctx: Context, p: Params) -> Result:
             about["BucketRegion"] = row.region
             about["BucketArn"] = f"arn:{ctx.partition}:s3:::{row.name}"
         buckets.append(about)
-    result: Result = {"Buckets": buckets, "Owner": owner(ctx, ctx.account)}
+    result: Result = {"Owner": owner(ctx, ctx.account), "Buckets": buckets}
     if prefix is not None:
         result["Prefix"] = prefix
     if len(found) > limit:

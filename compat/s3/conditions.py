@@ -80,14 +80,18 @@ def expectation(p: Params, key: str) -> Expect | None:
             Header="If-Match,If-None-Match",
             additionalMessage="Multiple conditional request headers present in the request",
         )
-    if none_match is not None and none_match.strip() != "*":
-        raise AWSError(
-            "NotImplemented",
-            "A header you provided implies functionality that is not implemented",
-            501,
-            Header="If-None-Match",
-            additionalMessage="We don't accept the provided value of If-None-Match header for this API",
-        )
+    for header, refused in (
+        ("If-None-Match", none_match is not None and none_match.strip() != "*"),
+        ("If-Match", match is not None and match.strip() == "*"),
+    ):
+        if refused:
+            raise AWSError(
+                "NotImplemented",
+                "A header you provided implies functionality that is not implemented",
+                501,
+                Header=header,
+                additionalMessage=f"We don't accept the provided value of {header} header for this API",
+            )
 
     def expect(head: Head | None) -> None:
         if none_match is not None and head is not None:
@@ -175,6 +179,10 @@ def source_span(text: str, size: int) -> Span:
             text,
         )
     start, last = int(found[1]), int(found[2])
-    if last >= size:
+    if start >= size:
         raise faults.invalid_request("The specified copy range is invalid for the source object size")
+    if last >= size:
+        raise faults.invalid_argument(
+            f"Range specified is not valid for source object of size: {size}", "x-amz-copy-source-range", text
+        )
     return Span(start, last - start + 1)

@@ -52,9 +52,9 @@ def source_of(p: Params) -> Source:
     bucket, _, key = whole.partition("/object/" if whole.startswith("arn:") else "/")
     if not bucket or not key:
         raise faults.invalid_argument(
-            "Copy Source must mention the source bucket and key: sourcebucket/sourcekey",
+            "Invalid copy source object key",
             "x-amz-copy-source",
-            p["CopySource"],
+            "x-amz-copy-source",
         )
     return Source(bucket, key, unquote_plus(named) or None)
 
@@ -205,7 +205,6 @@ def _describe(
     if (
         (origin.number, source.key, source.version) == (bucket.number, key, None)
         and metadata == "COPY"
-        and storage == head.storage
         and facts == head.facts
         and REASONS.isdisjoint(p)
         and "encryption" not in bucket.documents

@@ -12,6 +12,7 @@ from compat.errors import AWSError
 from compat.iam.authorize import ask
 from compat.operation import Params, Result, operation
 from compat.s3 import faults, locking, properties, sequel
+from compat.s3.absence import check_genuine
 from compat.s3.conditions import expectation_of_delete
 from compat.s3.places import LONGEST_KEY, NULL, bucket_of, charge, key_of, version_of
 
@@ -26,6 +27,9 @@ def delete_object(ctx: Context, p: Params) -> Result:
     bucket, key, version = bucket_of(ctx, p), key_of(p), version_of(p)
     expect = expectation_of_delete(p.get("IfMatch"), p.get("IfMatchLastModifiedTime"), p.get("IfMatchSize"))
     now = properties.now(ctx)
+    locking.check_bypass(bucket, p)
+    if p.get("VersionId") is not None:
+        check_genuine(ctx, bucket, key, p["VersionId"])
     expect = locking.unlocked(bucket, version, now, bool(p.get("BypassGovernanceRetention")), expect)
     try:
         also = sequel.removed(ctx, bucket, key, version)
@@ -49,6 +53,7 @@ def delete_objects(ctx: Context, p: Params) -> Result:
     wanted = p["Delete"].get("Objects") or []
     if not 1 <= len(wanted) <= MOST:
         raise faults.malformed()
+    locking.check_bypass(bucket, p)
     outcomes: list[Deleted | Exception | None] = [None] * len(wanted)
     doomed: list[tuple[int, Doomed]] = []
     for place, one in enumerate(wanted):
@@ -94,6 +99,8 @@ def _doom(ctx: Context, bucket: Known, one: dict[str, Any]) -> Doomed:
         bypass = bypass and ask(ctx, "s3:BypassGovernanceRetention", arn).allowed
     try:
         version = version_of({"VersionId": named})
+        if named is not None:
+            check_genuine(ctx, bucket, key, named)
     except AWSError:
         raise faults.no_such_version(key, str(named)) from None
     expect = expectation_of_delete(one.get("ETag"), one.get("LastModifiedTime"), one.get("Size"))

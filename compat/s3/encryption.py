@@ -87,16 +87,15 @@ def wanted(ctx: Context, bucket: Known, p: Params) -> Wanted:
     if document is None and MEMBERS.isdisjoint(p):
         return PLAIN_WANT
     rule: dict[str, Any] = ((document or {}).get("Rules") or [{}])[0]
-    customer = customer_key(p)
     algorithm = p.get("ServerSideEncryption")
+    if algorithm is not None and p.get("SSECustomerAlgorithm") is not None:
+        raise faults.invalid_argument(
+            "Server Side Encryption with Customer provided key is incompatible with the encryption method specified",
+            "x-amz-server-side-encryption",
+            algorithm,
+        )
+    customer = customer_key(p)
     if customer is not None:
-        if algorithm is not None:
-            raise faults.invalid_argument(
-                "Server Side Encryption with Customer provided key is incompatible with the encryption method "
-                "specified",
-                "x-amz-server-side-encryption",
-                algorithm,
-            )
         if "SSE-C" in ((rule.get("BlockedEncryptionTypes") or {}).get("EncryptionType") or ()):
             raise AWSError(
                 "AccessDenied",
@@ -168,7 +167,7 @@ def customer_key(p: Params, before: str = "") -> bytes | None:
     given, digest = p.get(before + "SSECustomerKey"), p.get(before + "SSECustomerKeyMD5")
     if algorithm is None and given is None and digest is None:
         return None
-    name = "x-amz-copy-source-server-side-encryption" if before else "x-amz-server-side-encryption"
+    name = "x-amz-server-side-encryption"
     who = "Requests specifying Server Side Encryption with Customer provided keys must provide"
     if algorithm is None:
         raise faults.invalid_argument(f"{who} a valid encryption algorithm.", name)
@@ -182,10 +181,7 @@ def customer_key(p: Params, before: str = "") -> bytes | None:
         )
     if given is None:
         raise faults.invalid_argument(f"{who} an appropriate secret key.", name)
-    try:
-        key = base64.b64decode(given, validate=True)
-    except (binascii.Error, ValueError):
-        key = b""
+    key = _decoded(given)
     if len(key) != 32 or digest is None:
         raise faults.invalid_argument("The secret key was invalid for the specified algorithm.", name)
     computed = base64.b64encode(hashlib.md5(key, usedforsecurity=False).digest()).decode()
@@ -195,6 +191,14 @@ def customer_key(p: Params, before: str = "") -> bytes | None:
             name,
         )
     return key
+
+
+def _decoded(given: str) -> bytes:
+    """A key in base64; empty where it is none."""
+    try:
+        return base64.b64decode(given, validate=True)
+    except (binascii.Error, ValueError):
+        return b""
 
 
 # --- new contents -----------------------------------------------------------------------------------------------------
@@ -233,7 +237,8 @@ def protect(ctx: Context, bucket: Known, key: str, want: Wanted, plain: bytes | 
 def unlock(ctx: Context, bucket: Known, sealed: bytes, p: Params, before: str = "") -> bytes:
     """Open a key that is not the store's own, with what the call brings. Raises S3's errors."""
     if kind_of(sealed) == CUSTOMER:
-        if p.get(before + "SSECustomerKey") is not None and p.get(before + "SSECustomerKeyMD5") is None:
+        given = p.get(before + "SSECustomerKey")
+        if given is not None and (len(_decoded(given)) != 32 or p.get(before + "SSECustomerKeyMD5") is None):
             raise content_keys.wrong_key()
         customer = customer_key(p, before)
         if customer is None:

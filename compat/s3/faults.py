@@ -49,6 +49,11 @@ def no_such_version(key: str, version: str) -> AWSError:
     return AWSError("NoSuchVersion", "The specified version does not exist.", 404, Key=key, VersionId=version)
 
 
+def no_version_id(version: str) -> AWSError:
+    """400: nothing that could name a version."""
+    return invalid_argument("Invalid version id specified", "versionId", version)
+
+
 def no_such_upload(upload: str) -> AWSError:
     """404."""
     return AWSError(

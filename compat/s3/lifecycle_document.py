@@ -112,7 +112,7 @@ def _check_when(action: Document, name: str, *, least: int) -> None:
     if action.get("Days") is not None:
         _check_days(action["Days"], "Days", name, least=least)
     if date is not None and (date.hour, date.minute, date.second, date.microsecond) != (0, 0, 0, 0):
-        raise faults.invalid_argument("'Date' must be at midnight GMT")
+        raise faults.invalid_argument("'Date' must be at midnight GMT", "Date", f"{date:%Y-%m-%dT%H:%M:%SZ}")
 
 
 def _check_days(days: int | None, member: str, action: str, *, least: int = 1) -> None:
@@ -218,9 +218,7 @@ def put_bucket_lifecycle_configuration(ctx: Context, p: Params) -> Result:
     check(rules)
     size = p.get("TransitionDefaultMinimumObjectSize") or SIZES[0]
     if size not in SIZES:
-        raise faults.invalid_argument(
-            "Invalid transition default minimum object size", "x-amz-transition-default-minimum-object-size", size
-        )
+        raise faults.invalid_request(f"Invalid TransitionDefaultMinimumObjectSize found: {size}")
     for number, rule in enumerate(rules):
         if not rule.get("ID"):
             rule["ID"] = f"{ctx.request_id}-{number}" if number else ctx.request_id

@@ -106,7 +106,7 @@ class Rules(NamedTuple):
             for rule in self.rules
             if rule.expire is not None and rule.fits(key, size, named)
         ]
-        return min(found, default=None)
+        return min(found, key=lambda one: one[0], default=None)  # the first of those that come together
 
     def abortion(self, key: bytes, opened: int) -> tuple[int, str] | None:
         """When an open upload is dropped, and by which rule."""

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import orjson
 
+from backends.errors import Missing
 from backends.object.containers import Known
 from backends.object.listing import Entry, Page
 from compat.operation import Params, Result, operation
@@ -100,7 +101,7 @@ def list_objects_v2(ctx: Context, p: Params) -> Result:
     result["KeyCount"] = len(page.entries) + len(page.prefixes)
     if token is not None:
         result["ContinuationToken"] = token
-    if start is not None:
+    elif start is not None:
         result["StartAfter"] = encode(start)
     if page.more:
         result["NextContinuationToken"] = base64.urlsafe_b64encode(b"1" + last_key(page).encode()).decode()
@@ -184,6 +185,8 @@ def list_multipart_uploads(ctx: Context, p: Params) -> Result:
     bucket, encode = bucket_of(ctx, p), encoder(p)
     limit = limit_of(p, "MaxUploads", "max-uploads")
     marker, after_upload = p.get("KeyMarker") or "", p.get("UploadIdMarker") or ""
+    if marker and after_upload:
+        _check_marker(ctx, bucket, marker, after_upload)
     page = ctx.objects.list_uploads(
         bucket.number,
         prefix=p.get("Prefix") or "",
@@ -196,7 +199,7 @@ def list_multipart_uploads(ctx: Context, p: Params) -> Result:
     result |= {
         "Bucket": bucket.name,
         "KeyMarker": encode(marker),
-        "UploadIdMarker": after_upload,
+        "UploadIdMarker": after_upload if marker else "",
         "MaxUploads": limit,
     }
     uploads = []
@@ -223,3 +226,11 @@ def list_multipart_uploads(ctx: Context, p: Params) -> Result:
         result["NextUploadIdMarker"] = ""
     charge(ctx, bucket, result)
     return result
+
+
+def _check_marker(ctx: Context, bucket: Known, key: str, upload: str) -> None:
+    """An upload behind which a listing begins must be one to the key of the other marker."""
+    try:
+        ctx.objects.upload(bucket.number, key, upload)
+    except Missing:
+        raise faults.invalid_argument("Invalid uploadId marker", "upload-id-marker", upload) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from backends.db import EPOCH, MICROSECOND
 from backends.errors import Missing
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 GOVERNANCE, COMPLIANCE = "GOVERNANCE", "COMPLIANCE"
 MODES = (GOVERNANCE, COMPLIANCE)
 LONGEST = {"Days": 36500, "Years": 100}
+PACIFIC = ZoneInfo("America/Los_Angeles")
+"""S3 names times in errors as they are in Seattle."""
 LENGTH = {"Days": DAY, "Years": 365 * DAY}
 
 
@@ -62,6 +65,15 @@ def unlocked(bucket: Known, version: str | None, now: int, bypass: bool, expect:
     return expected
 
 
+def check_bypass(bucket: Known, p: Params) -> None:
+    """Refuse to speak of governance where nothing is locked."""
+    if p.get("BypassGovernanceRetention") is not None and "lock" not in bucket.documents:
+        raise faults.invalid_argument(
+            "x-amz-bypass-governance-retention is only applicable to Object Lock enabled buckets.",
+            "x-amz-bypass-governance-retention",
+        )
+
+
 # --- new objects ------------------------------------------------------------------------------------------------------
 
 
@@ -73,7 +85,7 @@ def terms_of_upload(bucket: Known, p: Params, now: int) -> Terms:
     if (mode is None) != (until is None):
         raise faults.invalid_argument(
             "x-amz-object-lock-retain-until-date and x-amz-object-lock-mode must both be supplied",
-            "x-amz-object-lock-retain-until-date" if mode is None else "x-amz-object-lock-mode",
+            "x-amz-object-lock-mode" if mode is None else "x-amz-object-lock-retain-until-date",
         )
     terms: Terms = {}
     if mode is not None:
@@ -109,12 +121,11 @@ def check_digest(bucket: Known, p: Params, terms: Terms, summed: bool) -> None:
         )
 
 
-def _in_the_future(until: Any, now: int) -> int:
+def _in_the_future(until: Any, now: int, argument: str = "x-amz-object-lock-retain-until-date") -> int:
     moment = micros(until)
     if moment <= now:
-        raise faults.invalid_argument(
-            "The retain until date must be in the future!", "x-amz-object-lock-retain-until-date", until.isoformat()
-        )
+        shown = f"{until.astimezone(PACIFIC):%a %b %d %H:%M:%S %Z %Y}"
+        raise faults.invalid_argument("The retain until date must be in the future!", argument, shown)
     return moment
 
 
@@ -146,7 +157,7 @@ def put_object_retention(ctx: Context, p: Params) -> Result:
     mode, until = wanted.get("Mode"), wanted.get("RetainUntilDate")
     if (mode is None) != (until is None) or mode not in (None, *MODES):
         raise faults.malformed()
-    moment = None if until is None else _in_the_future(until, now)
+    moment = None if until is None else _in_the_future(until, now, "RetainUntilDate")
 
     def change(terms: Terms, _: Head) -> None:
         if "mode" in terms and terms["until"] > now:
@@ -184,10 +195,10 @@ def get_object_retention(ctx: Context, p: Params) -> Result:
 
 @operation("s3:PutObjectLegalHold", on="{Bucket}/{Key}", streams=True)
 def put_object_legal_hold(ctx: Context, p: Params) -> Result:
-    bucket, head = _locked_head(ctx, p)
     status = (p.get("LegalHold") or {}).get("Status")
     if status not in ("ON", "OFF"):
         raise faults.malformed()
+    bucket, head = _locked_head(ctx, p)
 
     def change(terms: Terms, _: Head) -> None:
         terms["hold"] = status

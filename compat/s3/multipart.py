@@ -169,6 +169,8 @@ def complete_multipart_upload(ctx: Context, p: Params) -> Result:
     wanted = (p.get("MultipartUpload") or {}).get("Parts") or []
     if not wanted:
         find_upload(ctx, bucket, key, id)
+        if p.get("MultipartUpload") is None:
+            raise faults.invalid_request("You must specify at least one part")
         raise faults.malformed()
     numbers = [part.get("PartNumber") or 0 for part in wanted]
     if any(later <= former for former, later in zip(numbers, numbers[1:], strict=False)):
@@ -303,7 +305,9 @@ def _whole(ctx: Context, p: Params, bucket: Known, upload: Upload, pieces: list[
         etag=etag,
         size=size,
         storage=upload.storage,
-        checksum=_summed(p, plan, pieces),
+        checksum=_summed(p, plan, pieces)
+        if plan.get("algorithm") or not encryption.is_opaque(upload.sealed_key)
+        else "",
         owner=upload.owner,
         parts=len(pieces),
         facts=plan["facts"],

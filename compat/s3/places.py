@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from backends.object.containers import Containers, Known, KnownDoor
-from backends.object.versions import rank_of
+from backends.object.names import rank_of
 from compat.context import partition_of
 from compat.errors import AWSError
 from compat.model import service_model
@@ -154,7 +154,7 @@ def version_of(p: Params) -> str | None:
     if version == NULL:
         return ""
     if not version or rank_of(version) is None:
-        raise faults.invalid_argument("Invalid version id specified", "versionId", version)
+        raise faults.no_version_id(version)
     return version
 
 

@@ -150,9 +150,7 @@ def _check_destination(ctx: Context, bucket: Known, destination: Document) -> No
     if named[1] == bucket.name:
         raise faults.invalid_request("Destination bucket cannot be the same as the source bucket.")
     found = containers(ctx.cloud).find(named[1])
-    if found is None:
-        raise faults.invalid_request("Destination bucket must exist.")
-    if found.keeping != "Enabled":
+    if found is None or found.keeping != "Enabled":
         raise faults.invalid_request("Destination bucket must have versioning enabled.")
     storage = destination.get("StorageClass")
     if storage is not None and storage not in CLASSES:

@@ -14,6 +14,7 @@ from backends.errors import DriverError
 from backends.object.containers import Known
 from backends.object.ledger import Transaction
 from backends.object.outbox import ADD_EVENT, EVENTS, Outbox, Send, Told
+from compat.context import host_id
 from compat.s3.notification_document import Wish, wishes_of
 from compat.s3.places import canonical_id
 
@@ -111,7 +112,7 @@ def _record(bucket: Known, event: str, cause: Cause, thing: Thing, id: str) -> d
         "eventName": event,
         "userIdentity": {"principalId": cause.principal},
         "requestParameters": {"sourceIPAddress": cause.source_ip},
-        "responseElements": {"x-amz-request-id": cause.request_id, "x-amz-id-2": cause.request_id},
+        "responseElements": {"x-amz-request-id": cause.request_id, "x-amz-id-2": host_id(cause.request_id)},
         "s3": {
             "s3SchemaVersion": "1.0",
             "configurationId": id,
@@ -175,7 +176,7 @@ def tell_of_test(ctx: Context, bucket: Known, targets: tuple[Wish, ...]) -> None
             "Time": _time(ctx.now),
             "Bucket": bucket.name,
             "RequestId": ctx.request_id,
-            "HostId": ctx.request_id,
+            "HostId": host_id(ctx.request_id),
         }
         due = now if outbox(ctx.cloud).sends else None
         ctx.unit.run(ADD_EVENT, bucket.tenant, bucket.name, arn, orjson.dumps(record).decode(), due)

@@ -29,6 +29,7 @@ _CONVERT: dict[str, Callable[[str], Any]] = {
 
 
 _CONDITIONS = frozenset({"if-modified-since", "if-unmodified-since"})
+_MAY_BE_EMPTY = frozenset({"part-number-marker", "max-parts"})
 STATUS = "$status"
 """A result may set the status of its answer under this name, where AWS has several for one operation."""
 HEADERS = "$headers"
@@ -129,6 +130,8 @@ class Locations:
             if entry is None:
                 continue
             name, convert, many = entry
+            if not text and wire in _MAY_BE_EMPTY:
+                continue
             if many:
                 into[name] = [
                     self._converted(value.decode("utf-8", "surrogateescape"), wire, convert)

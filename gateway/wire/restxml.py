@@ -77,7 +77,7 @@ def _readers(service: str) -> XmlReader:
 
 @cache
 def _writers(service: str) -> XmlWriter:
-    return XmlWriter()
+    return XmlWriter(lists_last=True)  # a listing names its bucket and owner before what is in it: some SDKs need that
 
 
 def reader(operation: OperationModel) -> Callable[[WireRequest], dict[str, Any]]:

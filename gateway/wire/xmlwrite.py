@@ -21,9 +21,11 @@ _ELSEWHERE = frozenset({"header", "headers", "statusCode"})
 
 
 class XmlWriter:
-    """The structure writers of one service. `seconds` drops milliseconds from timestamps, as IAM and STS do."""
+    """The structure writers of one service. `seconds` drops milliseconds from timestamps, as IAM and STS do;
+    `lists_last` puts a structure's lists behind its other members, as S3 does."""
 
-    def __init__(self, seconds: bool = False) -> None:
+    def __init__(self, seconds: bool = False, lists_last: bool = False) -> None:
+        self._lists_last = lists_last
         self._names: dict[str, str] = {}
         self._instant = {
             "iso8601": "I" if not seconds else "IS",
@@ -54,7 +56,10 @@ class XmlWriter:
             return known
         name = self._names[shape.name] = f"s{len(self._names)}"
         lines = [f"def {name}(d, a):", "    g = d.get"]
-        for member, about in shape.members.items():
+        members = list(shape.members.items())
+        if self._lists_last:
+            members.sort(key=lambda member: isinstance(member[1], ListShape))
+        for member, about in members:
             place = about.serialization
             if place.get("location") in _ELSEWHERE or place.get("xmlAttribute") or place.get("eventstream"):
                 continue

@@ -50,6 +50,16 @@ def test_why_a_preflight_is_refused(server: Server, s3: Client) -> None:
         assert message.startswith("CORSResponse: This CORS request is not allowed.")
 
 
+def test_a_page_is_told_nothing_of_what_it_may_not_send(server: Server, s3: Client) -> None:
+    bucket = make_bucket(s3)
+    rules = [{"AllowedMethods": ["GET"], "AllowedOrigins": ["*"], "AllowedHeaders": ["x-amz-*"]}]
+    s3.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": rules})
+    for wanted, allowed in (("x-amz-date, x-amz-acl", True), ("x-other", False)):
+        headers = {**ORIGIN, "Access-Control-Request-Headers": wanted}
+        answer = requests.get(f"{server.endpoint}/{bucket}/k", headers=headers, timeout=10)
+        assert ("Access-Control-Allow-Origin" in answer.headers) is allowed
+
+
 def test_a_preflight_has_ids(server: Server, s3: Client) -> None:
     bucket = make_bucket(s3)
     rules = [{"AllowedMethods": ["PUT"], "AllowedOrigins": ["http://*.example"]}]

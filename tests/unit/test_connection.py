@@ -73,7 +73,7 @@ async def answer_body(client: socket.socket, *, has_body: bool = True) -> bytes:
     while b"\r\n\r\n" not in answer:
         answer += await read(client, 1)
     head, _, body = answer.partition(b"\r\n\r\n")
-    length = int(head.partition(b"content-length: ")[2].split(b"\r\n")[0]) if has_body else 0
+    length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0]) if has_body else 0
     return body + await read(client, length - len(body))
 
 

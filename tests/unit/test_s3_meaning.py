@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.object.listing import behind
-from backends.object.versions import Head, rank_of, version_name
+from backends.object.names import is_genuine, rank_of, version_name
+from backends.object.versions import Head
 from compat.errors import AWSError
 from compat.s3.buckets import check_name
 from compat.s3.conditions import check_read, expectation, is_same, span_of
@@ -98,6 +99,8 @@ def test_a_version_name_tells_its_rank(rank: int) -> None:
     assert len(name) == 32
     assert name.replace(".", "").replace("_", "").isalnum()
     assert rank_of(name) == rank
+    assert is_genuine(name)
+    assert not is_genuine(name[:-4] + ("AAAA" if name[-4:] != "AAAA" else "BBBB"))
 
 
 @given(st.text(max_size=40))
