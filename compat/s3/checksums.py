@@ -15,8 +15,6 @@ from compat.s3 import faults
 from compat.streams import RequestBody
 
 FULL, COMPOSITE = "FULL_OBJECT", "COMPOSITE"
-UNSAID = "UNSAID"
-"""The type of a part's checksum that nobody asked for: it is never shown."""
 DEFAULT = "CRC64NVME"
 MEMBERS = {name: f"Checksum{name}" for name in checksum.SIZES}
 

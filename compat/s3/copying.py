@@ -49,6 +49,8 @@ def source_of(p: Params) -> Source:
     """The source that `x-amz-copy-source` names."""
     path, _, named = p["CopySource"].partition("?versionId=")
     whole = unquote_plus(path).removeprefix("/")
+    if whole.startswith(("http://", "https://")):
+        whole = whole.partition("://")[2].partition("/")[2]
     bucket, _, key = whole.partition("/object/" if whole.startswith("arn:") else "/")
     if not bucket or not key:
         raise faults.invalid_argument(
@@ -300,8 +302,7 @@ def upload_part_copy(ctx: Context, p: Params) -> Result:
     received: Received = ctx.objects.receive_part(upload, summed(), unlock=unlock)
     try:
         value = checksum.encode(running.digest())
-        kind = checksums.FULL if plan.get("algorithm") else checksums.UNSAID
-        modified, etag = publish_part(ctx, upload, p["PartNumber"], received, f"{algorithm} {kind} {value}")
+        modified, etag = publish_part(ctx, upload, p["PartNumber"], received, f"{algorithm} {checksums.FULL} {value}")
     finally:
         received.close()
     about: dict[str, Any] = {"ETag": f'"{etag}"', "LastModified": moment(modified)}

@@ -291,6 +291,11 @@ def is_opaque(sealed: bytes | None) -> bool:
     return bool(kind_of(sealed))
 
 
+def is_customers(sealed: bytes | None) -> bool:
+    """Whether a key is under one that the caller brings."""
+    return kind_of(sealed) == CUSTOMER
+
+
 def shown_of(facts: Mapping[str, Any], p: Params) -> dict[str, Any]:
     """What answers show of an object's or upload's encryption, from what is kept of it and the key that came along."""
     if "SSECustomerAlgorithm" in facts:

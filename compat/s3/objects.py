@@ -303,13 +303,10 @@ class View:
         """A checksum is shown where it speaks of the bytes that are sent."""
         if self.p["ChecksumMode"].upper() != "ENABLED":
             return
-        if self.part_checksum is not None:
-            part = checksums.kept(self.part_checksum)
-            if part is not None and part.type == checksums.UNSAID:
-                return
+        whole = checksums.kept(head.checksum)
+        if self.part_checksum is not None and whole is not None and whole.type == checksums.COMPOSITE:
             checksums.show(self.part_checksum, result, type=False)
-            if (whole := checksums.kept(head.checksum)) is not None:
-                result["ChecksumType"] = whole.type
+            result["ChecksumType"] = whole.type
         elif not self.ranged or (self.span is not None and self.span.length == head.size):
             checksums.show(head.checksum, result)
 

@@ -60,6 +60,13 @@ def test_an_encryption_that_is_asked_for_is_reason_enough(s3: Client, bucket: st
     in_place(s3, bucket)
 
 
+def test_a_source_as_a_url(s3: Client, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="a b", Body=b"some")
+    source = f"{s3.meta.endpoint_url}/{bucket}/a b"
+    s3.copy_object(Bucket=bucket, Key="k", CopySource=source)
+    assert s3.head_object(Bucket=bucket, Key="k")["ContentLength"] == 4
+
+
 def test_versions_of_copies(s3: Client, bucket: str) -> None:
     s3.put_object(Bucket=bucket, Key="k", Body=b"some")
     assert {"VersionId", "CopySourceVersionId"}.isdisjoint(in_place(s3, bucket, MetadataDirective="REPLACE"))
