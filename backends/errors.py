@@ -68,6 +68,10 @@ class Unavailable(DriverError):
     failure."""
 
 
+class Away(Unavailable):
+    """All of a driver's machinery is away, not one thing of it: nothing can be done with any until it is back."""
+
+
 class Lost(DriverError):
     """What a driver works on is gone from the machine: whoever made it has to make it anew."""
 

@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from backends.db import Database
 
@@ -34,6 +35,7 @@ class Reconciler:
         self._database, self._period, self._glance, self._gather = database, period, glance, gather
         self._steps: dict[str, list[Converge]] = {}
         self._due: dict[str, float] = {}
+        self._nudged: set[str] = set()
         self._failures: dict[str, int] = {}
         self._wake = threading.Event()
         self._stopping = False
@@ -45,10 +47,16 @@ class Reconciler:
         return list(self._steps)
 
     def add(self, topic: str, step: Converge) -> None:
-        """Run `step` whenever rows of `topic` changed, and every period."""
+        """Run `step` whenever rows of `topic` changed, whenever somebody nudges it, and every period."""
+        if topic not in self._steps:
+            self._database.on_nudge(topic, partial(self._hear, topic))
         self._steps.setdefault(topic, []).append(step)
         self._due[topic] = 0.0
-        self._database.on_nudge(topic, self._wake.set)
+
+    def _hear(self, topic: str) -> None:
+        """Somebody knows that there is something to do, whether rows of the topic changed or not."""
+        self._nudged.add(topic)
+        self._wake.set()
 
     def start(self) -> None:
         """Begin on a thread."""
@@ -79,8 +87,9 @@ class Reconciler:
             now = time.monotonic()
             stamps = self._database.stamps.read()
             for topic in self._steps:
-                stamp = stamps.get(topic, 0)
-                if stamp != seen.get(topic) or now >= self._due[topic]:
+                stamp, nudged = stamps.get(topic, 0), topic in self._nudged
+                self._nudged.discard(topic)
+                if nudged or stamp != seen.get(topic) or now >= self._due[topic]:
                     seen[topic] = stamp
                     self._round(topic)
             spent = (spent + time.monotonic() - now) / 2

@@ -32,7 +32,8 @@ class Devices:
     disks: list[DiskBinding] = field(default_factory=list)
     ports: list[PortBinding] = field(default_factory=list)
     waiting: bool = False
-    broken: bool = False
+    broken: str = ""
+    """Which disk is broken, and why; "" when none is."""
 
 
 def devices_of(unit: Unit, host: ComputeHost, guests: Iterable[Guest]) -> dict[str, Devices]:
@@ -50,14 +51,16 @@ def devices_of(unit: Unit, host: ComputeHost, guests: Iterable[Guest]) -> dict[s
             Disk.state,
             Disk.iops,
             Disk.throughput,
+            Disk.reason,
         )
         .join(Disk, Disk.id == Attachment.disk)
         .where(Attachment.guest.in_(ids), Attachment.wanted == Wish.PRESENT)
         .order_by(Attachment.device)
     )
-    for guest, disk, device, applied, state, iops, throughput in disks:
+    for guest, disk, device, applied, state, iops, throughput, reason in disks:
         found[guest].waiting |= applied == 0
-        found[guest].broken |= state == DiskState.ERROR
+        if state == DiskState.ERROR:
+            found[guest].broken = f"{disk}: {reason}" if reason else disk
         found[guest].disks.append(DiskBinding(disk, device, host.disks.access(disk), Limits(iops, throughput)))
     ports = unit.session.execute(
         select(Port.guest_id, Port.id, Port.mac, Port.device_index, Port.network_id)

@@ -15,17 +15,23 @@ from typing import Any
 from sqlalchemy import delete, select, update
 
 from backends.compute.drivers.base import Power, Sighting
-from backends.compute.host import ComputeHost, on
+from backends.compute.host import ComputeHost, Stuck, on
 from backends.compute.models import Cause, Guest, GuestState, GuestWish, Health
 from backends.db import Database, Scope, Unit
 from backends.errors import NativeError, Unavailable
 from backends.network.models import Port
+from backends.volume.models import STALLED, Disk
 
 AGAIN = timedelta(minutes=5)
 """A guest that breaks down twice within this time stays down."""
 BATCH = 500
 SURE = 5.0
-"""Seconds for which a guest has to lack a card before it gets another."""
+"""Seconds for which a guest has to lack a card before it gets another, for which one that was held has to go on before
+it counts as well, and for which the machinery has to be away before guests count as impaired."""
+RETRY = 5.0
+"""Seconds, at least, after which a guest that is held for want of room is let go on: it writes again at once."""
+AWAY = "away: "
+"""How the trouble of a guest begins that is not known to be unwell: what would know is away."""
 
 _log = logging.getLogger(__name__)
 
@@ -41,19 +47,44 @@ def survey(database: Database, host: ComputeHost) -> None:
         _log.warning("guests cannot be looked at yet: %s", error)
 
 
-def look(database: Database, host: ComputeHost) -> bool:
-    """See what became of the guests, where there is more of them than states, when it is time to."""
-    if not host.driver.capabilities.runs or not host.notices.due():
-        return False
+def look(database: Database, host: ComputeHost) -> None:
+    """See what became of the guests, where there is more of them than states, when it is time to: when something was
+    told, now and then, and to find out whether machinery that was away is back."""
+    if not host.driver.capabilities.runs or not (host.notices.due() or host.pause.away):
+        return
     try:
         observed = host.driver.observe()
     except Unavailable as error:
         _log.warning("guests cannot be looked at: %s", error)
-        return False
+        host.pause.begin()
+        _tell_away(database, host, str(error))
+        return
+    host.pause.end()
     _compare(database, host, observed)
-    _examine(database, host, observed)
+    told = _lasting(host, observed)
+    _examine(database, host, told)
+    _note_stalled(database, told)
     _count_cards(database, host)
-    return False
+
+
+def _tell_away(database: Database, host: ComputeHost, reason: str) -> None:
+    """Say of guests that wait, and after a while of those that run, that what runs them is away."""
+    trouble = (AWAY + reason)[:255]
+    running = select(Guest.id).where(on(host), Guest.state == GuestState.RUNNING)
+    well = (Health.guest.in_(running), Health.trouble == "")
+    waiting = (on(host), Guest.state == GuestState.PENDING, Guest.applied != Guest.generation)
+    with database.unit(None, write=False) as unit:
+        held = [g.id for g in unit.session.scalars(select(Guest).where(*waiting)) if g.notes.get("trouble") != reason]
+        new = (
+            host.pause.lasted() >= SURE and unit.session.scalar(select(Health.guest).where(*well).limit(1)) is not None
+        )
+    if not held and not new:
+        return
+    with database.unit(None, write=True) as unit:
+        for guest in unit.session.scalars(select(Guest).where(Guest.id.in_(held), *waiting)):
+            guest.notes = guest.notes | {"trouble": reason}
+        if new:
+            unit.session.execute(update(Health).where(*well).values(trouble=trouble, since=unit.now))
 
 
 def _compare(database: Database, host: ComputeHost, observed: Mapping[str, Sighting]) -> None:
@@ -70,7 +101,10 @@ def _compare(database: Database, host: ComputeHost, observed: Mapping[str, Sight
     differing = []
     for id, state in rows.items():
         sighting = observed.get(id, nothing)
-        if state == GuestState.RUNNING and sighting.power in (Power.HALTED, Power.CRASHED):
+        if state == GuestState.RUNNING and sighting.power == Power.STUCK:
+            if _may_go_on(host, id, sighting):
+                differing.append(id)
+        elif state == GuestState.RUNNING and sighting.power in (Power.HALTED, Power.CRASHED):
             _end_seen(database, id, sighting)
         elif (state == GuestState.RUNNING) != (sighting.power == Power.ON) and not _is_down(state, sighting):
             differing.append(id)
@@ -112,7 +146,47 @@ def _count_cards(database: Database, host: ComputeHost) -> None:
 
 
 def _is_down(state: str, sighting: Sighting) -> bool:
-    return state != GuestState.RUNNING and sighting.power != Power.HELD and sighting.power != Power.ON
+    return state != GuestState.RUNNING and sighting.power not in (Power.HELD, Power.STUCK, Power.ON)
+
+
+# --- guests without room ----------------------------------------------------------------------------------------------
+
+
+def _may_go_on(host: ComputeHost, id: str, sighting: Sighting) -> bool:
+    """Whether a guest that is held for want of room is to be let go on now; notes that it is."""
+    now, before = time.monotonic(), host.stuck.get(id)
+    again = before is not None and now - before.tried >= RETRY
+    host.stuck[id] = Stuck(sighting, now if before is None or again else before.tried)
+    if before is None:
+        _log.warning("%s is held: %s", id, sighting.reason)
+    return again
+
+
+def _lasting(host: ComputeHost, observed: Mapping[str, Sighting]) -> Mapping[str, Sighting]:
+    """What is to be told of guests: one that was let go on may be held again in a moment, and counts as held still."""
+    now, told = time.monotonic(), dict(observed)
+    for id, stuck in list(host.stuck.items()):
+        power = observed[id].power if id in observed else Power.OFF
+        if power == Power.ON and now - stuck.tried < SURE:
+            told[id] = stuck.sighting
+        elif power != Power.STUCK:
+            del host.stuck[id]
+    return told
+
+
+def _note_stalled(database: Database, told: Mapping[str, Sighting]) -> None:
+    """Note of disks that they could not be written, and of those that can be again nothing any more."""
+    stalled = {disk: sighting.reason for sighting in told.values() for disk in sighting.disks}
+    with database.unit(None, write=False) as unit:
+        noted = set(unit.session.scalars(select(Disk.id).where(Disk.notes[STALLED].as_string().is_not(None))))
+    if noted == stalled.keys():
+        return
+    with database.unit(None, write=True) as unit:
+        for disk in unit.session.scalars(select(Disk).where(Disk.id.in_(noted ^ stalled.keys()))):
+            notes = {name: value for name, value in disk.notes.items() if name != STALLED}
+            if disk.id in stalled:
+                notes[STALLED] = {"since": unit.now.isoformat(), "reason": stalled[disk.id]}
+            disk.notes = notes
 
 
 def _end_seen(database: Database, id: str, sighting: Sighting) -> None:

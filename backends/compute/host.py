@@ -12,11 +12,12 @@ from typing import Any, TypeVar
 
 from sqlalchemy import or_
 
-from backends.compute.drivers.base import GuestDriver
+from backends.compute.drivers.base import GuestDriver, Sighting
 from backends.compute.models import Guest
 from backends.db import Unit
-from backends.errors import NativeError
+from backends.errors import Away, NativeError
 from backends.network.book import NetworkHost
+from backends.pause import Pause
 from backends.volume.drivers.base import DiskDriver
 
 T = TypeVar("T")
@@ -47,6 +48,15 @@ class Notices:
 
 
 @dataclass(frozen=True, slots=True)
+class Stuck:
+    """A guest that was found held for want of room: as it was seen, and when, by the monotonic clock, that was, or it
+    was let go on last."""
+
+    sighting: Sighting
+    tried: float
+
+
+@dataclass(frozen=True, slots=True)
 class ComputeHost:
     """One machine: what runs guests there, what keeps the disks that they open, and the networks they are plugged into.
 
@@ -64,9 +74,20 @@ class ComputeHost:
     notices: Notices = field(default_factory=Notices)
     suspects: dict[str, float] = field(default_factory=dict)
     """Guests that seemed to lack a card, with the time of the monotonic clock when they were first seen so."""
+    stuck: dict[str, Stuck] = field(default_factory=dict)
+    """Guests that were found held for want of room."""
+    pause: Pause = field(default_factory=Pause)
+    """How long nothing is tried, since the machinery is away."""
 
     def each(self, things: Iterable[T], verb: Callable[[T], R]) -> Iterator[tuple[T, R | NativeError]]:
-        """Call `verb` with each of the things; what came of it, as it comes. Native errors are results, too."""
+        """Call `verb` with each of the things; what came of it, as it comes. Native errors are results, too; one that
+        says that the machinery is away begins a pause."""
+        for thing, outcome in self._each(things, verb):
+            if isinstance(outcome, Away):
+                self.pause.begin()
+            yield thing, outcome
+
+    def _each(self, things: Iterable[T], verb: Callable[[T], R]) -> Iterator[tuple[T, R | NativeError]]:
         if self.crew is None:
             yield from ((thing, _outcome(verb, thing)) for thing in things)
             return

@@ -73,8 +73,16 @@ def register(database: Database, host: ComputeHost) -> None:
 
 
 def converge(database: Database, host: ComputeHost) -> bool:
-    """Carry out every open wish once. True when some remain to be tried again soon."""
-    steps = (look, _start_guests, _stop_guests, _end_guests, plug_disks, _forget_guests)
+    """Carry out every open wish once. True when some remain to be tried again soon.
+
+    While the machinery is away, nothing is tried but whether it is back, now and then.
+    """
+    if host.pause.holds():
+        return True
+    look(database, host)
+    if host.pause.holds():
+        return True
+    steps = (_start_guests, _stop_guests, _end_guests, plug_disks, _forget_guests)
     return any([step(database, host) for step in steps])
 
 
@@ -97,7 +105,7 @@ def _start_guests(database: Database, host: ComputeHost) -> bool:
     guests = [guest for guest in guests if not is_captured(guest)]
     for guest in guests:
         if devices[guest.id].broken:
-            _give_up(database, guest, Cause.NO_DISK)
+            _give_up(database, guest, Cause.NO_DISK, devices[guest.id].broken)
     ready = [guest for guest in guests if not devices[guest.id].broken and not devices[guest.id].waiting]
     for guest, outcome in host.each(ready, lambda guest: host.driver.ensure_running(_spec(guest, devices[guest.id]))):
         if isinstance(outcome, NativeError):

@@ -13,13 +13,15 @@ from typing import Any
 from sqlalchemy import delete, exists, select, update
 
 from backends.db import Database
-from backends.errors import NativeError
+from backends.errors import Missing, NativeError, Unavailable
 from backends.image.models import Image, ImageState
 from backends.volume.drivers.base import Report
 from backends.volume.host import VolumeHost, hopeless, known
 from backends.volume.models import Disk, DiskState, Relic, Snapshot, SnapshotState
 from backends.volume.service import COPIED, HELD, SET
 
+FILES = "files"
+"""The topic of files that may vanish: no rows change, so it is due now and then, and when one was found missing."""
 BATCH = 64
 OFTEN = 0.5
 """Seconds between two notes of how far a snapshot is."""
@@ -43,6 +45,8 @@ def tidy(host: VolumeHost) -> bool:
 
 def _take_snapshots(database: Database, host: VolumeHost) -> bool:
     """Copy the bytes of every pending snapshot; those of one set together."""
+    if host.pause.holds():
+        return True
     with database.unit(None, write=False) as unit:
         rows = unit.session.execute(
             select(Snapshot.id, Snapshot.disk, Snapshot.parent, Snapshot.failures, Snapshot.notes)
@@ -63,7 +67,12 @@ def _take_snapshots(database: Database, host: VolumeHost) -> bool:
             stored = _copies(host, members, _Progress(database))
         except NativeError as error:
             fault, again = known(error), True
+        if isinstance(fault, Unavailable):
+            host.pause.begin()
+            continue
+        host.pause.end()
         with database.unit(None, write=True) as unit:
+            ended = fault is None
             for id, _, _, failures, _ in members:
                 values: dict[str, Any]
                 if fault is None:
@@ -72,9 +81,13 @@ def _take_snapshots(database: Database, host: VolumeHost) -> bool:
                     values = {"failures": failures + 1}
                     if hopeless(fault, failures):
                         values |= {"state": SnapshotState.ERROR, "reason": str(fault)[:255]}
+                        ended = True
                 unit.session.execute(update(Snapshot).where(Snapshot.id == id).values(**values))
-            # Disks that are to be dropped wait for their snapshots.
-            unit.nudge("volume")
+            if isinstance(fault, Missing):
+                unit.nudge(FILES)
+            if ended:
+                # Disks that are to be dropped wait for their snapshots, and so do guests that are switched off.
+                unit.nudge("volume")
     return again or len(rows) == BATCH
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from backends.db import Unit
 from backends.errors import DriverError, Exhausted, Missing, NativeError, Unavailable, Unsupported
+from backends.pause import Pause
 from backends.volume.drivers.base import DiskDriver
 
 PATIENCE = 8
@@ -22,6 +23,8 @@ class VolumeHost:
 
     driver: DiskDriver
     forgotten: Callable[[Unit, Sequence[str]], None] = lambda unit, ids: None
+    pause: Pause = field(default_factory=Pause)
+    """How long snapshots are not tried, since what holds their disks open is away."""
 
 
 def known(error: NativeError) -> NativeError:

@@ -10,6 +10,11 @@ from sqlalchemy.orm import Mapped, mapped_column
 from backends.db import Base, Scoped, Shared
 from backends.indexes import partial_index
 
+STALLED = "stalled"
+"""The note of a disk that could not be written for want of room: {"since": an ISO time, "reason": words}."""
+GONE = "gone"
+"""The note of a disk whose file is not there, in the same form."""
+
 
 class DiskState(StrEnum):
     """Where a disk is in its life."""

@@ -8,7 +8,9 @@ from typing import Any
 
 from sqlalchemy import select
 
+from backends.compute.health import AWAY
 from backends.compute.models import Guest, GuestState, Health
+from backends.volume.models import STALLED, Attachment, Disk
 from compat.context import Context
 from compat.ec2.instance_view import Belongings, load, state
 
@@ -30,11 +32,21 @@ class Findings(Belongings):
         self.checked = bool(hosts["compute"].driver.capabilities.runs)
         self.connected = bool(hosts["network"].driver.applies)
         self.health: dict[str, Health] = {}
+        self.stalled: dict[str, datetime] = {}
+        """Since when instances have had a disk that could not be written."""
         if self.checked:
             ctx.volatile = True  # who is silent for too long is impaired, though nothing changed
             ids = [guest.id for guest in guests]
             for row in ctx.session.scalars(select(Health).where(Health.guest.in_(ids))):
                 self.health[row.guest] = row
+            self._find_stalled(ctx, ids)
+
+    def _find_stalled(self, ctx: Context, ids: Sequence[str]) -> None:
+        query = select(Attachment.guest, Disk.notes).join(Disk, Disk.id == Attachment.disk)
+        query = query.where(Attachment.guest.in_(ids), Disk.notes[STALLED].as_string().is_not(None))
+        for guest, notes in ctx.session.execute(query):
+            since = datetime.fromisoformat(notes[STALLED]["since"])
+            self.stalled[guest] = min(since, self.stalled.get(guest, since))
 
 
 def load_status(ctx: Context, guests: Sequence[Guest]) -> None:
@@ -60,7 +72,7 @@ def _checks(ctx: Context, guest: Guest) -> tuple[dict[str, Any], dict[str, Any]]
     """The system's check and the instance's.
 
     The system is well while nothing is wrong with what runs the instance; the instance is reachable when its network
-    card was given its address since it was started, or the agent inside it answers.
+    card was given its address since it was started, or the agent inside it answers, also while what runs it is away.
     """
     if guest.state != GuestState.RUNNING:
         return {"Status": "not-applicable"}, {"Status": "not-applicable"}
@@ -72,7 +84,7 @@ def _checks(ctx: Context, guest: Guest) -> tuple[dict[str, Any], dict[str, Any]]
     if health is None or not current:
         return _initializing(), _initializing()
     system = _failed(health.since) if health.trouble else _passed()
-    if health.trouble:
+    if health.trouble and not health.trouble.startswith(AWAY):
         return system, _failed(health.since)
     if health.agent or health.leased is not None or not found.connected:
         return system, _passed()
@@ -84,13 +96,14 @@ def _checks(ctx: Context, guest: Guest) -> tuple[dict[str, Any], dict[str, Any]]
 def render_status(ctx: Context, guest: Guest) -> dict[str, Any]:
     """The health of an instance in AWS's form. Call `load_status` before."""
     system, instance = _checks(ctx, guest)
+    stalled = ctx.prepared.stalled.get(guest.id)
     return {
         "InstanceId": guest.id,
         "AvailabilityZone": guest.zone,
         "InstanceState": state(guest.state),
         "InstanceStatus": instance,
         "SystemStatus": system,
-        "AttachedEbsStatus": system,
+        "AttachedEbsStatus": system if stalled is None or system["Status"] == "not-applicable" else _failed(stalled),
         "Events": [],
         "Operator": {"Managed": False},
     }

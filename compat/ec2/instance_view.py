@@ -33,7 +33,7 @@ REASONS: dict[str, tuple[str, str]] = {
     Cause.NO_DISK: ("Client.InternalError", "Client.InternalError: a volume could not be made"),
     Cause.FAULT: ("Server.InternalError", "Server.InternalError: Internal error on launch"),
 }
-TOLD = (Cause.NO_ROOM, Cause.FAULT, Cause.CRASH)
+TOLD = (Cause.NO_ROOM, Cause.NO_DISK, Cause.FAULT, Cause.CRASH)
 """Reasons that have more to tell: what was in the way."""
 
 FEW = 32

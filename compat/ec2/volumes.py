@@ -67,7 +67,7 @@ def render_volume(ctx: Context, disk: Disk, attachments: Sequence[Attachment]) -
         "Size": disk.size,
         "SnapshotId": disk.snapshot or "",
         "AvailabilityZone": disk.zone,
-        "AvailabilityZoneId": _zone_id(ctx, disk.zone),
+        "AvailabilityZoneId": zone_id(ctx, disk.zone),
         "State": disk.state,
         "CreateTime": disk.created,
         "VolumeType": disk.kind,
@@ -89,7 +89,8 @@ def render_volume(ctx: Context, disk: Disk, attachments: Sequence[Attachment]) -
     return answer
 
 
-def _zone_id(ctx: Context, name: str) -> str | None:
+def zone_id(ctx: Context, name: str) -> str | None:
+    """The id of a zone of the caller's region."""
     return next((zone.id for zone in zones(ctx.region) if zone.name == name), None)
 
 
@@ -147,7 +148,8 @@ def create_volume(ctx: Context, p: Params) -> Result:
     return render_volume(ctx, disk, ()) | {"State": "creating"}
 
 
-def _loaded(ctx: Context, rows: Sequence[Disk]) -> None:
+def loaded(ctx: Context, rows: Sequence[Disk]) -> None:
+    """Fetch what volumes are rendered with."""
     ids = [row.id for row in rows]
     ctx.preload_tags(ids)
     ctx.prepared = _Attachments(ctx, ids)
@@ -182,7 +184,7 @@ VOLUME_FILTERS: Filters = {
 @operation("ec2:DescribeVolumes")
 def describe_volumes(ctx: Context, p: Params) -> Result:
     """The caller's volumes."""
-    return page(ctx, p, "volume", VOLUME_FILTERS, _render, prepare=_loaded)
+    return page(ctx, p, "volume", VOLUME_FILTERS, _render, prepare=loaded)
 
 
 @operation(
@@ -354,50 +356,7 @@ def describe_volumes_modifications(ctx: Context, p: Params) -> Result:
     return result if token is None else result | {"NextToken": token}
 
 
-# --- status and attributes --------------------------------------------------------------------------------------------
-
-
-def _render_status(ctx: Context, disk: Disk) -> dict[str, Any]:
-    broken = disk.state == "error"
-    return {
-        "VolumeId": disk.id,
-        "AvailabilityZone": disk.zone,
-        "AvailabilityZoneId": _zone_id(ctx, disk.zone),
-        "Actions": [],
-        "Events": [],
-        "AttachmentStatuses": [{"InstanceId": one.guest, "IoPerformance": "normal"} for one in ctx.prepared[disk.id]],
-        "VolumeStatus": {
-            "Status": "impaired" if broken else "insufficient-data" if disk.state == "creating" else "ok",
-            "Details": [
-                {"Name": "io-enabled", "Status": "failed" if broken else "passed"},
-                {"Name": "io-performance", "Status": "not-applicable"},
-            ],
-        },
-    }
-
-
-STATUS_FILTERS: Filters = {
-    "action.code": lambda ctx, disk: None,
-    "action.description": lambda ctx, disk: None,
-    "action.event-id": lambda ctx, disk: None,
-    "attachment-status.instance-id": at(_render_status, "AttachmentStatuses.InstanceId"),
-    "attachment-status.io-performance": at(_render_status, "AttachmentStatuses.IoPerformance"),
-    "availability-zone": Disk.zone,
-    "event.description": lambda ctx, disk: None,
-    "event.event-id": lambda ctx, disk: None,
-    "event.event-type": lambda ctx, disk: None,
-    "event.not-after": lambda ctx, disk: None,
-    "event.not-before": lambda ctx, disk: None,
-    "volume-status.details-name": at(_render_status, "VolumeStatus.Details.Name"),
-    "volume-status.details-status": at(_render_status, "VolumeStatus.Details.Status"),
-    "volume-status.status": at(_render_status, "VolumeStatus.Status"),
-}
-
-
-@operation("ec2:DescribeVolumeStatus")
-def describe_volume_status(ctx: Context, p: Params) -> Result:
-    """The health of the caller's volumes."""
-    return page(ctx, p, "volume", STATUS_FILTERS, _render_status, prepare=_loaded)
+# --- attributes -------------------------------------------------------------------------------------------------------
 
 
 @operation("ec2:DescribeVolumeAttribute", on="volume/{VolumeId}")

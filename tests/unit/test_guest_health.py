@@ -9,14 +9,17 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from backends.compute import health
 from backends.compute.drivers.base import Capabilities, GuestSpec, Power, Sighting
 from backends.compute.drivers.simulated import SimulatedGuests
 from backends.compute.health import leased, look
 from backends.compute.host import ComputeHost
+from backends.compute.lifecycle import converge
 from backends.compute.models import Cause, Guest, GuestState, Health
 from backends.db import Database
 from backends.errors import Busy, Unavailable
-from backends.volume.models import Attachment, AttachmentState
+from backends.pause import Pause
+from backends.volume.models import STALLED, Attachment, AttachmentState, Disk
 from backends.volume.service import VolumeService
 from tests.unit.test_guest_lifecycle import (
     HERE,
@@ -72,7 +75,7 @@ def lively() -> Lively:
 
 @pytest.fixture
 def living(host: ComputeHost, lively: Lively) -> ComputeHost:
-    return replace(host, driver=lively)
+    return replace(host, driver=lively, pause=Pause(0.0))
 
 
 def see(database: Database, host: ComputeHost, lively: Lively, power: Power, reason: str = "") -> Any:
@@ -146,6 +149,76 @@ def test_machinery_that_is_away_is_waited_for_and_told(database: Database, livin
     assert "trouble" not in guest(database).notes
 
 
+def health_of(database: Database, id: str = "i-1") -> Any:
+    with database.unit(None, write=False) as unit:
+        return unit.session.get(Health, id)
+
+
+def test_machinery_that_is_away_for_long_impairs_what_runs_until_it_is_back(
+    database: Database, living: ComputeHost, lively: Lively, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch(database)
+    settle(database, living)
+    living.notices.tell()
+    look(database, living)
+    lively.away = True
+    look(database, living)
+    assert health_of(database).trouble == ""
+    living.notices.tell()
+    look(database, living)
+    assert health_of(database).trouble == "", "a moment is nothing"
+    monkeypatch.setattr(health, "SURE", 0.0)
+    look(database, living)
+    assert health_of(database).trouble == f"{health.AWAY}the machinery is away"
+    assert guest(database).state == GuestState.RUNNING
+    lively.away = False
+    look(database, living)
+    assert health_of(database).trouble == ""
+
+
+def test_machinery_that_is_away_is_asked_ever_less_often(
+    database: Database, living: ComputeHost, lively: Lively
+) -> None:
+    patient = replace(living, pause=Pause(3600.0))
+    launch(database)
+    lively.away = True
+    asked = []
+    lively.observe = lambda: asked.append(1) or Lively.observe(lively)  # type: ignore[method-assign, func-returns-value]
+    for _ in range(50):
+        assert converge(database, patient), "it is to be looked at again"
+    assert len(asked) == 1
+
+
+def test_a_guest_without_room_is_told_and_let_go_on_now_and_then(
+    database: Database, living: ComputeHost, lively: Lively, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stalled() -> dict[str, Any]:
+        with database.unit(None, write=False) as unit:
+            return dict(unit.session.get_one(Disk, "vol-root").notes.get(STALLED, {}))
+
+    def seen() -> None:
+        living.notices.tell()
+        settle(database, living)
+
+    launch(database)
+    settle(database, living)
+    seen()
+    lively.fate["i-1"] = Sighting(Power.STUCK, "no room", ("vol-root",))
+    for _ in range(3):
+        seen()
+    assert lively.fate, "nobody lets it go on at once"
+    assert health_of(database).trouble == stalled()["reason"] == "no room"
+    monkeypatch.setattr(health, "RETRY", 0.0)
+    seen()
+    assert not lively.fate, "it was let go on"
+    seen()
+    assert health_of(database).trouble == "no room", "it may be held again in a moment"
+    monkeypatch.setattr(health, "SURE", 0.0)
+    seen()
+    assert (health_of(database).trouble, stalled()) == ("", {})
+    assert guest(database).state == GuestState.RUNNING
+
+
 def test_a_disk_that_is_not_let_go_of_is_busy(database: Database, living: ComputeHost, lively: Lively) -> None:
     with database.unit(HERE, write=True) as unit:
         VolumeService(unit).add_disk(id="vol-data", zone="a", size=1, kind="gp3")
@@ -183,24 +256,20 @@ def test_a_guest_sleeps_and_wakes(database: Database, living: ComputeHost, livel
 
 
 def test_leases_and_answers_are_kept_for_one_start(database: Database, living: ComputeHost, lively: Lively) -> None:
-    def health() -> Any:
-        with database.unit(None, write=False) as unit:
-            return unit.session.get(Health, "i-1")
-
     launch(database, disks=())
     settle(database, living)
     living.notices.tell()
     look(database, living)
-    assert (health().leased, health().agent) == (None, False)
+    assert (health_of(database).leased, health_of(database).agent) == (None, False)
     lively.talks = True
     living.notices.tell()
     look(database, living)
-    assert health().agent
+    assert health_of(database).agent
     with database.unit(HERE, write=True) as unit:
         leased(unit, "eni-of-nobody")
-    assert health().leased is None
+    assert health_of(database).leased is None
     act(database, "terminate")
     settle(database, living)
     living.notices.tell()
     look(database, living)
-    assert health() is None
+    assert health_of(database) is None

@@ -40,6 +40,26 @@ def test_settle_tells_what_never_settles(database: Database) -> None:
         reconciler.settle(rounds=5)
 
 
+def test_a_nudge_is_enough_though_no_row_changed(database: Database) -> None:
+    ran = threading.Semaphore(0)
+
+    def step() -> bool:
+        ran.release()
+        return False
+
+    reconciler = Reconciler(database, period=3600)
+    reconciler.add("t", step)
+    reconciler.start()
+    try:
+        for _ in range(3):
+            assert ran.acquire(timeout=10)
+            database.nudge("t")
+        assert ran.acquire(timeout=10)
+        assert not ran.acquire(timeout=0.3), "one nudge is one round"
+    finally:
+        reconciler.stop()
+
+
 def test_a_nudge_a_foreign_commit_and_a_failure_are_answered(database: Database) -> None:
     ran = threading.Semaphore(0)
     fail = threading.Event()

@@ -4,17 +4,20 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
 from backends.compute.drivers.base import Power
 from backends.compute.host import ComputeHost
-from backends.compute.lifecycle import converge
+from backends.compute.lifecycle import TOPICS, converge
 from backends.compute.models import Guest, GuestState
 from backends.compute.service import ComputeService
+from backends.compute.stillness import CAPTURES
 from backends.db import Database
 from backends.errors import DriverError
+from backends.reconcile import Reconciler
 from backends.volume import lifecycle as volumes
 from backends.volume.capture import capture
 from backends.volume.drivers.sparse import SparseFiles
@@ -106,6 +109,28 @@ def test_a_capture_that_fails_lets_the_guest_go(
     monkeypatch.setattr(SparseFiles, "ensure_snapshots", fail)
     settle(database, running)
     assert states(database) == {SnapshotState.ERROR} and power(running) == Power.ON
+
+
+def test_a_guest_goes_on_as_soon_as_its_disks_are_captured(database: Database, running: ComputeHost) -> None:
+    """The reconciler's clock never comes: what ended tells whoever waits for it."""
+    reconciler, copier = Reconciler(database, period=3600), Reconciler(database, period=3600)
+    disks = VolumeHost(running.disks)
+    reconciler.add("volume", lambda: volumes.converge_disks(database, disks))
+    for topic in TOPICS:
+        reconciler.add(topic, lambda: converge(database, running))
+    for topic in volumes.TOPICS:
+        copier.add(topic, lambda: capture(database, disks))
+    for one in (reconciler, copier):
+        one.start()
+    try:
+        deadline = time.monotonic() + 30
+        while guest(database).notes.get(CAPTURES) or power(running) != Power.ON:
+            assert time.monotonic() < deadline, (guest(database).notes, states(database))
+            time.sleep(0.01)
+    finally:
+        for one in (reconciler, copier):
+            one.stop()
+    assert states(database) == {SnapshotState.COMPLETED}
 
 
 @pytest.mark.parametrize("verb", ["stop", "terminate"])

@@ -33,15 +33,19 @@ class Power(StrEnum):
     CRASHED = "crashed"
     """Off, because it, or what runs it, broke down."""
     HELD = "held"
-    """On, and its processors are held: it was not let go yet, or its disk has no room."""
+    """On, and its processors are held: it was not let go yet."""
+    STUCK = "stuck"
+    """On, and held since a disk could not be written: there is no room. It can be let go on, and tries again then."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A guest as it was found; `reason` says in words what is wrong, "" when nothing is."""
+    """A guest as it was found; `reason` says in words what is wrong, "" when nothing is; `disks` are those, by id, that
+    it could not write to."""
 
     power: Power
     reason: str = ""
+    disks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from backends.errors import Unavailable
+from backends.errors import Away
 
 DEADLINE = 30.0
 """Seconds within which the daemon has to answer; the first start probes QEMU, which takes some."""
@@ -105,10 +105,10 @@ class OwnDaemon:
         self._tried = 0.0
 
     def ensure(self) -> None:
-        """After success the daemon listens at `socket`. Starts it if it is not there. Raises `Unavailable`."""
+        """After success the daemon listens at `socket`. Starts it if it is not there. Raises `Away`."""
         with self._lock:
             if time.monotonic() - self._tried < BETWEEN:
-                raise Unavailable("libvirtd was tried a moment ago")
+                raise Away("libvirtd was tried a moment ago")
             self._prepare()
             # The lock is inherited by the daemon: whoever cannot have it knows that one runs.
             with (self.run / "nephele.lock").open("a+") as lock:
@@ -142,7 +142,7 @@ class OwnDaemon:
             nothing.touch()
             nothing.chmod(0o400)
         except OSError as error:
-            raise Unavailable(f"the folders of libvirtd: {error}") from error
+            raise Away(f"the folders of libvirtd: {error}") from error
 
     def _place(self, name: str) -> Path:
         return self.run if name == "run" else self._lasting / name
@@ -188,7 +188,7 @@ class OwnDaemon:
         while not self._listens():
             if process.poll() is not None or time.monotonic() > deadline:
                 tail = output.read_text(errors="replace")[-500:].strip()
-                raise Unavailable(f"libvirtd does not start: {tail or 'no word from it'}")
+                raise Away(f"libvirtd does not start: {tail or 'no word from it'}")
             time.sleep(0.02)
         _log.info("libvirtd runs as process %d, socket %s", process.pid, self.socket)
         # Nobody waits for it: it is to outlive us. Reaped here only if it ends first.

@@ -20,6 +20,7 @@ from backends.compute.drivers.base import Adopt, Capabilities, Capacity, GuestSp
 from backends.compute.drivers.libvirt_domain import (
     NAMESPACE,
     Machine,
+    alias,
     console_log,
     domain_name,
     domain_xml,
@@ -409,6 +410,17 @@ def _source(disk: Any) -> str | None:
     return None if found is None else found.get("file")
 
 
+def _unwritten(domain: Any) -> tuple[str, ...]:
+    """The disks, by id, that a domain could not write to."""
+    targets = set(domain.diskErrors())
+    found = []
+    for disk in ElementTree.fromstring(domain.XMLDesc()).iterfind("devices/disk"):
+        place, name = disk.find("target"), disk.find("alias")
+        if place is not None and name is not None and place.get("dev") in targets:
+            found.append(name.get("name", "").removeprefix(alias("")))
+    return tuple(sorted(found))
+
+
 def sighting(domain: Any) -> Sighting:
     """What a domain is found to be."""
     import libvirt
@@ -416,7 +428,7 @@ def sighting(domain: Any) -> Sighting:
     state, reason = domain.state()
     if state == libvirt.VIR_DOMAIN_PAUSED:
         if reason == libvirt.VIR_DOMAIN_PAUSED_IOERROR:
-            return Sighting(Power.HELD, "a disk could not be written: no room, or an error of the medium")
+            return Sighting(Power.STUCK, "a disk could not be written: there is no room", _unwritten(domain))
         if reason in (
             libvirt.VIR_DOMAIN_PAUSED_SAVE,
             libvirt.VIR_DOMAIN_PAUSED_DUMP,

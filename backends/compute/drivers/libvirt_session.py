@@ -14,7 +14,7 @@ from concurrent.futures import TimeoutError as Late
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
-from backends.errors import DriverError, Exhausted, Unavailable
+from backends.errors import Away, DriverError, Exhausted
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ class Daemon(Protocol):
     """What brings the daemon up."""
 
     def ensure(self) -> None:
-        """After success the daemon listens. Raises `Unavailable`."""
+        """After success the daemon listens. Raises `Away`."""
 
 
 class Session:
@@ -50,18 +50,18 @@ class Session:
     def run(self, work: Callable[[Any], T], *, within: float = CALL) -> T:
         """`work(connection)` on a thread of the pool.
 
-        Raises `Unavailable` when the daemon is away or does not answer in time, `Exhausted` when the machine is full,
+        Raises `Away` when the daemon is away or does not answer in time, `Exhausted` when the machine is full,
         `DriverError` for other errors of libvirt's.
         """
         if time.monotonic() < self._not_before:
-            raise Unavailable("libvirt does not answer")
+            raise Away("libvirt does not answer")
         future = self._pool.submit(self._work, work)
         try:
             return future.result(within)
         except Late as error:
             future.cancel()
             self._give_up()
-            raise Unavailable(f"libvirt did not answer within {within:g} s") from error
+            raise Away(f"libvirt did not answer within {within:g} s") from error
 
     def close(self) -> None:
         """Leave the daemon; guests go on."""
@@ -152,9 +152,9 @@ def _native(error: Any) -> DriverError | Exhausted:
     if code in (libvirt.VIR_ERR_NO_CONNECT, libvirt.VIR_ERR_RPC, libvirt.VIR_ERR_AUTH_FAILED) or (
         domain in (libvirt.VIR_FROM_RPC, libvirt.VIR_FROM_REMOTE)
     ):
-        return Unavailable(f"libvirt: {text}")
+        return Away(f"libvirt: {text}")
     if "client socket is closed" in text or "connection closed" in text.lower():
-        return Unavailable(f"libvirt: {text}")
+        return Away(f"libvirt: {text}")
     if code == libvirt.VIR_ERR_NO_MEMORY or "Cannot allocate memory" in text or "No space left" in text:
         return Exhausted(f"libvirt: {text}")
     return DriverError(f"libvirt: {text}")
