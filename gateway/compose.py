@@ -40,8 +40,8 @@ from backends.object.store import ObjectStore
 from backends.object.sweep import Sweeper
 from backends.reconcile import Reconciler
 from backends.volume import lifecycle as disks
-from backends.volume.capture import capture, tidy
-from backends.volume.drivers.base import DiskDriver
+from backends.volume.capture import FILES, capture, tidy
+from backends.volume.drivers.base import DiskDriver, OpenDisks
 from backends.volume.drivers.sparse import SparseFiles
 from backends.volume.host import VolumeHost
 from backends.volume.service import VolumeService
@@ -212,13 +212,19 @@ def guest_driver(settings: Settings, network: NetworkDriver) -> GuestDriver:
 
 def disk_driver(settings: Settings, guests: GuestDriver) -> DiskDriver:
     """What keeps disks. Drivers have folders of their own: none takes the other's files for leftovers."""
-    open_disks = None
+    open_disks: OpenDisks | None = None
     if settings.compute == "libvirt":
         from backends.compute.drivers.libvirt_disks import QemuDisks
         from backends.compute.drivers.libvirt_qemu import QemuGuests
 
         assert isinstance(guests, QemuGuests), "what `guest_driver` makes of this setting"
         open_disks = QemuDisks(guests)
+    elif settings.compute == "lxc":
+        from backends.compute.drivers.container_disks import LxcDisks
+        from backends.compute.drivers.libvirt_lxc import LxcGuests
+
+        assert isinstance(guests, LxcGuests), "what `guest_driver` makes of this setting"
+        open_disks = LxcDisks(guests.records)
     if settings.volume == "sparse":
         return SparseFiles(settings.data_dir / "volumes", open_disks)
     from backends.volume.drivers.qcow2 import Qcow2Disks
@@ -305,6 +311,7 @@ def compose(settings: Settings, *, drives: bool | None = None) -> Parts:
         weaver = Reconciler(database, gather=0.0)
         database.prompt.add("network")
     weaver.add("network", lambda: bool(networks.converge(database, network)))
+    reconciler.add(FILES, lambda: disks.inspect(database, volume))
     reconciler.add("identity", directory(cloud).settle)
     reconciler.add("keys", lambda: keys.settle(database, seal))
     reconciler.add("tokens", lambda: _sweep_tokens(database))

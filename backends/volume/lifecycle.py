@@ -7,16 +7,18 @@ condition that the wish is still the one it read. All may be repeated from any p
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any
 
 from sqlalchemy import delete, exists, select, update
 
 from backends.db import Database
-from backends.errors import NativeError
+from backends.errors import NativeError, Unavailable
 from backends.volume.capture import capture
 from backends.volume.drivers.base import GIB, DiskSpec, Limits
 from backends.volume.host import VolumeHost, hopeless, known
 from backends.volume.models import (
+    GONE,
     Attachment,
     ChangeState,
     Disk,
@@ -54,10 +56,32 @@ def survey(database: Database, host: VolumeHost) -> None:
     with database.unit(None, write=False) as unit:
         disks = set(unit.session.scalars(select(Disk.id)))
         snapshots = set(unit.session.scalars(select(Snapshot.id))) | set(unit.session.scalars(select(Relic.id)))
-    for disk in sorted(observed.disks - disks):
-        host.driver.drop_disk(disk)
-    for snapshot in sorted(observed.snapshots - snapshots):
-        host.driver.drop_snapshot(snapshot)
+    left = [partial(host.driver.drop_disk, disk) for disk in sorted(observed.disks - disks)]
+    left += [partial(host.driver.drop_snapshot, snapshot) for snapshot in sorted(observed.snapshots - snapshots)]
+    for drop in left:
+        try:
+            drop()
+        except NativeError as error:  # it is told, and the next start tries again: what is wanted comes first
+            known(error)
+
+
+def inspect(database: Database, host: VolumeHost) -> bool:
+    """Note of disks whose files vanished that they did, and of those that are back nothing any more."""
+    with database.unit(None, write=False) as unit:
+        there = (Disk.applied > 0, Disk.state.in_((DiskState.AVAILABLE, DiskState.IN_USE)))
+        rows = unit.session.execute(select(Disk.id, Disk.notes[GONE].as_string()).where(*there)).all()
+    lacking = {id: host.driver.lacks(id) for id, _ in rows}
+    differing = [id for id, noted in rows if bool(lacking[id]) != (noted is not None)]
+    if not differing:
+        return False
+    with database.unit(None, write=True) as unit:
+        for disk in unit.session.scalars(select(Disk).where(Disk.id.in_(differing), *there)):
+            notes = {name: value for name, value in disk.notes.items() if name != GONE}
+            if lacking[disk.id]:
+                _log.warning("of %s something is missing: %s", disk.id, lacking[disk.id])
+                notes[GONE] = {"since": unit.now.isoformat(), "reason": lacking[disk.id]}
+            disk.notes = notes
+    return False
 
 
 def _make_disks(database: Database, host: VolumeHost) -> bool:
@@ -71,15 +95,25 @@ def _make_disks(database: Database, host: VolumeHost) -> bool:
         ).all()
     done: list[tuple[str, int, dict[str, Any], bool]] = []
     failed: list[tuple[str, int, NativeError]] = []
+    waiting = False
     for id, size, source, generation, failures, applied, change in rows:
         after = change.after if change is not None else {}
+        if applied and host.pause.holds():
+            waiting = True
+            continue
         try:
             host.driver.ensure_disk(DiskSpec(id, after.get("size", size) * GIB, source))
             if after:
                 host.driver.limit(id, Limits(after.get("iops"), after.get("throughput")))
         except NativeError as error:
-            failed.append((id, failures, known(error)))
+            if isinstance(known(error), Unavailable):
+                host.pause.begin()
+                waiting = True
+            else:
+                failed.append((id, failures, error))
         else:
+            if applied:
+                host.pause.end()
             done.append((id, generation, after, applied == 0))
     if not rows:
         return False
@@ -112,7 +146,7 @@ def _make_disks(database: Database, host: VolumeHost) -> bool:
                 values |= {"state": DiskState.ERROR, "reason": str(fault)[:255]}
             session.execute(update(Disk).where(Disk.id == id, Disk.wanted == Wish.PRESENT).values(**values))
         unit.nudge("compute")
-    return len(rows) == BATCH or bool(failed)
+    return len(rows) == BATCH or bool(failed) or waiting
 
 
 def _drop_disks(database: Database, host: VolumeHost) -> bool:

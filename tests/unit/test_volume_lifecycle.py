@@ -10,15 +10,16 @@ import pytest
 from sqlalchemy import select
 
 from backends.db import Database, Scope
-from backends.errors import DriverError, Exhausted, InUse, OutOfRange, WrongState
+from backends.errors import DriverError, Exhausted, InUse, OutOfRange, Unavailable, WrongState
 from backends.image.models import Image, ImageState
 from backends.image.service import ImageService
+from backends.pause import Pause
 from backends.volume import lifecycle
 from backends.volume.drivers.base import DiskDriver
 from backends.volume.drivers.sparse import SparseFiles
 from backends.volume.host import VolumeHost
-from backends.volume.lifecycle import converge, survey
-from backends.volume.models import Disk, DiskChange, DiskState, Relic, Snapshot, SnapshotState
+from backends.volume.lifecycle import converge, inspect, survey
+from backends.volume.models import GONE, Disk, DiskChange, DiskState, Relic, Snapshot, SnapshotState
 from backends.volume.service import VolumeService
 from tests.unit.fresh import fresh_database
 
@@ -174,6 +175,46 @@ def test_what_nobody_wants_is_swept(database: Database, driver: SparseFiles, tmp
     survey(database, VolumeHost(driver))
     assert driver.observe().disks == {"vol-1"}
     assert driver.observe().snapshots == frozenset()
+
+
+def test_a_start_goes_on_when_something_cannot_be_swept(database: Database, driver: SparseFiles) -> None:
+    folder = driver._disks
+    (folder / "vol-a.raw").mkdir()  # no file, and so cannot be unlinked
+    (folder / "vol-b.raw").write_bytes(b"x")
+    survey(database, VolumeHost(driver))
+    assert driver.observe().disks == {"vol-a"}
+
+
+def test_a_vanished_file_is_noted_until_it_is_back(database: Database, driver: SparseFiles) -> None:
+    disk(database)
+    settle(database, driver)
+    path = Path(driver.access("vol-1").path)
+    inspect(database, VolumeHost(driver))
+    assert GONE not in get(database, Disk, "vol-1").notes
+    path.rename(path.with_suffix(".away"))
+    for _ in range(2):
+        inspect(database, VolumeHost(driver))
+        assert get(database, Disk, "vol-1").notes[GONE]["reason"] == f"{path} is not there"
+    path.with_suffix(".away").rename(path)
+    inspect(database, VolumeHost(driver))
+    assert get(database, Disk, "vol-1").notes == {}
+
+
+def test_what_waits_for_machinery_that_is_away_is_no_failure(database: Database, driver: SparseFiles) -> None:
+    class Waiting(SparseFiles):
+        def ensure_snapshots(self, *given: Any) -> Any:
+            raise Unavailable("libvirt is away")
+
+    disk(database)
+    settle(database, driver)
+    with database.unit(HERE, write=True) as unit:
+        VolumeService(unit).add_snapshot(id="snap-1", disk=unit.session.get_one(Disk, "vol-1"), description="")
+    host = VolumeHost(Waiting(driver._disks.parent), pause=Pause(0.0))
+    for _ in range(20):
+        assert converge(database, host)
+    assert (get(database, Snapshot, "snap-1").state, get(database, Snapshot, "snap-1").failures) == ("pending", 0)
+    settle(database, driver)
+    assert get(database, Snapshot, "snap-1").state == SnapshotState.COMPLETED
 
 
 def test_a_full_medium_makes_a_disk_broken_at_once(database: Database, driver: SparseFiles) -> None:

@@ -94,6 +94,11 @@ def detach(disk: str) -> None:
         _run("losetup", "--detach", device)
 
 
+def reread(device: str) -> None:
+    """Have a block device see that its file has grown. Raises `DriverError`."""
+    _run("losetup", "--set-capacity", device)
+
+
 def in_use(device: str) -> bool:
     """Whether a block device is mounted, or held by something that shares it with nobody."""
     try:

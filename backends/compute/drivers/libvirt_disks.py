@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement
 
 from backends.compute.drivers.libvirt_domain import domain_name, text
 from backends.compute.drivers.libvirt_qemu import ANSWER, QemuGuests, agent_answers, target_of
-from backends.errors import DriverError
+from backends.errors import DriverError, Exhausted, Unsupported
 from backends.volume.drivers.base import Limits
 
 COPYING = 3600.0
@@ -29,6 +30,11 @@ class QemuDisks:
     def holds(self, disk: str) -> bool:
         """See `OpenDisks`."""
         return self._guests.session.run(lambda connection: self._holder(connection, disk) is not None)
+
+    def still(self, disks: Sequence[str]) -> AbstractContextManager[None]:
+        """See `OpenDisks`."""
+        reason = "a running guest has the disk open, and only qcow2 disks are copied under it"
+        raise Unsupported(reason, reason=reason)
 
     def grow(self, disk: str, size: int) -> None:
         """See `OpenDisks`."""
@@ -178,7 +184,8 @@ def _frozen(domain: Any) -> Iterator[None]:
 
 
 def _wait(domain: Any, report: Callable[[int], None]) -> None:
-    """Until the copy is over; how far it is is told meanwhile. Raises `DriverError` when it failed."""
+    """Until the copy is over; how far it is is told meanwhile. Raises `DriverError` when it failed, `Exhausted` when
+    there was no room."""
     import libvirt
 
     deadline, pause = time.monotonic() + COPYING, 0.01
@@ -196,7 +203,9 @@ def _wait(domain: Any, report: Callable[[int], None]) -> None:
         pause = min(pause * 2, 0.25)
     done = domain.jobStats(libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED)
     if not done.get("success", True):
-        raise DriverError(f"a copy failed: {done.get('errmsg', 'no reason was given')}")
+        reason = str(done.get("errmsg", "no reason was given"))
+        kind = Exhausted if "No space left" in reason else DriverError
+        raise kind(f"a copy failed: {reason}")
 
 
 def _forget(domain: Any, checkpoint: str, names: Any, newest: str) -> None:

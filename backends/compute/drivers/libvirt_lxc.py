@@ -17,8 +17,8 @@ from xml.etree import ElementTree
 
 from backends.compute.drivers import container_console as keeping
 from backends.compute.drivers import container_devices as devices
+from backends.compute.drivers import container_disks, container_root
 from backends.compute.drivers import container_process as process
-from backends.compute.drivers import container_root
 from backends.compute.drivers import libvirt_console as console
 from backends.compute.drivers.base import (
     Adopt,
@@ -38,7 +38,7 @@ from backends.compute.drivers.libvirt_daemon import OwnDaemon
 from backends.compute.drivers.libvirt_domain import Machine, console_log, domain_name, domain_uuid, ordered
 from backends.compute.drivers.libvirt_guests import LibvirtGuests, boot_of, sighting
 from backends.compute.drivers.libvirt_session import Session
-from backends.errors import DriverError, Missing, Unavailable, Unsupported
+from backends.errors import Away, DriverError, Missing, Unavailable, Unsupported
 
 CRASH = "libvirt_lxc, which holds the container together, was killed"
 NOTICING = 2.0
@@ -59,6 +59,13 @@ class LxcGuests(LibvirtGuests):
         super().__init__(session, machine, adopt, capacity)
         self._daemon, self._folder = daemon, folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._known: set[int] = set()
+        """First processes of containers that were seen before."""
+
+    def records(self) -> list[Record]:
+        """What is noted of every container."""
+        found = [Record.read(path) for path in self._folder.glob("*.json")]
+        return [record for record in found if record is not None]
 
     def _place(self, guest: str) -> Path:
         return self._folder / guest
@@ -75,7 +82,7 @@ class LxcGuests(LibvirtGuests):
 
     def _daemon_pid(self) -> int:
         if (pid := self._daemon.pid()) is None:
-            raise Unavailable("libvirtd is not there")
+            raise Away("libvirtd is not there")
         return pid
 
     # --- looking -----------------------------------------------------------------------------------------------------
@@ -89,11 +96,20 @@ class LxcGuests(LibvirtGuests):
                 return Sighting(Power.HELD, "it waits for its links")
             if first is not None:
                 self._keep(domain, guest, first)
+                self._meet(guest, first)
             return seen
         record = Record.read(self._record(guest))
         if record is not None and (record.lives or self._verdict(guest).exists()):
             return Sighting(Power.CRASHED, CRASH)
         return seen
+
+    def _meet(self, guest: str, first: int) -> None:
+        """A container that this process sees for the first time goes on, if its disks were being copied when the
+        engine, and whoever held them still for it, was killed."""
+        if first not in self._known:
+            self._known.add(first)
+            record = Record.read(self._record(guest))
+            container_disks.let_go(first, list(record.disks.values()) if record is not None else [])
 
     def _guest_of(self, domain: Any) -> str:
         return str(domain.name().removeprefix(domain_name(self.machine.deployment, "")))
@@ -129,6 +145,7 @@ class LxcGuests(LibvirtGuests):
         self._sync(domain, spec, record)
         if fresh:
             let_go(spec.id, first)
+            self._known.add(first)
         return True
 
     def _begin(self, connection: Any, spec: GuestSpec) -> Any:

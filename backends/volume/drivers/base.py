@@ -6,7 +6,8 @@ same arguments finishes the work. Names on the medium come from the ids alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -72,6 +73,14 @@ class OpenDisks(Protocol):
 
     def holds(self, disk: str) -> bool:
         """Whether a guest on this host has the disk open (running or paused). Raises `DriverError` when not known."""
+
+    def still(self, disks: Sequence[str]) -> AbstractContextManager[None]:
+        """Within the block the files of these disks, which guests have open, have all that was written through their
+        file systems, and none of that changes, so that they can be copied as of one point in time.
+
+        A guest is never held up for long: the block's end raises `DriverError` when it had to be let go on before.
+        Raises `Unsupported` where plain files cannot be copied under their guests.
+        """
 
     def back_up(
         self,
@@ -181,6 +190,9 @@ class DiskDriver(Protocol):
 
     def access(self, disk: str) -> DiskAccess:
         """How to open the disk. Touches nothing."""
+
+    def lacks(self, disk: str) -> str:
+        """What is missing of a disk that was made, in words: a file that vanished; "" when nothing is."""
 
     def observe(self) -> Observed:
         """Everything that lies on the medium under this driver's naming scheme, complete or not."""

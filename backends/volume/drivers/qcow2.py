@@ -64,8 +64,12 @@ class Qcow2Disks:
         """See `DiskDriver`."""
         paths, self._unsynced = self._unsynced, []
         if paths:
-            with faults("disks"):
-                folders.sync_all(paths, self._disks)
+            try:
+                with faults("disks"):
+                    folders.sync_all(paths, self._disks)
+            except BaseException:
+                self._unsynced = paths + self._unsynced
+                raise
 
     def drop_disk(self, disk: str) -> None:
         """See `DiskDriver`."""
@@ -166,6 +170,19 @@ class Qcow2Disks:
     def access(self, disk: str) -> DiskAccess:
         """See `DiskDriver`."""
         return DiskAccess(str(self._disks / disk / DISK), "qcow2", serial(disk))
+
+    def lacks(self, disk: str) -> str:
+        """See `DiskDriver`. A chain that is made shorter at this moment is read again."""
+        for again in (True, False):
+            try:
+                folders.chain(self._disks / disk, DISK)
+                break
+            except FileNotFoundError as error:
+                if not again:
+                    return f"{error.filename} is not there"
+            except (OSError, DriverError) as error:
+                return str(error)
+        return ""
 
     def observe(self) -> Observed:
         """See `DiskDriver`."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from backends.errors import DriverError, Exhausted, Missing, Unsupported
+from backends.errors import DriverError, Exhausted, Missing
 from backends.image import qemu_img
 from backends.volume.drivers.base import DiskAccess, DiskSpec, Limits, Observed, OpenDisks, Report, serial, silent
 
@@ -62,15 +62,24 @@ class SparseFiles:
         return self.ensure_snapshots({snapshot: disk})[snapshot]
 
     def ensure_snapshots(self, disks: Mapping[str, str], report: Report = silent) -> Mapping[str, int]:
-        """See `DiskDriver`. A plain file that a guest writes cannot be copied as of one moment."""
-        for snapshot, disk in disks.items():
-            if self._open is not None and not self._snapshot(snapshot).exists() and self._open.holds(disk):
-                reason = "a running guest has the disk open, and only qcow2 disks are copied under it"
-                raise Unsupported(reason, reason=reason)
-        return {
-            snapshot: self._ensure_copy(self._snapshot(snapshot), self._disk(disk), partial(report, snapshot))
-            for snapshot, disk in disks.items()
-        }
+        """See `DiskDriver`. Guests that have the disks open are held up while these are copied, and no longer."""
+        wanted = {self._snapshot(snapshot): disk for snapshot, disk in disks.items()}
+        wanted = {target: disk for target, disk in wanted.items() if not target.exists()}
+        held = [disk for disk in wanted.values() if self._open is not None and self._open.holds(disk)]
+        with _faults(", ".join(disks)):
+            try:
+                with self._open.still(held) if self._open is not None and held else contextlib.nullcontext():
+                    for target, disk in wanted.items():
+                        self._copy(target, self._disk(disk), partial(report, target.stem))
+                for target in wanted:
+                    self._seal(target)
+            except BaseException:
+                for target in wanted:
+                    self._drop(target)
+                raise
+            return {
+                snapshot: sum(end - start for start, end in extents(self._snapshot(snapshot))) for snapshot in disks
+            }
 
     def limit(self, disk: str, limits: Limits) -> None:
         """See `DiskDriver`."""
@@ -155,6 +164,11 @@ class SparseFiles:
         """See `DiskDriver`."""
         return DiskAccess(str(self._disk(disk)), "raw", serial(disk))
 
+    def lacks(self, disk: str) -> str:
+        """See `DiskDriver`."""
+        path = self._disk(disk)
+        return "" if path.exists() else f"{path} is not there"
+
     def observe(self) -> Observed:
         """See `DiskDriver`."""
         return Observed(_ids(self._disks), _ids(self._snapshots))
@@ -188,17 +202,25 @@ class SparseFiles:
         self, target: Path, source: Path, size: int, report: Callable[[int], None] = lambda percent: None
     ) -> None:
         """Make `target` out of `source` with at least `size` bytes, durably and all at once."""
-        draft = _draft(target)
         try:
-            with draft.open("wb") as file:
-                copy_sparse(source, file.fileno(), report)
-                if os.fstat(file.fileno()).st_size < size:
-                    os.truncate(file.fileno(), size)
-                os.fsync(file.fileno())
-            os.replace(draft, target)
+            self._copy(target, source, report, size)
+            self._seal(target)
         except BaseException:
-            draft.unlink(missing_ok=True)
+            _draft(target).unlink(missing_ok=True)
             raise
+
+    def _copy(self, target: Path, source: Path, report: Callable[[int], None], size: int = 0) -> None:
+        """Make the draft of `target` out of `source` with at least `size` bytes."""
+        with _draft(target).open("wb") as file:
+            copy_sparse(source, file.fileno(), report)
+            if os.fstat(file.fileno()).st_size < size:
+                os.truncate(file.fileno(), size)
+
+    def _seal(self, target: Path) -> None:
+        """The draft is whole: let `target` stand, durably."""
+        with _draft(target).open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(_draft(target), target)
         _sync_folder(target.parent)
 
     def _convert(self, snapshot: str, source: Path, format: str, report: Report) -> None:
