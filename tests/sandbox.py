@@ -10,8 +10,10 @@ import contextlib
 import ctypes
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
@@ -60,6 +62,10 @@ class Sandbox:
     """Namespaces with an empty /run, a working loopback device and nothing else in them."""
 
     def __init__(self) -> None:
+        self._entered = False
+        self._begin()
+
+    def _begin(self) -> None:
         self._holder = subprocess.Popen(
             ["unshare", "-nm", "--propagation", "private", "sh", "-c", HOLDER],
             stdin=subprocess.PIPE,
@@ -101,12 +107,43 @@ class Sandbox:
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
         """Let this thread make its sockets inside, for the block."""
-        with open("/proc/thread-self/ns/net") as home, open(f"/proc/{self._holder.pid}/ns/net") as inside:
-            move(inside.fileno())
+        with open("/proc/thread-self/ns/net") as home:
+            self._enter()
             try:
                 yield
             finally:
+                self._entered = False
                 move(home.fileno())
+
+    def _enter(self) -> None:
+        with open(f"/proc/{self._holder.pid}/ns/net") as inside:
+            move(inside.fileno())
+        self._entered = True
+
+    def processes(self) -> list[int]:
+        """Everything that runs inside, also in namespaces that were made there; without its holder."""
+        space = _space(self._holder.pid)
+        parents = {pid: parent for pid in _everything() if (parent := _parent(pid)) is not None}
+        found = {pid for pid in parents if _space(pid) == space} - {os.getpid(), self._holder.pid}
+        while more := {pid for pid, parent in parents.items() if parent in found} - found:
+            found |= more
+        return sorted(found)
+
+    def lose_power(self) -> None:
+        """End everything inside at one stroke, and begin anew with nothing but what lies on disks: a reboot of the
+        machine. Servers have a new `prefix` afterwards; a thread that had entered has entered again."""
+        for number in (signal.SIGSTOP, signal.SIGKILL):  # stopped first, so that nobody sees another one end
+            for pid in self.processes():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+        deadline = time.monotonic() + 30
+        while any(_lives(pid) for pid in self.processes()):
+            assert time.monotonic() < deadline, "processes in the sandbox do not end"
+            time.sleep(0.02)
+        self.close()
+        self._begin()
+        if self._entered:
+            self._enter()
 
     def close(self) -> None:
         """End the holder; the namespaces go when nothing runs in them any more."""
@@ -117,6 +154,36 @@ class Sandbox:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def _everything() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _space(pid: int) -> str:
+    """The network namespace of a process; "" when it is gone."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/net")
+    except OSError:
+        return ""
+
+
+def _stat(pid: int) -> list[str]:
+    """State, parent and more of a process; nothing when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def _parent(pid: int) -> int | None:
+    about = _stat(pid)
+    return int(about[1]) if about else None
+
+
+def _lives(pid: int) -> bool:
+    return bool(about := _stat(pid)) and about[0] not in "ZX"
 
 
 def move(namespace: int) -> None:

@@ -75,6 +75,11 @@ def loops(disk: str) -> list[str]:
     return found
 
 
+def devices() -> list[str]:
+    """The block devices that are over files."""
+    return [f"/dev/{path.parent.parent.name}" for path in Path("/sys/block").glob("loop*/loop/backing_file")]
+
+
 def backing(device: str) -> str | None:
     """The file that a block device is over; None when there is none."""
     try:

@@ -67,6 +67,8 @@ class LibvirtGuests:
         self._notices: list[Callable[[], None]] = []
         self._awake: set[str] = set()
         """Guests that were seen on, and that nobody turned off here since."""
+        self._ended: set[str] = set()
+        """Guests whose process was told to end from outside, and did."""
         machine.console_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         session.prepare = self._register
 
@@ -111,6 +113,8 @@ class LibvirtGuests:
         elif seen.power == Power.OFF and guest in self._awake:
             if domain.state()[1] == libvirt.VIR_DOMAIN_SHUTOFF_UNKNOWN:
                 return Sighting(Power.CRASHED, "the process that ran the guest ended while libvirtd was away")
+        elif seen.power == Power.HALTED and guest in self._ended:
+            return Sighting(Power.CRASHED, "the process that ran the guest was told to end")
         return seen
 
     def sight(self, domain: Any) -> Sighting:
@@ -145,6 +149,8 @@ class LibvirtGuests:
     def _happened(self, connection: Any, domain: Any, event: int, detail: int, opaque: Any) -> None:
         import libvirt
 
+        if event == libvirt.VIR_DOMAIN_EVENT_SHUTDOWN and detail == libvirt.VIR_DOMAIN_EVENT_SHUTDOWN_HOST:
+            self._ended.add(domain.name().removeprefix(domain_name(self.machine.deployment, "")))
         if event in (
             libvirt.VIR_DOMAIN_EVENT_STOPPED,
             libvirt.VIR_DOMAIN_EVENT_SUSPENDED,
@@ -227,12 +233,14 @@ class LibvirtGuests:
         if domain is not None and domain.hasManagedSaveImage():
             if self._fits(domain.managedSaveGetXMLDesc(0), spec):
                 domain.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)
+                self._ended.discard(spec.id)
                 return domain
             _log.warning("%s slept with other devices than it has now: its memory is given up", spec.id)
             domain.managedSaveRemove()
         console.shorten(console_log(self.machine, spec.id))
         domain = connection.defineXML(self.describe(spec))
         domain.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)
+        self._ended.discard(spec.id)
         return domain
 
     def _fits(self, xml: str, spec: GuestSpec) -> bool:

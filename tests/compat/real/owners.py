@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from backends.compute.drivers import container_root
 from gateway.settings import load
 from tests.compat.conftest import Client, new_client
 from tests.sandbox import Sandbox
@@ -79,6 +80,20 @@ class World:
     def ask(self, command: str, answer: str) -> None:
         """Type a command at its console until the answer comes."""
         until(lambda: answer in self.nephele("console", self.id, stdin=command + "\n"), lambda: self.output()[-3000:])
+
+    def come_back(self) -> None:
+        """Start the server anew, after it was killed, and find it again."""
+        self.cloud.start_again()
+        self.ec2 = new_client(self.cloud.endpoint, "ec2", ACCOUNT)
+
+    def reboot_machine(self) -> None:
+        """The machine loses its power, and the server is started on what is left."""
+        self.sandbox.lose_power()
+        self.cloud.process.wait(timeout=30)
+        self.cloud.prefix = self.sandbox.prefix
+        for path in self.cloud.data.rglob("*.raw"):
+            container_root.detach(str(path))  # the kernel forgets them, too
+        self.come_back()
 
     def daemon(self) -> int:
         run = self.sandbox.run("cat", f"/run/nephele-{self.mark}/libvirtd.pid")

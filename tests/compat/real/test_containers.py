@@ -8,43 +8,19 @@ from collections.abc import Iterator
 
 import pytest
 
-from backends.compute.drivers import container_process, container_root, libvirt
-from backends.network.drivers import linux
-from tests.compat.conftest import new_client
-from tests.compat.real.owners import ACCOUNT, World, until
+from backends.compute.drivers import container_process
+from tests.compat.real.containers import Container, able
+from tests.compat.real.owners import ACCOUNT, until
 from tests.compat.refused import refused
-from tests.sandbox import Sandbox, unable
+from tests.sandbox import Sandbox
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 ARGUMENTS = ("--compute", "lxc", "--network", "linux")
 
 
-class Container(World):
-    """A server, and one container of its."""
-
-    def controller(self) -> int:
-        """What holds the container together; 0 when it is not there."""
-        name = f"{self.mark}-{self.id}"
-        for process in container_process.everything():
-            words = container_process.command(process).split("\0")
-            if words[0].endswith(container_process.CONTROLLER) and name in words:
-                return process
-        return 0
-
-    def first(self) -> int:
-        """Its first process."""
-        return container_process.first_of(self.controller()) or 0
-
-    def left(self) -> list[str]:
-        """The block devices over disks of this server."""
-        volumes = self.cloud.data / "volumes"
-        return [loop for path in volumes.rglob("*") for loop in container_root.loops(str(path))]
-
-
 @pytest.fixture(scope="module")
 def world(request: pytest.FixtureRequest) -> Iterator[Container]:
-    if missing := [f"{one.what} ({one.remedy})" for one in libvirt.lxc_lacks()] + list(linux.lacks()):
-        unable("lacks " + "; ".join(missing))
+    able()
     request.getfixturevalue("image")  # before the sandbox, where nothing can be downloaded
     sandbox: Sandbox = request.getfixturevalue("sandbox")
     made = Container(request.getfixturevalue("cloud"), sandbox)
@@ -99,8 +75,7 @@ def test_a_server_and_a_libvirtd_that_were_killed_find_it_running(world: Contain
     assert before
     world.cloud.kill()
     os.kill(daemon, signal.SIGKILL)
-    world.cloud.start_again()
-    world.ec2 = new_client(world.cloud.endpoint, "ec2", ACCOUNT)
+    world.come_back()
     until(lambda: world.daemon() != daemon, lambda: world.cloud.log.read_text()[-3000:])
     world.become("running")
     world.ask("echo al''ive", "alive")
@@ -115,8 +90,7 @@ def test_when_its_controller_is_killed_it_is_started_again_and_the_second_time_i
     world.become("running")
     world.cloud.kill()  # what happens while no engine looks is found out afterwards
     os.kill(world.controller(), signal.SIGKILL)
-    world.cloud.start_again()
-    world.ec2 = new_client(world.cloud.endpoint, "ec2", ACCOUNT)
+    world.come_back()
     reason = world.become("stopped")["StateReason"]
     assert reason["Code"] == "Server.InternalError"
     assert "libvirt_lxc" in reason["Message"]

@@ -12,7 +12,6 @@ import pytest
 
 from backends.compute.drivers import libvirt
 from backends.network.drivers import linux
-from tests.compat.conftest import new_client
 from tests.compat.real.owners import ACCOUNT, World, until
 from tests.sandbox import Sandbox, unable
 
@@ -87,10 +86,13 @@ def test_an_interface_comes_while_it_runs_and_takes_its_address(world: World) ->
     world.say("eth1 is gone")
 
 
-def test_it_sleeps_and_goes_on(world: World) -> None:
+def test_it_sleeps_and_goes_on_even_when_the_machine_was_rebooted(world: World) -> None:
+    before = world.instance()
     world.ask("echo ke''pt > /run/mark; echo wr''itten", "written")
     world.ec2.stop_instances(InstanceIds=[world.id], Hibernate=True)
     assert world.become("stopped")["StateReason"]["Code"] == "Client.UserInitiatedHibernate"
+    world.reboot_machine()
+    assert world.become("stopped")["PrivateIpAddress"] == before["PrivateIpAddress"]
     world.ec2.start_instances(InstanceIds=[world.id])
     world.become("running")
     world.ask("cat /run/mark", "kept")
@@ -99,8 +101,7 @@ def test_it_sleeps_and_goes_on(world: World) -> None:
 def test_a_server_that_was_killed_finds_it_running(world: World) -> None:
     before = world.guest()
     world.cloud.kill()
-    world.cloud.start_again()
-    world.ec2 = new_client(world.cloud.endpoint, "ec2", ACCOUNT)
+    world.come_back()
     world.become("running")
     assert world.guest() == before
 
@@ -126,9 +127,10 @@ def test_a_network_that_was_removed_under_it_comes_back_with_its_card(world: Wor
     assert world.guest() == before
 
 
-def test_when_it_is_killed_it_is_started_again_and_the_second_time_it_stays_down(world: World) -> None:
+def test_when_it_is_ended_it_is_started_again_and_the_second_time_it_stays_down(world: World) -> None:
+    """What is told to end, as at a shutdown of the machine, did not shut itself down."""
     before, length = world.guest(), len(world.output())
-    os.kill(before, signal.SIGKILL)
+    os.kill(before, signal.SIGTERM)
     world.say("ready at", length)
     assert world.guest() != before
     assert world.become("running")

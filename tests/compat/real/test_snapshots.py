@@ -18,6 +18,7 @@ from tests.compat.conftest import new_client
 from tests.compat.real.owners import ACCOUNT, PATIENCE, World, until
 from tests.compat.waiting import wait
 from tests.sandbox import Sandbox, unable
+from tests.server import Server
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 ARGUMENTS = ("--compute", "libvirt", "--volume", "qcow2", "--network", "linux")
@@ -76,6 +77,24 @@ class Machine(World):
         self.say(f"is {volume.replace('-', '')}")
         return volume
 
+    def fill(self, left: int) -> None:
+        """Leave so many MiB of room for volumes."""
+        folder = self.cloud.data / "volumes-qcow2"
+        script = f"set -- $(df -m --output=avail {folder} | tail -1); fallocate -l $(($1 - {left}))M {folder}/filler"
+        self.sandbox.run("sh", "-c", script)
+
+    def make_room(self) -> None:
+        self.sandbox.run("rm", f"{self.cloud.data}/volumes-qcow2/filler")
+
+    def lying(self) -> set[str]:
+        """What lies on the medium, complete or not."""
+        folder = self.cloud.data / "volumes-qcow2"
+        return set(self.sandbox.run("ls", "-A", f"{folder}/disks", f"{folder}/snapshots").stdout.split())
+
+    def volume_status(self, volume: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.ec2.describe_volume_status(VolumeIds=[volume])["VolumeStatuses"][0]
+        return found
+
     def detach(self, volume: str) -> None:
         self.ec2.detach_volume(VolumeId=volume)
         wait(self.ec2, "volume_available", VolumeIds=[volume])
@@ -96,6 +115,16 @@ class Machine(World):
 def place(volume: str) -> str:
     """Where a guest has the volume."""
     return f"/dev/disk/by-id/virtio-{volume.replace('-', '')}"
+
+
+@pytest.fixture(scope="module")
+def cloud(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server whose volumes have a small file system to themselves, which can be filled."""
+    folder = tmp_path_factory.mktemp("cloud") / "data"
+    (volumes := folder / "volumes-qcow2").mkdir(parents=True)
+    sandbox.run("mount", "-t", "tmpfs", "-o", "size=1g", "tmpfs", str(volumes))
+    with Server(folder, *ARGUMENTS, prefix=sandbox.prefix) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +211,64 @@ def test_all_disks_of_an_instance_are_held_at_one_point(world: Machine) -> None:
     assert seen == sorted(set(seen))
     world.run("kill $(cat /run/counter)")
     world.detach(two)
+
+
+def test_without_room_nothing_half_made_stays_and_the_reason_is_told(world: Machine) -> None:
+    before, zone = world.lying(), world.instance()["Placement"]["AvailabilityZone"]
+    world.fill(0)
+    made = world.ec2.create_volume(AvailabilityZone=zone, Size=1, VolumeType="gp3")["VolumeId"]
+    until(
+        lambda: world.ec2.describe_volumes(VolumeIds=[made])["Volumes"][0]["State"] == "error",
+        lambda: str(world.volume_status(made)),
+    )
+    status = world.volume_status(made)
+    assert status["VolumeStatus"]["Status"] == "impaired"
+    assert "No space left" in status["Events"][0]["Description"]
+    world.make_room()
+    world.write(world.volumes[0], 20, "much")
+    world.run(f"dd if=/dev/urandom of={place(world.volumes[0])} bs=1M seek=64 count=16 conv=fsync 2>/dev/null")
+    world.fill(3)
+    snapshot = world.ec2.create_snapshot(VolumeId=world.volumes[0])["SnapshotId"]
+
+    def failed() -> dict[str, Any] | None:
+        found: dict[str, Any] = world.ec2.describe_snapshots(SnapshotIds=[snapshot])["Snapshots"][0]
+        return found if found["State"] == "error" else None
+
+    told = until(failed, lambda: world.cloud.log.read_text()[-3000:])
+    assert "space" in told["StateMessage"].lower()
+    assert world.instance()["State"]["Name"] == "running"
+    world.make_room()
+    world.ec2.delete_volume(VolumeId=made)
+    world.ec2.delete_snapshot(SnapshotId=snapshot)
+    until(lambda: world.lying() == before, lambda: f"{world.lying() ^ before} was left")
+
+
+def test_a_guest_without_room_is_held_told_and_goes_on_when_there_is(world: Machine) -> None:
+    volume, boot = world.volumes[0], world.run("cat /proc/sys/kernel/random/boot_id")
+    write = f"dd if=/dev/urandom of={place(volume)} bs=1M seek=128 count=64 conv=fsync"
+    world.fill(8)
+    world.run(f"({write}; echo $? >/run/written) </dev/null >/dev/null 2>&1 &")
+    until(
+        lambda: world.volume_status(volume)["VolumeStatus"]["Status"] == "impaired",
+        lambda: f"{world.volume_status(volume)} {world.status()}\n{world.cloud.log.read_text()[-3000:]}",
+    )
+    told, status = world.volume_status(volume), world.status()
+    assert told["Events"][0]["EventType"] == "io-performance:stalled"
+    assert told["AttachmentStatuses"] == [{"InstanceId": world.id, "IoPerformance": "stalled"}]
+    assert {status[check]["Status"] for check in ("SystemStatus", "InstanceStatus", "AttachedEbsStatus")} == {
+        "impaired"
+    }
+    assert world.instance()["State"]["Name"] == "running"
+    world.make_room()
+    until(
+        lambda: world.volume_status(volume)["VolumeStatus"]["Status"] == "ok",
+        lambda: f"{world.volume_status(volume)}\n{world.cloud.log.read_text()[-3000:]}",
+    )
+    assert world.status()["SystemStatus"]["Status"] == "ok" and not world.volume_status(volume)["Events"]
+    until(lambda: world.run("cat /run/written || true") == "0\n", lambda: "it never wrote all")
+    assert world.run("cat /proc/sys/kernel/random/boot_id") == boot
+    held = world.cloud.log.read_text().count(f"{world.id} is held")
+    assert held == 1, "it is told once"
 
 
 def test_an_image_is_made_while_it_is_off_and_then_it_runs_again(world: Machine) -> None:

@@ -1,0 +1,92 @@
+"""libvirtd is away for a while: containers go on, callers are told, nobody asks in a hot loop, and what was wanted
+meanwhile is done when it is back."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from backends.compute.drivers import container_process
+from tests.compat.real.containers import Container, able
+from tests.compat.real.owners import until
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+ARGUMENTS = ("--compute", "lxc", "--network", "linux")
+TRIED = re.compile("guests cannot be looked at|starting i-|stopping i-|ending i-")
+"""What the log says of each attempt."""
+MOST = 5.0
+"""Seconds between two looks whether it is back, once it is away for long; see `backends/pause.py`."""
+
+
+@pytest.fixture(scope="module")
+def world(request: pytest.FixtureRequest) -> Iterator[Container]:
+    able()
+    request.getfixturevalue("image")  # before the sandbox, where nothing can be downloaded
+    sandbox = request.getfixturevalue("sandbox")
+    made = Container(request.getfixturevalue("cloud"), sandbox)
+    yield made
+    os.kill(made.daemon(), signal.SIGTERM)
+
+
+def checks(world: Container) -> tuple[str, str]:
+    """The system's check and the instance's."""
+    status = world.status()
+    return status["SystemStatus"]["Status"], status["InstanceStatus"]["Status"]
+
+
+def test_an_outage_is_told_and_made_good(world: Container) -> None:
+    stays, stops, ends = (world.launch() for _ in range(3))
+    for id in (stops, ends, stays):
+        world.at(id).become("running")
+        world.say("ready at")
+    until(lambda: checks(world) == ("ok", "ok"), lambda: str(world.status()))
+    first, daemon = world.first(), world.daemon()
+    program = shutil.which("libvirtd", path=os.environ["PATH"] + ":/usr/sbin")
+    assert program is not None
+
+    world.sandbox.run("mount", "--bind", "/bin/false", program)
+    began = time.monotonic()
+    os.kill(daemon, signal.SIGKILL)
+    world.ec2.stop_instances(InstanceIds=[stops])
+    world.ec2.terminate_instances(InstanceIds=[ends])
+    late = world.launch()
+    until(lambda: checks(world.at(stays)) == ("impaired", "ok"), lambda: str(world.status()))
+    failed = world.status()["SystemStatus"]["Details"][0]
+    assert (failed["Name"], failed["Status"]) == ("reachability", "failed") and failed["ImpairedSince"]
+    assert world.instance()["State"]["Name"] == "running" and container_process.began(first)
+    assert world.at(stops).instance()["State"]["Name"] == "stopping"
+    assert world.at(ends).instance()["State"]["Name"] == "shutting-down"
+    waiting = world.at(late).instance()
+    assert waiting["State"]["Name"] == "pending" and "libvirt" in waiting["StateReason"]["Message"]
+    tries = len(TRIED.findall(world.cloud.log.read_text()))
+    assert tries <= 12 + 2 * (time.monotonic() - began) / MOST, "nobody asks in a hot loop"
+
+    world.sandbox.run("umount", program)
+    world.at(stops).become("stopped")
+    world.at(ends).become("terminated")
+    world.at(late).become("running")
+    until(lambda: checks(world.at(stays)) == ("ok", "ok"), lambda: str(world.status()))
+    assert world.first() == first
+    assert set(world.controllers()) == {stays, late}
+
+
+def test_a_daemon_that_hangs_for_a_while_loses_nothing(world: Container) -> None:
+    """Calls wait for it; they are carried out when it goes on."""
+    daemon, running = world.daemon(), sorted(world.controllers())
+    os.kill(daemon, signal.SIGSTOP)
+    world.ec2.stop_instances(InstanceIds=running[:1])
+    world.ec2.terminate_instances(InstanceIds=running[1:])
+    assert world.at(running[0]).instance()["State"]["Name"] == "stopping"
+    os.kill(daemon, signal.SIGCONT)
+    world.become("stopped")
+    world.at(running[1]).become("terminated")
+    world.ec2.terminate_instances(InstanceIds=running[:1])
+    world.at(running[0]).become("terminated")
+    assert not world.controllers() and not world.left()
+    assert world.daemon() == daemon
