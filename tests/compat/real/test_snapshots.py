@@ -80,7 +80,9 @@ class Machine(World):
     def fill(self, left: int) -> None:
         """Leave so many MiB of room for volumes."""
         folder = self.cloud.data / "volumes-qcow2"
-        script = f"set -- $(df -m --output=avail {folder} | tail -1); fallocate -l $(($1 - {left}))M {folder}/filler"
+        script = (
+            f"set -- $(df -k --output=avail {folder} | tail -1); fallocate -l $(($1 - {left << 10}))K {folder}/filler"
+        )
         self.sandbox.run("sh", "-c", script)
 
     def make_room(self) -> None:
@@ -255,9 +257,8 @@ def test_a_guest_without_room_is_held_told_and_goes_on_when_there_is(world: Mach
     told, status = world.volume_status(volume), world.status()
     assert told["Events"][0]["EventType"] == "io-performance:stalled"
     assert told["AttachmentStatuses"] == [{"InstanceId": world.id, "IoPerformance": "stalled"}]
-    assert {status[check]["Status"] for check in ("SystemStatus", "InstanceStatus", "AttachedEbsStatus")} == {
-        "impaired"
-    }
+    checks = ("SystemStatus", "InstanceStatus", "AttachedEbsStatus")
+    assert {status[check]["Status"] for check in checks} == {"impaired"}
     assert world.instance()["State"]["Name"] == "running"
     world.make_room()
     until(
