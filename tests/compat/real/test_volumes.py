@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import time
@@ -18,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests.compat.real.owners import until
 from tests.compat.refused import refused
 from tests.compat.waiting import wait
 from tests.sandbox import unable
@@ -159,9 +159,14 @@ def test_an_image_of_an_instance_holds_its_disks(ec2: Client, cloud: Server) -> 
     io(cloud, there["Volumes"][0]["VolumeId"], "read -P 9 0 64k", "read -P 10 64k 64k")
 
 
-def test_a_vanished_file_is_told(ec2: Client, cloud: Server) -> None:
+def test_a_vanished_file_is_told_until_it_is_back(ec2: Client, cloud: Server) -> None:
+    def status() -> Any:
+        return ec2.describe_volume_status(VolumeIds=[volume])["VolumeStatuses"][0]
+
     volume = new_volume(ec2, Size=1)
-    os.unlink(disk_of(cloud, volume))
+    io(cloud, volume, "write -P 12 0 64k")
+    path = disk_of(cloud, volume)
+    path.rename(path.with_suffix(".away"))
     snapshot = ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
     for _ in range(300):
         found = ec2.describe_snapshots(SnapshotIds=[snapshot])["Snapshots"][0]
@@ -172,6 +177,15 @@ def test_a_vanished_file_is_told(ec2: Client, cloud: Server) -> None:
     assert "is not there" in found["StateMessage"]
     with refused("IncorrectState"):
         ec2.copy_snapshot(SourceRegion="us-east-1", SourceSnapshotId=snapshot)
+    until(lambda: status()["VolumeStatus"]["Status"] == "impaired", lambda: str(status()))
+    (event,) = status()["Events"]
+    assert event["EventType"] == "potential-data-inconsistency" and str(path) in event["Description"]
+    found = ec2.describe_volume_status(Filters=[{"Name": "event.event-type", "Values": [event["EventType"]]}])
+    assert [one["VolumeId"] for one in found["VolumeStatuses"]] == [volume]
+    path.with_suffix(".away").rename(path)
+    until(lambda: status()["VolumeStatus"]["Status"] == "ok", lambda: str(status()))
+    assert status()["Events"] == []
+    io(cloud, new_volume(ec2, SnapshotId=new_snapshot(ec2, volume)), "read -P 12 0 64k")
 
 
 def test_everything_is_there_after_a_kill(ec2: Client, cloud: Server) -> None:
