@@ -57,6 +57,7 @@ from gateway.storage import grace, open_blobs
 
 if TYPE_CHECKING:
     from backends.network.attendance import Attendance
+    from compat.sts.issuers import Documents
 
 GUEST_SOCKET = "guests.sock"
 """The socket in the data folder at which guests reach the AWS endpoint."""
@@ -284,6 +285,7 @@ def compose(settings: Settings, *, drives: bool | None = None) -> Parts:
     cloud.hosts["access"] = AccessLines(database, objects.ledger)
     cloud.hosts["outbox"] = Outbox(database, objects.ledger, sends=settings.events_webhook is not None)
     cloud.hosts["keys"] = KeyRing(database, seal)
+    cloud.hosts["documents"] = lambda: _documents(settings)
     cloud.services |= {
         "identity": lambda unit: IdentityService(unit, seal),
         "network": lambda unit: NetworkService(unit, network),
@@ -344,6 +346,13 @@ def compose(settings: Settings, *, drives: bool | None = None) -> Parts:
         metadata,
         attendance,
     )
+
+
+def _documents(settings: Settings) -> Documents:
+    """What fetches the keys of identity providers."""
+    from gateway.documents import WebDocuments  # with TLS: not before a token comes
+
+    return WebDocuments(plain=settings.has_open_root)
 
 
 def _deliver_logs(cloud: Cloud) -> bool:

@@ -16,7 +16,7 @@ from sqlalchemy import delete, select
 from backends.db import Unit
 from backends.errors import Missing
 from backends.identity.books import Books
-from backends.identity.models import Key, KeyUse, Password, SessionKey, User
+from backends.identity.models import Key, KeyUse, Password, Role, SessionKey, User
 
 KEPT_AFTER_END = timedelta(hours=36)
 """How long an ended session key is remembered, so that its end can be told from a key that never was."""
@@ -77,6 +77,10 @@ class KeyBooks(Books):
         user = self.session.get(User, key.user_id) if key.user_id is not None else None
         return key, user, self.session.get(KeyUse, id)
 
+    def use_of(self, id: str) -> KeyUse | None:
+        """The last use of a key or a role, as far as it is noted."""
+        return self.session.get(KeyUse, id)
+
     def issue_session_key(self, id: str, tenant: str, facts: dict[str, Any], seconds: int) -> Issued:
         """A key in `tenant` (not always the caller's) that ends after `seconds`. It survives a restart."""
         secret, token = _random_text(30), _random_text(225)
@@ -120,9 +124,10 @@ class KeyBooks(Books):
 
 
 def note_uses(unit: Unit, uses: Mapping[str, tuple[str, float, str, str]]) -> None:
-    """Write down, for keys, whose they are and when (epoch), in which region and for which service they were used."""
+    """Write down, for keys and roles, whose they are and when (epoch), in which region and for which service they were
+    used."""
     for id, (tenant, when, region, service) in uses.items():
-        if unit.session.get(Key, id) is not None:
+        if unit.session.get(Key, id) is not None or unit.session.get(Role, id) is not None:
             used = datetime.fromtimestamp(int(when), UTC)
             unit.session.merge(KeyUse(id=id, tenant=tenant, used=used, region=region, service=service))
     unit.session.flush()

@@ -130,7 +130,7 @@ class Key(Tenanted, Base):
 
 
 class KeyUse(Tenanted, Base):
-    """When and for what a key was used last, to within a minute or so."""
+    """When and for what a key, or a role (`id` is its id), was used last, to within a minute or so."""
 
     __tablename__ = "identity_key_use"
     id: Mapped[str] = mapped_column(String(128), primary_key=True)

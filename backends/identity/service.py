@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from backends.errors import Exists, InUse, Missing
 from backends.identity.books import Holder
@@ -14,6 +14,7 @@ from backends.identity.models import (
     Group,
     InlinePolicy,
     Key,
+    KeyUse,
     Membership,
     Password,
     Possession,
@@ -51,6 +52,7 @@ class IdentityService(PolicyBooks, KeyBooks):
         """Forget a role that no profile carries and that holds no policies. Raises `InUse`."""
         self._without(Profile.role_id == role.id, Profile, role, "profiles")
         self._bare(role)
+        self.session.execute(delete(KeyUse).where(KeyUse.id == role.id))
         self.session.delete(role)
         self.session.flush()
 

@@ -25,7 +25,7 @@ from compat.iam.policies import (
     render_policy,
     render_version,
 )
-from compat.iam.roles import LARGEST_TRUST, MOST_ROLES, render_role
+from compat.iam.roles import LARGEST_TRUST, MOST_ROLES, last_used, render_role
 from compat.iam.tags import listing
 from compat.iam.users import MOST_USERS, render_user
 from compat.operation import operation
@@ -178,7 +178,7 @@ def _group(ctx: Context, group: Group) -> dict[str, Any]:
 
 def _role(ctx: Context, role: Role) -> dict[str, Any]:
     profiles = [render_instance_profile(ctx, profile) for profile in ctx.identity.profiles_of(role)]
-    extra = {"InstanceProfileList": profiles, "Tags": listing(role.tags), "RoleLastUsed": {}}
+    extra = {"InstanceProfileList": profiles, "Tags": listing(role.tags), "RoleLastUsed": last_used(ctx, role)}
     shown = render_role(ctx, role) | _held(ctx, role, "RolePolicyList") | boundary_of(ctx, role) | extra
     return {name: value for name, value in shown.items() if name not in ("MaxSessionDuration", "Description")}
 

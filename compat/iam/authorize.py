@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _NOTHING: Mapping[str, ContextValue] = {}
 UNUSABLE = Decision(False, Reason.IMPLICIT_DENY, unusable=True)
+USED = frozenset({PrincipalKind.USER, PrincipalKind.ROLE_SESSION})
+"""Of whom it is noted when they were last used."""
 SEALED_FOR = "authorization message"
 
 
@@ -42,7 +44,7 @@ def authorize(ctx: Context, operation: Operation, p: Params) -> Decision:
         exempt = EXEMPTIONS.get(operation.service)
         if guard is None or (exempt is not None and exempt(ctx, operation, p)):
             return ALLOWED
-    if principal.kind is PrincipalKind.USER:
+    if principal.kind in USED:
         directory(ctx.cloud).note_use(principal, ctx.region, operation.service)
     if principal.temporary and operation.service in ("iam", "sts") and not _usable(ctx, operation):
         return UNUSABLE

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import select
@@ -158,9 +158,16 @@ class Directory:
         return True
 
     def note_use(self, principal: Principal, region: str, service: str) -> None:
-        """Remember, in memory for now, when and for what a lasting key was used."""
-        if principal.access_key is not None and principal.access_key.startswith("AKIA"):
+        """Remember, in memory for now, when and for what a lasting key, or a role, was used."""
+        if principal.role_name is not None:
+            self._uses[principal.unique_id.partition(":")[0]] = (principal.account, time.time(), region, service)
+        elif principal.access_key is not None and principal.access_key.startswith("AKIA"):
             self._uses[principal.access_key] = (principal.account, time.time(), region, service)
+
+    def unwritten_use(self, id: str) -> tuple[datetime, str] | None:
+        """When and in which region a key or a role was used, where that is in this process's memory only so far."""
+        use = self._uses.get(id)
+        return None if use is None else (datetime.fromtimestamp(int(use[1]), UTC), use[2])
 
     def settle(self) -> bool:
         """Write down the uses of keys, and forget keys that ended long ago. For the reconciler; always done at once."""
@@ -341,6 +348,9 @@ def principal_from(account: str, access_key: str, issued: datetime, facts: dict[
         mfa=facts.get("mfa", False),
         issued_at=issued,
         source_identity=facts.get("source_identity"),
+        federation=tuple(
+            (key, tuple(value) if isinstance(value, list) else value) for key, value in facts.get("federation", ())
+        ),
         access_key=access_key,
     )
 
@@ -361,7 +371,7 @@ def facts_of(principal: Principal) -> dict[str, Any]:
         "session_policy_arns": list(principal.session_policy_arns),
         "mfa": principal.mfa,
         "source_identity": principal.source_identity,
-    }
+    } | ({"federation": [list(pair) for pair in principal.federation]} if principal.federation else {})
 
 
 def directory(cloud: Cloud) -> Directory:

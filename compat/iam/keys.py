@@ -23,6 +23,7 @@ PRINCIPAL_TYPES = {
     PrincipalKind.USER: "User",
     PrincipalKind.ROLE_SESSION: "AssumedRole",
     PrincipalKind.FEDERATED: "FederatedUser",
+    PrincipalKind.WEB_IDENTITY: "WebIdentityUser",
     PrincipalKind.ANONYMOUS: "Anonymous",
     PrincipalKind.SERVICE: "AWSService",
 }
@@ -49,7 +50,9 @@ class Keys:
             return named(self, name) if universal or applies(self.action, self.type, key) else None
         service, _, name = key.partition(":")
         answers = SERVICE_KEYS.get(service)
-        return answers(self, name) if answers is not None and applies(self.action, self.type, key) else None
+        if answers is not None:
+            return answers(self, name) if applies(self.action, self.type, key) else None
+        return dict(self.ctx.principal.federation).get(key)
 
     @property
     def type(self) -> str:
@@ -147,7 +150,7 @@ def _user_name(keys: Keys) -> ContextValue:
 
 def _principal_arn(keys: Keys) -> ContextValue:
     principal = keys.ctx.principal
-    if principal.is_anonymous or principal.kind is PrincipalKind.SERVICE:
+    if principal.is_anonymous or principal.kind in (PrincipalKind.SERVICE, PrincipalKind.WEB_IDENTITY):
         return None
     return principal.role_arn or principal.arn
 
@@ -209,6 +212,7 @@ EXACT: dict[str, Callable[[Keys], ContextValue]] = {
     "aws:viaawsservice": lambda keys: "false",
     "aws:username": _user_name,
     "aws:userid": lambda keys: keys.ctx.principal.unique_id,
+    "aws:federatedprovider": lambda keys: dict(keys.ctx.principal.federation).get("aws:federatedprovider"),
     "aws:sourceidentity": lambda keys: keys.ctx.principal.source_identity,
     "aws:tokenissuetime": _issued,
     "aws:multifactorauthpresent": _mfa_present,

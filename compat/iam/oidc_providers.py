@@ -19,6 +19,9 @@ KIND = "oidc provider"
 MOST_PROVIDERS = 100
 MOST_CLIENTS = 100
 MOST_THUMBPRINTS = 5
+_PLACE = re.compile(r"[^/?#\s]+[^?#\s]*")
+_HERE = re.compile(r"http://(localhost|127(\.\d{1,3}){3})(:\d+)?(/[^?#\s]*)?")
+"""A provider on this machine, which needs no certificate where the endpoint itself is for this machine only."""
 
 
 def _arn(ctx: Context, id: str) -> str:
@@ -26,7 +29,7 @@ def _arn(ctx: Context, id: str) -> str:
 
 
 def _about(ctx: Context, p: Params) -> list[str]:
-    return [f"oidc-provider/{p['Url'].removeprefix('https://')}"]
+    return [f"oidc-provider/{p['Url'].partition('://')[2]}"]
 
 
 def _provider(ctx: Context, p: Params) -> Possession:
@@ -47,11 +50,11 @@ def _thumbprints(given: list[str]) -> list[str]:
 def create_open_id_connect_provider(ctx: Context, p: Params) -> Result:
     """Where no thumbprint is given, none is fetched: nothing here goes out to the provider."""
     url, tags = p["Url"], checked(p.get("Tags"))
-    if not re.fullmatch(r"https://[^/?#\s]+[^?#\s]*", url):
+    scheme, _, id = url.partition("://")
+    if not (scheme == "https" and _PLACE.fullmatch(id)) and not (ctx.rules.open_root and _HERE.fullmatch(url)):
         raise AWSError("ValidationError", "Invalid Open ID Connect Provider URL")
     if len(p.get("ClientIDList") or ()) > MOST_CLIENTS:
         raise limit("ClientIdsPerOpenIdConnectProvider", MOST_CLIENTS)
-    id = url.removeprefix("https://").rstrip("/")
     if ctx.identity.possession(KIND, id) is not None:
         raise AWSError("EntityAlreadyExists", f"Provider with url {url} already exists.")
     if len(ctx.identity.possessions(KIND)) >= MOST_PROVIDERS:
@@ -59,6 +62,7 @@ def create_open_id_connect_provider(ctx: Context, p: Params) -> Result:
     about = {
         "clients": list(dict.fromkeys(p.get("ClientIDList") or ())),
         "thumbprints": _thumbprints(list(p.get("ThumbprintList") or ())),
+        "scheme": scheme,
     }
     ctx.identity.file(Possession(id=id, kind=KIND, about=about, tags=tags))
     answer: Result = {"OpenIDConnectProviderArn": _arn(ctx, id)}

@@ -14,6 +14,8 @@ class PrincipalKind(StrEnum):
     USER = "user"
     ROLE_SESSION = "role-session"
     FEDERATED = "federated"
+    WEB_IDENTITY = "web-identity"
+    """Whoever an identity provider's token speaks of, while it takes on a role."""
     SERVICE = "service"
     ANONYMOUS = "anonymous"
 
@@ -46,6 +48,8 @@ class Principal:
     issued_at: datetime | None = None
     source_identity: str | None = None
     access_key: str | None = None
+    federation: tuple[tuple[str, str | tuple[str, ...]], ...] = ()
+    """Condition keys (in lower case) that the token of an identity provider gave to a role session."""
     service: str | None = None
     """For `SERVICE`: its principal name, such as `ec2.amazonaws.com`."""
 

@@ -6,6 +6,7 @@ takes some milliseconds), and only the names of keys are kept.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -13,6 +14,8 @@ from importlib.resources import files
 from typing import Any
 
 import orjson
+
+_VARIABLE = re.compile(r"\\\$\\\{\w+\\\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +81,19 @@ def applies(action: str, resource_type: str, key: str) -> bool:
     """Whether a request for `action` carries `key` (in lower case) when it is about such a resource."""
     known = keys_of(action, resource_type)
     return known is None or family(key) in known or key in known
+
+
+@cache
+def _claims() -> tuple[tuple[re.Pattern[str], str], ...]:
+    about = _read("actions", "sts").get("assumerolewithwebidentity", {})
+    found = []
+    for key in about.get("conditionKeys", []):
+        provider, _, claim = key.partition(":")
+        if "." in provider:
+            found.append((re.compile(_VARIABLE.sub(r"[^/:]+", re.escape(provider)), re.IGNORECASE), claim))
+    return tuple(found)
+
+
+def claims_of(provider: str) -> frozenset[str]:
+    """Which claims of a provider's tokens are condition keys, beside those that are for every provider."""
+    return frozenset(claim for pattern, claim in _claims() if pattern.fullmatch(provider))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from backends.identity.models import Role
 from compat.iam.boundaries import boundary, boundary_of
+from compat.iam.directory import directory
 from compat.iam.faults import FAULTS, limit, malformed
 from compat.iam.names import a_new, arn, changeable, new_id, the_role, under
 from compat.iam.pages import encoded, marked_rows
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 MOST_ROLES = 1000
 LARGEST_TRUST = 2048
+REMEMBERED = timedelta(days=400)
 
 
 def render_role(ctx: Context, role: Role) -> dict[str, Any]:
@@ -54,6 +57,17 @@ def trust_text(ctx: Context, text: str) -> str:
     return text
 
 
+def last_used(ctx: Context, role: Role) -> dict[str, Any]:
+    """When and where a role was used last, within the 400 days that IAM remembers; as `RoleLastUsed`."""
+    now, found = ctx.now, directory(ctx.cloud).unwritten_use(role.id)
+    if found is None:
+        noted = ctx.identity.use_of(role.id)
+        found = (noted.used, noted.region) if noted is not None else None
+    if found is None or found[0] < now - REMEMBERED:
+        return {}
+    return {"LastUsedDate": found[0], "Region": found[1]}
+
+
 @operation("iam:CreateRole", on=a_new("role", "RoleName"), raises=FAULTS)
 def create_role(ctx: Context, p: Params) -> Result:
     """The answer names the longest session only where the caller did, as IAM's does; GetRole always does."""
@@ -79,7 +93,8 @@ def create_role(ctx: Context, p: Params) -> Result:
 
 @operation("iam:GetRole", on=the_role, raises=FAULTS)
 def get_role(ctx: Context, p: Params) -> Result:
-    return {"Role": render_whole_role(ctx, ctx.identity.get(Role, p["RoleName"])) | {"RoleLastUsed": {}}}
+    role = ctx.identity.get(Role, p["RoleName"])
+    return {"Role": render_whole_role(ctx, role) | {"RoleLastUsed": last_used(ctx, role)}}
 
 
 @operation("iam:ListRoles", on=under("role"), raises=FAULTS)

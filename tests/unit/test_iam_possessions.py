@@ -162,6 +162,9 @@ def test_identity_providers(nimbus: Nimbus) -> None:
     assert arn == f"arn:aws:iam::{ACCOUNT}:oidc-provider/token.actions.githubusercontent.com"
     assert refused(nimbus, "iam:CreateOpenIDConnectProvider", **given) == "EntityAlreadyExists"
     assert refused(nimbus, "iam:CreateOpenIDConnectProvider", Url="http://x.example") == "ValidationError"
+    slashed = nimbus.call("iam:CreateOpenIDConnectProvider", Url="https://acme.auth0.com/")
+    assert slashed["OpenIDConnectProviderArn"] == f"arn:aws:iam::{ACCOUNT}:oidc-provider/acme.auth0.com/"
+    nimbus.call("iam:DeleteOpenIDConnectProvider", **slashed)
     named = {"OpenIDConnectProviderArn": arn}
     nimbus.call("iam:AddClientIDToOpenIDConnectProvider", **named, ClientID="more")
     nimbus.call("iam:RemoveClientIDFromOpenIDConnectProvider", **named, ClientID="sts.amazonaws.com")

@@ -12,6 +12,9 @@ from compat.iam.policy.principals import Named, names
 from compat.iam.policy.request import AccessRequest, ContextValue
 from compat.iam.principal import PrincipalKind
 
+STRANGERS = frozenset({PrincipalKind.ANONYMOUS, PrincipalKind.SERVICE, PrincipalKind.WEB_IDENTITY})
+"""Who holds no policies: only what the resource says counts."""
+
 
 class Reason(StrEnum):
     """How a decision came about."""
@@ -127,7 +130,7 @@ def evaluate(request: AccessRequest, holdings: Holdings, resource: ResourceSide 
     named, allowing = resource.matching(request, True) if resource is not None else (Named.NOT, None)
     if resource is not None and resource.granted:
         named = Named.ITSELF
-    if principal.kind in (PrincipalKind.ANONYMOUS, PrincipalKind.SERVICE):
+    if principal.kind in STRANGERS:
         return _from_resource(request, named)
     if not same_account or (resource is not None and resource.required):
         if named is Named.NOT:

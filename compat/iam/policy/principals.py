@@ -35,13 +35,15 @@ def _one(kind: str, value: str, principal: Principal) -> Named:
         return Named.ITSELF if principal.is_root else Named.ROLE
     if kind == "Service":
         return Named.ITSELF if principal.kind is PrincipalKind.SERVICE and value == principal.service else Named.NOT
+    if kind == "Federated":
+        return Named.ITSELF if principal.kind is PrincipalKind.WEB_IDENTITY and value == principal.arn else Named.NOT
     if kind == "AWS":
         return _aws(value, principal)
     return Named.NOT
 
 
 def _aws(value: str, principal: Principal) -> Named:
-    if principal.kind in (PrincipalKind.ANONYMOUS, PrincipalKind.SERVICE):
+    if principal.kind in (PrincipalKind.ANONYMOUS, PrincipalKind.SERVICE, PrincipalKind.WEB_IDENTITY):
         return Named.NOT
     if value == principal.unique_id.partition(":")[0] and not value.isdigit():
         return Named.ROLE if principal.role_name is not None else Named.ITSELF
