@@ -7,8 +7,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature, InvalidTag
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, keywrap, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -116,6 +116,38 @@ def decrypt(material: bytes, closed: bytes, digest: str) -> bytes:
     except ValueError:
         raise Unopenable("the key does not fit") from None
     return plain
+
+
+def unwrap(material: bytes, wrapped: bytes, digest: str) -> bytes:
+    """What was wrapped with AES (RFC 5649) under a key that an RSA key wrapped: that, and then the other, in one piece.
+    Raises `Unopenable`."""
+    size = loaded(material).key_size // 8
+    wrapping = decrypt(material, wrapped[:size], digest)
+    try:
+        return keywrap.aes_key_unwrap_with_padding(wrapping, wrapped[size:])
+    except (keywrap.InvalidUnwrap, ValueError):
+        raise Unopenable("the key does not fit") from None
+
+
+def check(spec: str, brought: bytes) -> None:
+    """Refuse material that is none of that spec (see `make`). Raises `Unfit`."""
+    kind, _, bits = spec.partition("_")
+    if spec == SYMMETRIC or kind == "HMAC":
+        if len(brought) != (32 if spec == SYMMETRIC else int(bits) // 8):
+            raise Unfit("The key material has another length.")
+        return
+    try:
+        key = loaded(brought)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise Unfit("The key material is no private key in PKCS #8.") from None
+    if isinstance(key, rsa.RSAPrivateKey):
+        found = f"RSA_{key.key_size}"
+    elif isinstance(key, ec.EllipticCurvePrivateKey):
+        found = next((name for name, curve in CURVES.items() if isinstance(key.curve, curve)), "")
+    else:
+        found = "ED25519" if isinstance(key, ed25519.Ed25519PrivateKey) else ""
+    if found != spec:
+        raise Unfit("The key material is of another kind.")
 
 
 # --- signing ----------------------------------------------------------------------------------------------------------

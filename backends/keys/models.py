@@ -4,18 +4,21 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ForeignKey, Integer, LargeBinary, String, Text
+from sqlalchemy import Boolean, ForeignKey, Integer, LargeBinary, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backends.db import Base, Owned
 
 
 class State(StrEnum):
-    """What can be done with a key: everything, nothing until it is enabled, nothing until it is gone."""
+    """What can be done with a key: everything; nothing until it is enabled; nothing until it has material; nothing
+    until it is gone, or until its replicas are gone first."""
 
     ENABLED = "enabled"
     DISABLED = "disabled"
+    EMPTY = "empty"
     DOOMED = "doomed"
+    WAITING = "waiting"
 
 
 class MasterKey(Owned, Base):
@@ -39,6 +42,12 @@ class MasterKey(Owned, Base):
     created: Mapped[datetime]
     goes: Mapped[datetime | None]
     """When a doomed key is dropped."""
+    lingers: Mapped[int] = mapped_column(Integer, default=0, server_default="0", sort_order=9)
+    """How many days a key that waits for its replicas stays after the last of them."""
+    outside: Mapped[bool] = mapped_column(Boolean, default=False, server_default="0", sort_order=9)
+    """Whether the material is brought from elsewhere."""
+    original: Mapped[str | None] = mapped_column(String(64), index=True, sort_order=9)
+    """For a replica, of which key in another region: it has that one's material, and its id with `@` and the region."""
     turn_days: Mapped[int] = mapped_column(Integer, default=0)
     turns: Mapped[datetime | None]
 
@@ -54,6 +63,10 @@ class Material(Owned, Base):
     created: Mapped[datetime]
     cause: Mapped[str] = mapped_column(String(16), default="")
     """Why there is another one: `automatic`, `on demand`; empty for the first."""
+    ends: Mapped[datetime | None] = mapped_column(sort_order=9)
+    """When material that was brought along is dropped: then `sealed` is empty, and only the same may come again."""
+    mark: Mapped[str] = mapped_column(String(64), default="", server_default="", sort_order=9)
+    """What such material is known by again."""
 
 
 class KeyName(Owned, Base):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from backends.db import Database
@@ -24,13 +25,21 @@ class Sealing(Protocol):
         """What was sealed for that purpose."""
         ...
 
+    def derive(self, purpose: str) -> bytes:
+        """A secret of its own for a purpose, always the same."""
+        ...
+
 
 class Turn(NamedTuple):
-    """Material that a key has had: since when, and why."""
+    """Material that a key has had: since when, and why; of what was brought along, until when, as what it is known
+    again, and whether it is there now."""
 
     number: int
     created: datetime
     cause: str
+    ends: datetime | None
+    mark: str
+    there: bool
 
 
 class Leave(NamedTuple):
@@ -58,11 +67,24 @@ class Known:
     tags: dict[str, str]
     created: datetime
     goes: datetime | None
+    lingers: int
+    outside: bool
+    original: str | None
     turn_days: int
     turns: datetime | None
     past: tuple[Turn, ...]
     names: tuple[str, ...]
     grants: tuple[Leave, ...]
+
+    @property
+    def holder(self) -> str:
+        """The id under which the material is: that of the primary, where it was made here."""
+        return self.id if self.original is None or self.outside else self.original
+
+
+def replica_id(id: str, region: str) -> str:
+    """The id of the row of a replica in that region."""
+    return f"{id}@{region}"
 
 
 def sealed_for(key: str, number: int) -> str:
@@ -86,14 +108,30 @@ class KeyRing:
             keys[id] = self._load(id)
         return keys[id]
 
+    def find_in(self, id: str, region: str) -> Known | None:
+        """The key of a region with that id, which replicas share with their primary."""
+        known = self.find(id)
+        if known is not None and known.region != region and id.startswith("mrk-"):
+            return self.find(replica_id(id, region))
+        return known if known is not None and known.region == region else None
+
+    def kin(self, id: str) -> Sequence[Known]:
+        """A key and its replicas, the primary first."""
+        with self._database.unit(None, write=False) as unit:
+            others = unit.session.scalars(
+                select(MasterKey.id).where(MasterKey.original == id).order_by(MasterKey.region)
+            ).all()
+        found = [self.find(one) for one in (id, *others)]
+        return [one for one in found if one is not None]
+
     def learn(self, session: Session, row: MasterKey) -> Known:
         """Know a key that an open unit of work has just made, so that it can be used before the commit."""
         known = self._read(session, row)
         for turn in known.past:
-            made = session.get(Material, (known.id, turn.number))
-            if made is not None:
-                self._secrets[known.id, turn.number] = self._sealing.open(
-                    made.sealed, sealed_for(known.id, turn.number)
+            made = session.get(Material, (known.holder, turn.number))
+            if made is not None and made.sealed:
+                self._secrets[known.holder, turn.number] = self._sealing.open(
+                    made.sealed, sealed_for(known.holder, turn.number)
                 )
         self._fresh[known.id] = known
         self._refresh()[0].pop(known.id, None)
@@ -112,18 +150,21 @@ class KeyRing:
         return None if id is None else self.find(id)
 
     def secret(self, key: Known, number: int | None = None) -> bytes | None:
-        """The material of that number, of the one in use by default; None when the key never had it."""
+        """The material of that number, of the one in use by default; None when the key does not have it."""
         number = key.past[-1].number if number is None else number
-        found = self._secrets.get((key.id, number))
+        if not any(turn.number == number and turn.there for turn in key.past):
+            return None
+        holder = key.holder
+        found = self._secrets.get((holder, number))
         if found is None:
             with self._database.unit(None, write=False) as unit:
-                row = unit.session.get(Material, (key.id, number))
-                if row is None:
+                row = unit.session.get(Material, (holder, number))
+                if row is None or not row.sealed:
                     return None
-                found = self._sealing.open(row.sealed, sealed_for(key.id, number))
+                found = self._sealing.open(row.sealed, sealed_for(holder, number))
             if len(self._secrets) > 4096:
                 self._secrets.clear()
-            self._secrets[key.id, number] = found
+            self._secrets[holder, number] = found
         return found
 
     def _refresh(self) -> tuple[dict[str, Known | None], dict[tuple[str, str, str], str | None]]:
@@ -145,9 +186,11 @@ class KeyRing:
 
     def _read(self, session: Session, row: MasterKey) -> Known:
         id = row.id
+        holder = id if row.original is None or row.outside else row.original
+        there = func.length(Material.sealed) > 0
         past = session.execute(
-            select(Material.number, Material.created, Material.cause)
-            .where(Material.key == id)
+            select(Material.number, Material.created, Material.cause, Material.ends, Material.mark, there)
+            .where(Material.key == holder)
             .order_by(Material.number)
         )
         names = session.scalars(select(KeyName.name).where(KeyName.key == id).order_by(KeyName.name))
@@ -169,9 +212,12 @@ class KeyRing:
             tags=dict(row.tags),
             created=row.created,
             goes=row.goes,
+            lingers=row.lingers,
+            outside=row.outside,
+            original=row.original,
             turn_days=row.turn_days,
             turns=row.turns,
-            past=tuple(Turn(*one) for one in past),
+            past=tuple(Turn(*one[:5], bool(one[5])) for one in past),
             names=tuple(names),
             grants=tuple(Leave(*one) for one in grants),
         )

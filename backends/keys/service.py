@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -12,7 +13,7 @@ from sqlalchemy import delete, func, select
 from backends.db import Database, Unit
 from backends.errors import Exists, Missing, WrongState
 from backends.keys.models import Grant, KeyName, MasterKey, Material, State
-from backends.keys.ring import Sealing, sealed_for
+from backends.keys.ring import Sealing, replica_id, sealed_for
 
 AUTOMATIC, ON_DEMAND = "automatic", "on demand"
 
@@ -31,9 +32,18 @@ class KeyService:
         return row
 
     def add(
-        self, id: str, *, tenant: str, region: str, spec: str, purpose: str, rules: str, secret: bytes, **more: Any
+        self,
+        id: str,
+        *,
+        tenant: str,
+        region: str,
+        spec: str,
+        purpose: str,
+        rules: str,
+        secret: bytes | None,
+        **more: Any,
     ) -> MasterKey:
-        """A new key with that material."""
+        """A new key with that material; None: with what is brought from elsewhere later."""
         row = MasterKey(
             id=id,
             tenant=tenant,
@@ -41,19 +51,82 @@ class KeyService:
             spec=spec,
             purpose=purpose,
             rules=rules,
-            state=State.ENABLED,
+            state=State.ENABLED if secret is not None else State.EMPTY,
+            outside=secret is None,
             created=self.unit.now,
             **more,
         )
         self._session.add(row)
         self._session.flush()
-        self._put(row, 1, secret, "")
+        if secret is not None:
+            self._put(row, 1, secret, "")
         return row
 
-    def _put(self, row: MasterKey, number: int, secret: bytes, cause: str) -> None:
+    def replicate(self, row: MasterKey, region: str, **about: Any) -> MasterKey:
+        """The same key in another region, with rules, note and tags of its own. Raises `Exists`."""
+        id = replica_id(row.id, region)
+        if region == row.region or self._session.get(MasterKey, id) is not None:
+            raise Exists("the key is there already", key=row.id)
+        made = MasterKey(
+            id=id,
+            tenant=row.tenant,
+            region=region,
+            spec=row.spec,
+            purpose=row.purpose,
+            state=State.EMPTY if row.outside else State.ENABLED,
+            outside=row.outside,
+            original=row.id,
+            created=self.unit.now,
+            **about,
+        )
+        self._session.add(made)
+        self._session.flush()
+        return made
+
+    def replicas_of(self, row: MasterKey) -> Sequence[MasterKey]:
+        """The replicas of a key, by region."""
+        found = select(MasterKey).where(MasterKey.original == row.id).order_by(MasterKey.region)
+        return self._session.scalars(found).all()
+
+    def bring(self, row: MasterKey, secret: bytes, ends: datetime | None) -> str:
+        """Give a key its material from elsewhere, for good or until some time; what it is known by again. Raises
+        `Unfit` when the key, or its primary, has had other material."""
+        from backends.keys.material import Unfit
+
+        id = row.original or row.id
+        mark = hmac.digest(self._sealing.derive("marks of material"), id.encode() + b" " + secret, "sha256").hex()
+        marks = select(Material.mark).where(Material.key.in_((id, row.id)))
+        if any(known != mark for known in self._session.scalars(marks)):
+            raise Unfit("the key has had other material")
+        held = self._session.get(Material, (row.id, 1))
+        if held is None:
+            self._put(row, 1, secret, "", ends=ends, mark=mark)
+        else:
+            held.sealed, held.ends = self._sealing.close(secret, sealed_for(row.id, 1)), ends
+        if row.state == State.EMPTY:
+            row.state = State.ENABLED
+        return mark
+
+    def empty(self, row: MasterKey) -> None:
+        """Drop material that was brought along; the same may be brought again."""
+        held = self._session.get(Material, (row.id, 1))
+        if held is not None:
+            held.sealed, held.ends = b"", None
+        if row.state in (State.ENABLED, State.DISABLED):
+            row.state = State.EMPTY
+
+    def _put(self, row: MasterKey, number: int, secret: bytes, cause: str, **more: Any) -> None:
         sealed = self._sealing.close(secret, sealed_for(row.id, number))
         self._session.add(
-            Material(key=row.id, number=number, tenant=row.tenant, sealed=sealed, created=self.unit.now, cause=cause)
+            Material(
+                key=row.id,
+                number=number,
+                tenant=row.tenant,
+                sealed=sealed,
+                created=self.unit.now,
+                cause=cause,
+                **more,
+            )
         )
 
     def turn(self, row: MasterKey, cause: str) -> None:
@@ -68,11 +141,15 @@ class KeyService:
         row.turn_days = days
         row.turns = self.unit.now + timedelta(days=days) if days else None
 
-    def doom(self, row: MasterKey, goes: datetime) -> None:
-        """Have a key dropped at that time. Raises `WrongState` when it is doomed already."""
-        if row.state == State.DOOMED:
+    def doom(self, row: MasterKey, days: int) -> None:
+        """Have a key dropped after so many days; where it has replicas, after so many days without them. Raises
+        `WrongState` when it is doomed already."""
+        if row.state in (State.DOOMED, State.WAITING):
             raise WrongState("the key is doomed", key=row.id)
-        row.state, row.goes = State.DOOMED, goes
+        if self.replicas_of(row):
+            row.state, row.lingers = State.WAITING, days
+        else:
+            row.state, row.goes = State.DOOMED, self.unit.now + timedelta(days=days)
 
     def keys_of(self, tenant: str, region: str) -> Sequence[MasterKey]:
         """A tenant's keys of a region, in order of their ids."""
@@ -145,7 +222,7 @@ def settle(database: Database, sealing: Sealing) -> bool:
     with database.unit(None, write=False) as unit:
         due = unit.session.scalar(
             select(MasterKey.id).where((MasterKey.goes <= now) | (MasterKey.turns <= now)).limit(1)
-        )
+        ) or unit.session.scalar(select(Material.key).where(Material.ends <= now).limit(1))
     if due is None:
         return False
     with database.unit(None, write=True) as unit:
@@ -154,6 +231,12 @@ def settle(database: Database, sealing: Sealing) -> bool:
             for table in (Material, KeyName, Grant):
                 unit.session.execute(delete(table).where(table.key == row.id))
             unit.session.delete(row)
+            unit.session.flush()
+            kept = unit.session.get(MasterKey, row.original) if row.original else None
+            if kept is not None and kept.state == State.WAITING and not service.replicas_of(kept):
+                kept.state, kept.goes = State.DOOMED, now + timedelta(days=kept.lingers)
+        for key in unit.session.scalars(select(Material.key).where(Material.ends <= now)).all():
+            service.empty(service.get(key))
         due_rows = select(MasterKey).where(MasterKey.turns <= now, MasterKey.state == State.ENABLED)
         for row in unit.session.scalars(due_rows).all():
             service.turn(row, AUTOMATIC)

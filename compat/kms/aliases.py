@@ -95,7 +95,7 @@ def list_aliases(ctx: Context, p: Params) -> Result:
         lambda row: {
             "AliasName": row.name,
             "AliasArn": alias_arn(ctx, row.name),
-            "TargetKeyId": row.key,
+            "TargetKeyId": row.key.partition("@")[0],
             "CreationDate": row.created,
             "LastUpdatedDate": row.changed,
         },

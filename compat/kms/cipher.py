@@ -25,8 +25,9 @@ def close(ring: KeyRing, key: Known, plain: bytes, words: Words) -> bytes:
     """`plain` under the key's newest material."""
     secret = ring.secret(key)
     assert secret is not None
-    multi = key.id.startswith("mrk-")
-    raw = uuid.UUID(key.id.removeprefix("mrk-")).bytes
+    id = key.original or key.id
+    multi = id.startswith("mrk-")
+    raw = uuid.UUID(id.removeprefix("mrk-")).bytes
     head = (MULTI if multi else MARK) + raw + key.past[-1].number.to_bytes(4, "big")
     return head + material.close(secret, plain, head + canonical(words))
 
@@ -39,9 +40,14 @@ def key_in(blob: bytes) -> str | None:
     return f"mrk-{id.hex}" if blob[:4] == MULTI else str(id)
 
 
+def number_in(blob: bytes) -> int:
+    """The number of the material that closed a ciphertext (`key_in`)."""
+    return int.from_bytes(blob[20:24], "big")
+
+
 def open_closed(ring: KeyRing, key: Known, blob: bytes, words: Words) -> bytes:
     """What `close` closed. Raises InvalidCiphertextException."""
-    secret = ring.secret(key, int.from_bytes(blob[20:24], "big"))
+    secret = ring.secret(key, number_in(blob))
     if secret is None:
         raise faults.invalid_ciphertext()
     try:
@@ -55,7 +61,7 @@ def key_of(ctx: Context, blob: bytes) -> Known:
     from compat.kms.places import ring
 
     id = key_in(blob)
-    known = None if id is None else ring(ctx).find(id)
-    if known is None or known.region != ctx.region:
+    known = None if id is None else ring(ctx).find_in(id, ctx.region)
+    if known is None:
         raise faults.invalid_ciphertext()
     return known

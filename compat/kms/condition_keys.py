@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from compat.iam.keys import Keys, service_keys, text, truth
 from compat.iam.policy.request import ContextValue
-from compat.kms.places import ring
+from compat.kms.places import known_as, origin
 from compat.kms.specs import BY_NATIVE
 from compat.kms.words import context_of, via
 
@@ -19,6 +19,10 @@ MEMBERS = {
     "granteeprincipal": "GranteePrincipal",
     "retiringprincipal": "RetiringPrincipal",
     "grantoperations": "Operations",
+    "wrappingalgorithm": "WrappingAlgorithm",
+    "wrappingkeyspec": "WrappingKeySpec",
+    "expirationmodel": "ExpirationModel",
+    "replicaregion": "ReplicaRegion",
     "keyagreementalgorithm": "KeyAgreementAlgorithm",
     "scheduledeletionpendingwindowindays": "PendingWindowInDays",
     "rotationperiodindays": "RotationPeriodInDays",
@@ -27,7 +31,7 @@ MEMBERS = {
 
 def _of_key(member: str) -> Callable[[Keys], ContextValue]:
     def answer(keys: Keys) -> ContextValue:
-        known = ring(keys.ctx).find(keys.resource.rpartition(":key/")[2])
+        known = known_as(keys.ctx, keys.resource)
         if known is None:
             given = {"spec": "KeySpec", "purpose": "KeyUsage"}[member]
             return text(keys.p.get(given))
@@ -36,8 +40,13 @@ def _of_key(member: str) -> Callable[[Keys], ContextValue]:
     return answer
 
 
+def _origin(keys: Keys) -> ContextValue:
+    known = known_as(keys.ctx, keys.resource)
+    return str(keys.p.get("Origin") or "AWS_KMS") if known is None else origin(known)
+
+
 def _aliases(keys: Keys) -> ContextValue:
-    known = ring(keys.ctx).find(keys.resource.rpartition(":key/")[2])
+    known = known_as(keys.ctx, keys.resource)
     return tuple(known.names) or None if known is not None else None
 
 
@@ -56,7 +65,7 @@ EXACT: dict[str, Callable[[Keys], ContextValue]] = {
     "encryptioncontextkeys": lambda keys: tuple(context_of(keys.ctx)) or None,
     "keyspec": _of_key("spec"),
     "keyusage": _of_key("purpose"),
-    "keyorigin": lambda keys: "AWS_KMS",
+    "keyorigin": _origin,
     "requestalias": _request_alias,
     "resourcealiases": _aliases,
     "grantconstrainttype": _grant_constraint,

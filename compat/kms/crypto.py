@@ -11,8 +11,8 @@ from backends.keys.ring import Known
 from compat.errors import AWSError
 from compat.iam.authorize import ask, refusal
 from compat.kms import faults
-from compat.kms.cipher import close, key_of, open_closed
-from compat.kms.places import arn_of, find, ring, the_key, usable
+from compat.kms.cipher import close, key_of, number_in, open_closed
+from compat.kms.places import arn_of, find, material_id, ring, the_key, usable
 from compat.kms.specs import BY_NATIVE, ENCRYPT, PAIRS, SPECS, SYMMETRIC
 from compat.kms.words import Words, on_behalf
 from compat.operation import operation
@@ -63,6 +63,12 @@ def decrypt_with(ctx: Context, key: Known, blob: bytes, words: Words, algorithm:
         return material.decrypt(secret, blob, _digest(algorithm))
     except material.Unopenable:
         raise faults.invalid_ciphertext() from None
+
+
+def closed_by(key: Known, blob: bytes) -> str:
+    """Which of a symmetric key's materials closed a ciphertext."""
+    number = number_in(blob)
+    return material_id(key, next(turn for turn in key.past if turn.number == number))
 
 
 def _no_words(words: Words) -> None:
@@ -121,7 +127,8 @@ def decrypt(ctx: Context, p: Params) -> Result:
     key = _opener(ctx, blob, p.get("KeyId"), algorithm)
     assert blob is not None
     plain = decrypt_with(ctx, key, blob, p.get("EncryptionContext") or {}, algorithm)
-    return {"Plaintext": plain, "KeyId": arn_of(ctx, key), "EncryptionAlgorithm": algorithm}
+    answer = {"Plaintext": plain, "KeyId": arn_of(ctx, key), "EncryptionAlgorithm": algorithm}
+    return answer | ({"KeyMaterialId": closed_by(key, blob)} if algorithm == SYMMETRIC else {})
 
 
 @operation("kms:ReEncrypt", on=_of_source, action="kms:ReEncryptFrom", streams=True, reads=True)
@@ -132,7 +139,12 @@ def re_encrypt(ctx: Context, p: Params) -> Result:
     target, words = find(ctx, p["DestinationKeyId"]), p.get("DestinationEncryptionContext") or {}
     permit(ctx, "kms:ReEncryptTo", target, words, None)
     plain = decrypt_with(ctx, source, p["CiphertextBlob"], p.get("SourceEncryptionContext") or {}, before)
-    return {
+    materials = {}
+    if before == SYMMETRIC:
+        materials["SourceKeyMaterialId"] = closed_by(source, p["CiphertextBlob"])
+    if after == SYMMETRIC:
+        materials["DestinationKeyMaterialId"] = material_id(target, target.past[-1])
+    return materials | {
         "CiphertextBlob": encrypt_with(ctx, target, plain, words, after),
         "SourceKeyId": arn_of(ctx, source),
         "KeyId": arn_of(ctx, target),
@@ -170,7 +182,11 @@ def _data_key(ctx: Context, p: Params) -> tuple[Result, bytes]:
     _check_wraps(ctx, key)
     plain = os.urandom(size)
     blob = close(ring(ctx), key, plain, p.get("EncryptionContext") or {})
-    return {"CiphertextBlob": blob, "KeyId": arn_of(ctx, key)}, plain
+    return {
+        "CiphertextBlob": blob,
+        "KeyId": arn_of(ctx, key),
+        "KeyMaterialId": material_id(key, key.past[-1]),
+    }, plain
 
 
 def _check_wraps(ctx: Context, key: Known) -> None:
@@ -203,6 +219,7 @@ def _data_key_pair(ctx: Context, p: Params) -> tuple[Result, bytes]:
         "PublicKey": material.public_bytes(private),
         "KeyId": arn_of(ctx, key),
         "KeyPairSpec": spec,
+        "KeyMaterialId": material_id(key, key.past[-1]),
     }, private
 
 

@@ -12,7 +12,7 @@ from compat.iam.authorize import ask
 from compat.kms import faults
 from compat.kms.leave import is_named
 from compat.kms.pages import paged
-from compat.kms.places import arn_of, check_enabled, find, the_key
+from compat.kms.places import arn_of, check_enabled, find, id_of, the_key
 from compat.kms.rows import service
 from compat.kms.specs import AGREE, BY_NATIVE, ENCRYPT, MAC, SIGN
 from compat.operation import operation
@@ -119,7 +119,7 @@ def _retired(ctx: Context, p: Params) -> tuple[Grant, MasterKey]:
     for grant, key in _grants(ctx):
         if token is not None and grant.token == token:
             return grant, key
-        if token is None and grant.id == id and p["KeyId"] in (key.id, arn_of(ctx, key)):
+        if token is None and grant.id == id and p["KeyId"] in (id_of(key), arn_of(ctx, key)):
             return grant, key
     if token is not None:
         raise AWSError("InvalidGrantTokenException", "The grant token is not valid.")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from backends.keys.models import State
 from compat.errors import AWSError
 from compat.kms import faults
 from compat.kms.pages import paged
-from compat.kms.places import arn_of, check_lasting, find, metadata, the_key
+from compat.kms.places import STATES, arn_of, check_filled, check_lasting, find, id_of, metadata, the_key
 from compat.kms.policies import check_policy, default_policy
 from compat.kms.rows import lasting_row_of, row_of, service
 from compat.kms.specs import SPECS, SYMMETRIC
@@ -28,10 +27,9 @@ USUAL_WINDOW, LEAST_WINDOW, MOST_WINDOW = 30, 7, 30
 def create_key(ctx: Context, p: Params) -> Result:
     from backends.keys import material
 
-    if p.get("Origin", "AWS_KMS") != "AWS_KMS" or p.get("CustomKeyStoreId") or p.get("XksKeyId"):
-        raise AWSError(
-            "NotImplemented", "Keys whose material comes from elsewhere are not implemented by Nephele.", 501
-        )
+    outside = p.get("Origin") == "EXTERNAL"
+    if p.get("Origin", "AWS_KMS") not in ("AWS_KMS", "EXTERNAL") or p.get("CustomKeyStoreId") or p.get("XksKeyId"):
+        raise AWSError("NotImplemented", "Keys in custom key stores are not implemented by Nephele.", 501)
     spec = p.get("KeySpec") or p.get("CustomerMasterKeySpec") or SYMMETRIC
     about = SPECS.get(spec)
     if about is None:
@@ -51,7 +49,7 @@ def create_key(ctx: Context, p: Params) -> Result:
         spec=about.native,
         purpose=usage,
         rules=rules,
-        secret=material.make(about.native),
+        secret=None if outside else material.make(about.native),
         note=p.get("Description") or "",
         tags=kept_tags({}, p.get("Tags") or ()),
     )
@@ -67,19 +65,21 @@ def describe_key(ctx: Context, p: Params) -> Result:
 def list_keys(ctx: Context, p: Params) -> Result:
     rows = service(ctx).keys_of(ctx.account, ctx.region)
     return paged(
-        p, "Keys", rows, lambda row: row.id, lambda row: {"KeyId": row.id, "KeyArn": arn_of(ctx, row)}, most=100
+        p, "Keys", rows, lambda row: row.id, lambda row: {"KeyId": id_of(row), "KeyArn": arn_of(ctx, row)}, most=100
     )
 
 
 @operation("kms:EnableKey", on=the_key)
 def enable_key(ctx: Context, p: Params) -> None:
     row = lasting_row_of(ctx, p)
+    check_filled(arn_of(ctx, row), row)
     row.state = State.ENABLED
 
 
 @operation("kms:DisableKey", on=the_key)
 def disable_key(ctx: Context, p: Params) -> None:
     row = lasting_row_of(ctx, p)
+    check_filled(arn_of(ctx, row), row)
     row.state = State.DISABLED
 
 
@@ -97,20 +97,18 @@ def schedule_key_deletion(ctx: Context, p: Params) -> Result:
     window = p.get("PendingWindowInDays") or USUAL_WINDOW
     if not LEAST_WINDOW <= window <= MOST_WINDOW:
         raise faults.invalid(f"PendingWindowInDays must be between {LEAST_WINDOW} and {MOST_WINDOW}")
-    service(ctx).doom(row, ctx.unit.now + timedelta(days=window))
-    return {
-        "KeyId": arn,
-        "DeletionDate": row.goes,
-        "KeyState": "PendingDeletion",
-        "PendingWindowInDays": window,
-    }
+    service(ctx).doom(row, window)
+    told = {"KeyId": arn, "KeyState": STATES[State(row.state)], "PendingWindowInDays": window}
+    return told if row.goes is None else told | {"DeletionDate": row.goes}
 
 
 @operation("kms:CancelKeyDeletion", on=the_key)
 def cancel_key_deletion(ctx: Context, p: Params) -> Result:
     row = row_of(ctx, p)
     arn = arn_of(ctx, row)
-    if row.state != State.DOOMED:
+    if row.state not in (State.DOOMED, State.WAITING):
         raise faults.invalid_state(arn, "not pending deletion")
-    row.state, row.goes = State.DISABLED, None
+    known = find(ctx, p["KeyId"])
+    row.state = State.DISABLED if any(turn.there for turn in known.past) else State.EMPTY
+    row.goes = None
     return {"KeyId": arn}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import TYPE_CHECKING, Any, Protocol
 
 from backends.keys.models import State
-from backends.keys.ring import KeyRing, Known
+from backends.keys.ring import KeyRing, Known, Turn
 from compat.kms import faults, managed
 from compat.kms.specs import BY_NATIVE, MEMBERS, SPECS
 
@@ -17,8 +18,18 @@ if TYPE_CHECKING:
     from compat.operation import Params
 
 ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|mrk-[0-9a-f]{32}")
-STATES = {State.ENABLED: "Enabled", State.DISABLED: "Disabled", State.DOOMED: "PendingDeletion"}
-SENTENCES = {State.DISABLED: "disabled", State.DOOMED: "pending deletion"}
+STATES = {
+    State.ENABLED: "Enabled",
+    State.DISABLED: "Disabled",
+    State.EMPTY: "PendingImport",
+    State.DOOMED: "PendingDeletion",
+    State.WAITING: "PendingReplicaDeletion",
+}
+SENTENCES = {
+    State.EMPTY: "pending import",
+    State.DOOMED: "pending deletion",
+    State.WAITING: "pending replica deletion",
+}
 
 
 class Key(Protocol):
@@ -44,6 +55,12 @@ class Key(Protocol):
     def created(self) -> datetime: ...
     @property
     def goes(self) -> datetime | None: ...
+    @property
+    def lingers(self) -> int: ...
+    @property
+    def outside(self) -> bool: ...
+    @property
+    def original(self) -> str | None: ...
 
 
 def ring(ctx: Context) -> KeyRing:
@@ -52,9 +69,20 @@ def ring(ctx: Context) -> KeyRing:
     return found
 
 
+def id_of(key: Key) -> str:
+    """A key's id as AWS has it: replicas share that of their primary."""
+    return key.original or key.id
+
+
 def arn_of(ctx: Context, key: Key) -> str:
     """A key's ARN."""
-    return ctx.arn("kms", f"key/{key.id}", region=key.region, account=key.tenant)
+    return ctx.arn("kms", f"key/{id_of(key)}", region=key.region, account=key.tenant)
+
+
+def known_as(ctx: Context, arn: str) -> Known | None:
+    """The key of that ARN, whosever it is."""
+    fields = arn.split(":", 5)
+    return ring(ctx).find_in(fields[5].removeprefix("key/"), fields[3]) if len(fields) == 6 else None
 
 
 def alias_arn(ctx: Context, name: str, account: str | None = None) -> str:
@@ -83,8 +111,8 @@ def find(ctx: Context, named: str, region: str | None = None) -> Known:
         if known is None:
             raise faults.not_found(f"Alias {alias_arn(ctx, part, account)} is not found.")
         return known
-    known = ring(ctx).find(part)
-    if known is None or (known.tenant, known.region) != (account, region):
+    known = ring(ctx).find_in(part, region)
+    if known is None or known.tenant != account:
         if not ID.fullmatch(part):
             raise faults.not_found(f"Invalid keyId '{part}'")
         raise faults.not_found(f"Key '{ctx.arn('kms', f'key/{part}', account=account)}' does not exist")
@@ -100,22 +128,31 @@ def usable(ctx: Context, key: Known, usage: str, operation: str | None = None) -
     """The ARN of a key that is enabled, and for that; KMS's error otherwise."""
     arn = arn_of(ctx, key)
     check_enabled(arn, key)
+    if key.past[-1].ends is not None and key.past[-1].ends <= ctx.now:
+        raise faults.invalid_state(arn, SENTENCES[State.EMPTY])
     if key.purpose != usage:
         raise faults.invalid_usage(arn, key.purpose, operation or ctx.operation.name)
     return arn
 
 
 def check_enabled(arn: str, key: Key) -> None:
-    """Refuse a key that is disabled, or about to go."""
+    """Refuse a key that is disabled, without material, or about to go."""
     if key.state == State.DISABLED:
         raise faults.disabled(arn)
+    check_filled(arn, key)
     check_lasting(arn, key)
+
+
+def check_filled(arn: str, key: Key) -> None:
+    """Refuse a key that has no material yet, or no more."""
+    if key.state == State.EMPTY:
+        raise faults.invalid_state(arn, SENTENCES[State.EMPTY])
 
 
 def check_lasting(arn: str, key: Key) -> None:
     """Refuse a key that is about to go."""
-    if key.state == State.DOOMED:
-        raise faults.invalid_state(arn, SENTENCES[State.DOOMED])
+    if key.state in (State.DOOMED, State.WAITING):
+        raise faults.invalid_state(arn, SENTENCES[State(key.state)])
 
 
 def check_own(ctx: Context, key: Key) -> None:
@@ -130,14 +167,14 @@ def metadata(ctx: Context, key: Key) -> dict[str, Any]:
     spec = BY_NATIVE[key.spec]
     shown: dict[str, Any] = {
         "AWSAccountId": key.tenant,
-        "KeyId": key.id,
+        "KeyId": id_of(key),
         "Arn": arn_of(ctx, key),
         "CreationDate": key.created,
         "Enabled": key.state == State.ENABLED,
         "Description": key.note,
         "KeyUsage": key.purpose,
         "KeyState": STATES[State(key.state)],
-        "Origin": "AWS_KMS",
+        "Origin": origin(key),
         "KeyManager": "AWS" if key.keeper else "CUSTOMER",
         "CustomerMasterKeySpec": spec,
         "KeySpec": spec,
@@ -146,11 +183,47 @@ def metadata(ctx: Context, key: Key) -> dict[str, Any]:
     }
     if key.goes is not None:
         shown["DeletionDate"] = key.goes
-    if shown["MultiRegion"]:
-        primary = {"Arn": shown["Arn"], "Region": key.region}
-        shown["MultiRegionConfiguration"] = {
-            "MultiRegionKeyType": "PRIMARY",
-            "PrimaryKey": primary,
-            "ReplicaKeys": [],
-        }
+    if key.state == State.WAITING:
+        shown["PendingDeletionWindowInDays"] = key.lingers
+    return shown | _about_material(ctx, key) | (_about_kin(ctx, key) if shown["MultiRegion"] else {})
+
+
+def origin(key: Key) -> str:
+    """Where a key's material comes from."""
+    return "EXTERNAL" if key.outside else "AWS_KMS"
+
+
+def material_id(key: Key, turn: Turn | None) -> str:
+    """What AWS calls one of the materials of a symmetric key; `turn` is None for the first of a key just made."""
+    if turn is not None and turn.mark:
+        return turn.mark
+    number = 1 if turn is None else turn.number
+    return hashlib.sha256(f"material {number} of {id_of(key)}".encode()).hexdigest()
+
+
+def _about_material(ctx: Context, key: Key) -> dict[str, Any]:
+    known = key if isinstance(key, Known) else ring(ctx).find(key.id)
+    past = known.past if known is not None else ()
+    shown: dict[str, Any] = {}
+    if key.spec == "SYMMETRIC" and (past or not key.outside):
+        shown["CurrentKeyMaterialId"] = material_id(key, past[-1] if past else None)
+    if key.outside and past and past[-1].there:
+        ends = past[-1].ends
+        shown["ExpirationModel"] = "KEY_MATERIAL_DOES_NOT_EXPIRE" if ends is None else "KEY_MATERIAL_EXPIRES"
+        if ends is not None:
+            shown["ValidTo"] = ends
     return shown
+
+
+def _about_kin(ctx: Context, key: Key) -> dict[str, Any]:
+    kin: list[Key] = list(ring(ctx).kin(id_of(key)))
+    if all(one.id != key.id for one in kin):
+        kin.append(key)  # just made
+    primary, *replicas = ({"Arn": arn_of(ctx, one), "Region": one.region} for one in kin)
+    return {
+        "MultiRegionConfiguration": {
+            "MultiRegionKeyType": "PRIMARY" if key.original is None else "REPLICA",
+            "PrimaryKey": primary,
+            "ReplicaKeys": replicas,
+        }
+    }

@@ -21,7 +21,7 @@ from compat.iam.trust import unknown_principal
 from compat.kms import faults
 from compat.kms.leave import is_granted
 from compat.kms.pages import paged
-from compat.kms.places import find, ring, the_key
+from compat.kms.places import find, known_as, the_key
 from compat.kms.rows import lasting_row_of
 from compat.operation import operation
 
@@ -38,7 +38,7 @@ _sides: OrderedDict[tuple[str, str], ResourceSide] = OrderedDict()
 @guard("kms")
 def key_side(ctx: Context, action: str, resource: str) -> ResourceSide | None:
     """The key's owner and policy, and whether a grant lets the caller in."""
-    known = ring(ctx).find(resource.rpartition(":key/")[2])
+    known = known_as(ctx, resource)
     if known is None:
         return None
     if known.grants and is_granted(ctx, known, action):

@@ -9,7 +9,7 @@ from backends.keys.service import AUTOMATIC, ON_DEMAND
 from compat.errors import AWSError
 from compat.kms import faults
 from compat.kms.pages import paged
-from compat.kms.places import arn_of, check_enabled, find, the_key
+from compat.kms.places import arn_of, check_enabled, find, material_id, ring, the_key
 from compat.kms.rows import row_of, service
 from compat.operation import operation
 
@@ -28,10 +28,25 @@ def _check_turns(ctx: Context, key: MasterKey | Known) -> None:
         raise faults.unsupported(f"{arn_of(ctx, key)} is not a symmetric encryption key: it has one material for good.")
 
 
+def _check_makes(ctx: Context, key: MasterKey) -> None:
+    """Refuse a key whose material is made elsewhere: by its owner, or in the region of its primary."""
+    arn = arn_of(ctx, key)
+    if key.outside:
+        raise faults.unsupported(f"{arn} origin is EXTERNAL which is not valid for this operation.")
+    if key.original is not None:
+        raise faults.unsupported(f"{arn} is a replica: its primary key is rotated, and it with that.")
+
+
+def _turning(ctx: Context, key: Known) -> Known:
+    """The key that says how often it, and a replica with it, is turned."""
+    return (ring(ctx).find(key.original) if key.original is not None else None) or key
+
+
 def _row(ctx: Context, p: Params) -> MasterKey:
     row = row_of(ctx, p)
     check_enabled(arn_of(ctx, row), row)
     _check_turns(ctx, row)
+    _check_makes(ctx, row)
     return row
 
 
@@ -52,9 +67,10 @@ def disable_key_rotation(ctx: Context, p: Params) -> None:
 def get_key_rotation_status(ctx: Context, p: Params) -> Result:
     key = find(ctx, p["KeyId"])
     _check_turns(ctx, key)
-    shown: dict[str, Any] = {"KeyId": arn_of(ctx, key), "KeyRotationEnabled": bool(key.turn_days)}
-    if key.turn_days:
-        shown |= {"RotationPeriodInDays": key.turn_days, "NextRotationDate": key.turns}
+    turning = _turning(ctx, key)
+    shown: dict[str, Any] = {"KeyId": arn_of(ctx, key), "KeyRotationEnabled": bool(turning.turn_days)}
+    if turning.turn_days:
+        shown |= {"RotationPeriodInDays": turning.turn_days, "NextRotationDate": turning.turns}
     return shown
 
 
@@ -74,7 +90,9 @@ def list_key_rotations(ctx: Context, p: Params) -> Result:
     _check_turns(ctx, key)
 
     def shown(turn: Turn) -> dict[str, Any]:
-        about: dict[str, Any] = {"KeyId": arn_of(ctx, key)}
+        about: dict[str, Any] = {"KeyId": arn_of(ctx, key), "KeyMaterialId": material_id(key, turn)}
+        if key.outside:
+            about["ImportState"] = "IMPORTED" if turn.there else "PENDING_IMPORT"
         if turn.cause:
             about |= {"RotationDate": turn.created, "RotationType": TYPES[turn.cause]}
         if all_material:

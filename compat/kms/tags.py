@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from compat.errors import AWSError
 from compat.iam.guards import resource_tags
 from compat.kms.pages import paged
-from compat.kms.places import find, ring, the_key
+from compat.kms.places import find, known_as, the_key
 from compat.kms.rows import lasting_row_of
 from compat.operation import operation
 
@@ -38,7 +38,7 @@ def kept_tags(held: Mapping[str, str], given: Iterable[Mapping[str, Any]]) -> di
 @resource_tags("kms")
 def tags_of_key(ctx: Context, resource: str) -> Mapping[str, str] | None:
     """The tags of the key with that ARN."""
-    known = ring(ctx).find(resource.rpartition("/")[2])
+    known = known_as(ctx, resource)
     return None if known is None else known.tags
 
 

@@ -56,7 +56,7 @@ def open_data_key(ctx: Context, closed: bytes, words: Words, service: str) -> by
 
 def _of(ctx: Context, closed: bytes) -> Known:
     id = key_in(closed)
-    known = None if id is None else ring(ctx).find(id)
+    known = None if id is None else ring(ctx).find_in(id, ctx.region) or ring(ctx).find(id)
     if known is None:
         raise AWSError("NotFoundException", "The key does not exist any more.")
     return known
