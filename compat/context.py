@@ -222,9 +222,9 @@ class Context:
         for id in wanted:
             about.check(id)
         found = {row.id: row for row in self.session.scalars(select(about.row).where(about.row.id.in_(wanted)))}
-        for id in wanted:
-            if id not in found:
-                raise about.absent(id)
+        absent = [id for id in wanted if id not in found]
+        if absent:
+            raise about.all_absent(absent)
         return [found[id] for id in wanted]
 
     def arn(self, service: str, resource: str, *, region: str | None = None, account: str | None = None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,12 +26,19 @@ class Kind:
     quota: int | None
     quota_code: str
     message: str
+    several: str | None
     pattern: re.Pattern[str]
     mints: Callable[[], str]
 
     def absent(self, id: str) -> AWSError:
         """The error that says that `id` does not exist."""
         return AWSError(self.missing, self.message.format(label=self.label, id=id))
+
+    def all_absent(self, ids: Sequence[str]) -> AWSError:
+        """The error that says that none of `ids` exists: all of them in one sentence where AWS has one."""
+        if self.several is None or len(ids) == 1:
+            return self.absent(ids[0])
+        return AWSError(self.missing, self.several.format(label=self.label, ids=", ".join(ids)))
 
     def check(self, id: str) -> None:
         """Refuse an id that cannot be one of this kind."""
@@ -55,13 +62,15 @@ def kind(
     quota: int | None = None,
     quota_code: str | None = None,
     message: str = "The {label} '{id}' does not exist",
+    several: str | None = None,
     mints: Callable[[], str] | None = None,
 ) -> Kind:
     """Declare a kind.
 
     - `row`: the mapped class; its `id` column holds the AWS id.
     - `missing`, `malformed`: AWS's codes; `malformed=None` when any text is looked up.
-    - `label`: how messages call an id of the kind ("subnet ID"); `message` is the not-found wording.
+    - `label`: how messages call an id of the kind ("subnet ID"); `message` is the not-found wording,
+      `several` that for several ids (`{ids}`); without it the first of them is named.
     - `arn`: the resource part of the ARN, `{id}` stands for the id; by default `name/{id}`.
     - `ids`: the input member that lists ids in Describe, when it is not the name of the kind plus `Ids`.
     - `quota`: how many one account may have in one region; `quota_code` the code beyond that.
@@ -80,6 +89,7 @@ def kind(
         quota=quota,
         quota_code=quota_code or f"{camel}LimitExceeded",
         message=message,
+        several=several,
         pattern=re.compile(re.escape(prefix) + r"(?:[0-9a-f]{8}|[0-9a-f]{17})"),
         mints=mints or (lambda: prefix + secrets.token_hex(9)[:17]),
     )

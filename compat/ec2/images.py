@@ -35,6 +35,7 @@ kind(
     malformed="InvalidAMIID.Malformed",
     label="image id",
     message="The {label} '[{id}]' does not exist",
+    several="The {label}s '[{ids}]' do not exist",
     quota=50000,
 )
 

@@ -24,6 +24,7 @@ kind(
     missing="InvalidInstanceID.NotFound",
     malformed="InvalidInstanceID.Malformed",
     label="instance ID",
+    several="The instance IDs '{ids}' do not exist",
 )
 
 

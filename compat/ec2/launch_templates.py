@@ -190,9 +190,20 @@ def create_launch_template_version(ctx: Context, p: Params) -> Result:
 @operation("ec2:ModifyLaunchTemplate", on=lambda ctx, p: [f"launch-template/{p.get('LaunchTemplateId') or '*'}"])
 def modify_launch_template(ctx: Context, p: Params) -> Result:
     """Say which version is the default."""
+    if p.get("LaunchTemplateId") and p.get("LaunchTemplateName"):
+        raise AWSError(
+            "InvalidParameterCombination",
+            "Either provide launch template ID or launch template name to modify the template.",
+        )
     row = template(ctx, p.get("LaunchTemplateId"), p.get("LaunchTemplateName"))
-    if p.get("DefaultVersion"):
-        row.document = {**row.document, "default": version_of(row, p["DefaultVersion"])["number"]}
+    wanted = p.get("DefaultVersion")
+    if wanted and not wanted.startswith("$") and wanted not in row.document["versions"]:
+        raise AWSError(
+            "InvalidLaunchTemplateId.VersionNotFound",
+            f"The launch template version {wanted} is not found for the specified launch template.",
+        )
+    if wanted:
+        row.document = {**row.document, "default": version_of(row, wanted)["number"]}
     return {"LaunchTemplate": render_template(ctx, row)}
 
 
@@ -247,8 +258,11 @@ TEMPLATE_FILTERS: Filters = {
 def describe_launch_templates(ctx: Context, p: Params) -> Result:
     """The caller's templates."""
     names = p.get("LaunchTemplateNames") or ()
-    for name in names:
-        template(ctx, None, name)
+    if any(TEMPLATE.named(ctx, name) is None for name in names):
+        raise AWSError(
+            "InvalidLaunchTemplateName.NotFoundException",
+            "At least one of the launch templates specified in the request does not exist.",
+        )
     where = (TEMPLATE.row.name.in_(list(names)),) if names else ()
     return page(ctx, p, TEMPLATE.name, TEMPLATE_FILTERS, render_template, where=where)
 
@@ -283,6 +297,15 @@ def _passes(version: dict[str, Any], filters: list[Mapping[str, Any]]) -> bool:
     return True
 
 
+_WHICH_VERSIONS = (
+    "To describe the launch template data for all your launch templates, for ‘--versions’ specify ‘$Latest’, "
+    "‘$Default’, or both, and omit ‘--launch-template-id’, ‘--launch-template-name’, and version numbers. To "
+    "describe the launch template data for a specific launch template, specify ‘--launch-template-id’ or "
+    "‘--launch-template-name’, and for ‘--versions’ specify one or more of the following values: ‘$Latest’, "
+    "‘$Default’, or one or more version numbers."
+)
+
+
 def _newest_first(version: dict[str, Any]) -> str:
     return f"{version['LaunchTemplateId']}/{10**9 - version['VersionNumber']:010}"
 
@@ -298,7 +321,7 @@ def describe_launch_template_versions(ctx: Context, p: Params) -> Result:
         pairs = [(row, version) for version in versions if least <= version["number"] <= most]
     else:
         if not wanted or set(wanted) - {"$Latest", "$Default"}:
-            raise AWSError("MissingParameter", "The request must contain LaunchTemplateId or LaunchTemplateName")
+            raise AWSError("InvalidParameterValue" if wanted else "MissingParameter", _WHICH_VERSIONS)
         rows = ctx.session.scalars(select(TEMPLATE.row)).all()
         pairs = [(row, version_of(row, one)) for row in rows for one in wanted]
     unique = {(row.id, version["number"]): render_version(row, version) for row, version in pairs}

@@ -60,7 +60,7 @@ def _of_user(ctx: Context, p: Params) -> tuple[User, Possession]:
     user = _owner(ctx, p)
     found = ctx.identity.possession(SIGNING, p["CertificateId"])
     if found is None or found.user_id != user.id:
-        raise no_such(f"Certificate: {p['CertificateId']} does not exist.")
+        raise no_such(f"The Certificate with id {p['CertificateId']} cannot be found.")
     return user, found
 
 

@@ -13,7 +13,7 @@ from compat.context import Context
 from compat.describe import page
 from compat.errors import AWSError
 from compat.filters import Filters
-from compat.kinds import kind
+from compat.kinds import KINDS, kind
 from compat.operation import Params, Result, operation
 from compat.tags import drop_tags
 from compat.vpc import named
@@ -250,6 +250,10 @@ RULE_FILTERS: Filters = {"group-id": FirewallRule.group_id, "security-group-rule
 @operation("ec2:DescribeSecurityGroupRules")
 def describe_security_group_rules(ctx: Context, p: Params) -> Result:
     """The rules of the account in the region."""
+    for one in p.get("Filters") or ():
+        for id in (one.get("Values") or ()) if one.get("Name") == "group-id" else ():
+            if not {"*", "?"} & set(id) and not KINDS["security-group"].pattern.fullmatch(id):
+                raise AWSError("InvalidGroupId.Malformed", f"The security group ID '{id}' is malformed")
     return page(ctx, p, "security-group-rule", RULE_FILTERS, render_rule)
 
 
@@ -261,23 +265,37 @@ def modify_security_group_rules(ctx: Context, p: Params) -> Result:
         ctx.find("security-group-rule", change["SecurityGroupRuleId"])
         (rule,) = ctx.network.rules_by_id(group, [change["SecurityGroupRuleId"]])
         wanted = change.get("SecurityGroupRule") or {}
-        ctx.network.change_rule(group, rule, _changed(rule, wanted))
+        ctx.network.change_rule(group, rule, _changed(wanted))
     return {"Return": True}
 
 
-def _changed(rule: FirewallRule, wanted: Params) -> RuleSpec:
+def _changed(wanted: Params) -> RuleSpec:
     """What a rule is to say: all of it is given anew, the peer by the one member that names it."""
     members = {"CidrIpv4": "cidr4", "CidrIpv6": "cidr6", "PrefixListId": "prefixes", "ReferencedGroupId": "group"}
     named = [member for member in members if wanted.get(member)]
     if len(named) > 1:
         raise AWSError("InvalidParameterCombination", "Only one source or destination can be specified in a rule")
-    peer_kind, peer = (members[named[0]], wanted[named[0]]) if named else (rule.peer_kind, rule.peer)
+    protocol, ports = wanted.get("IpProtocol"), (wanted.get("FromPort"), wanted.get("ToPort"))
+    if not protocol:
+        raise AWSError(
+            "InvalidParameterValue",
+            "Invalid value 'null' for protocol. VPC security group rules must specify protocols explicitly.",
+        )
+    if protocol.lower() in ("tcp", "udp", "6", "17") and None in ports:
+        raise AWSError(
+            "InvalidParameterValue",
+            "Invalid value for portRange. Must specify both from and to ports with TCP/UDP.",
+        )
+    if not named:
+        raise AWSError(
+            "MissingParameter",
+            "The request must contain exactly one of: cidrIp, cidrIpv6, prefixListId, or referencedGroupId",
+        )
     return spell(
-        wanted.get("IpProtocol") or rule.protocol,
-        wanted.get("FromPort", rule.from_port),
-        wanted.get("ToPort", rule.to_port),
-        peer_kind,
-        peer,
+        protocol,
+        *ports,
+        members[named[0]],
+        wanted[named[0]],
         _description(wanted.get("Description")),
     )
 

@@ -119,7 +119,12 @@ def create_subnet(ctx: Context, p: Params) -> Result:
     if not cidr and not p.get("Ipv6Native"):
         raise missing("cidrBlock")
     if p.get("Ipv6Native") and not p.get("Ipv6CidrBlock"):
-        raise missing("ipv6CidrBlock")
+        raise AWSError("MissingParameter", "Either 'ipv6CidrBlock' or 'ipv6IpamPoolId' should be provided.")
+    if p.get("Ipv6Native") and cidr:
+        raise AWSError(
+            "InvalidParameterCombination",
+            "When specifying ipv4 parameters, cidrBlock or ipv4IpamPoolId, you cannot set ipv6Native to true.",
+        )
     vpc = ctx.find("vpc", p["VpcId"])
     zone = zone_of(ctx, p.get("AvailabilityZone"), p.get("AvailabilityZoneId"))
     subnet = ctx.network.add_segment(

@@ -85,6 +85,8 @@ def test_ids_that_scripts_know_by_heart(client: Callable[..., Client]) -> None:
     for region in ("us-east-1", "eu-central-1"):
         ec2 = client("ec2", region=region)
         assert {one["ImageId"] for one in ec2.describe_images(ImageIds=known)["Images"]} == set(known)
+        with refused("InvalidAMIID.NotFound", "The image ids '[ami-0badbadbadbadbad0, ami-1234abcd]' do not exist"):
+            ec2.describe_images(ImageIds=["ami-0badbadbadbadbad0", "ami-1234abcd"])
         with refused("InvalidAMIID.NotFound", "ami-0badbadbadbadbad0"):
             ec2.describe_images(ImageIds=["ami-0badbadbadbadbad0"])
 

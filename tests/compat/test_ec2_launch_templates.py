@@ -43,6 +43,16 @@ def test_versions(ec2: Client, image: str) -> None:
         "LaunchTemplateVersions"
     ]
     assert latest["VersionNumber"] == 2
+    with refused("InvalidLaunchTemplateId.VersionNotFound", "The launch template version 9 is not found"):
+        ec2.modify_launch_template(LaunchTemplateId=id, DefaultVersion="9")
+    with refused("InvalidParameterCombination", "Either provide launch template ID"):
+        ec2.modify_launch_template(LaunchTemplateId=id, LaunchTemplateName="web", DefaultVersion="1")
+    with refused("InvalidParameterValue", "To describe the launch template data"):
+        ec2.describe_launch_template_versions(Versions=["1"])
+    with refused("MissingParameter", "To describe the launch template data"):
+        ec2.describe_launch_template_versions()
+    with refused("InvalidLaunchTemplateName.NotFoundException", "At least one of the launch templates"):
+        ec2.describe_launch_templates(LaunchTemplateNames=["web", "none"])
     answer = ec2.delete_launch_template_versions(LaunchTemplateId=id, Versions=["1", "2", "9"])
     assert [one["VersionNumber"] for one in answer["SuccessfullyDeletedLaunchTemplateVersions"]] == [1]
     assert [one["VersionNumber"] for one in answer["UnsuccessfullyDeletedLaunchTemplateVersions"]] == [2, 9]

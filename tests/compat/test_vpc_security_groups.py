@@ -319,3 +319,22 @@ def test_the_groups_that_a_vpc_can_use(ec2: Client, vpc: str, group: str) -> Non
     assert {one["GroupName"] for one in found} == {"default", "web"}
     assert ec2.describe_stale_security_groups(VpcId=vpc)["StaleSecurityGroupSet"] == []
     assert ec2.describe_security_group_references(GroupId=[group])["SecurityGroupReferenceSet"] == []
+
+
+def test_a_changed_rule_is_said_whole(ec2: Client, group: str) -> None:
+    made = ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[tcp(22)])["SecurityGroupRules"][0]
+    whole = {"IpProtocol": "udp", "FromPort": 1, "ToPort": 2, "CidrIpv4": "10.0.0.0/8"}
+    for missing, code, words in (
+        ("IpProtocol", "InvalidParameterValue", "must specify protocols explicitly"),
+        ("FromPort", "InvalidParameterValue", "both from and to ports"),
+        ("CidrIpv4", "MissingParameter", "exactly one of: cidrIp, cidrIpv6"),
+    ):
+        rule = {name: value for name, value in whole.items() if name != missing}
+        change = {"SecurityGroupRuleId": made["SecurityGroupRuleId"], "SecurityGroupRule": rule}
+        with refused(code, words):
+            ec2.modify_security_group_rules(GroupId=group, SecurityGroupRules=[change])
+
+
+def test_rules_of_what_is_no_group(ec2: Client) -> None:
+    with refused("InvalidGroupId.Malformed", "The security group ID 'foobar' is malformed"):
+        ec2.describe_security_group_rules(Filters=[{"Name": "group-id", "Values": ["foobar"]}])

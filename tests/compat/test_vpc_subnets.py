@@ -192,3 +192,10 @@ def test_writers_at_once_keep_the_books_right(client: Callable[..., Client], ec2
         )
     (shown,) = ec2.describe_subnets(SubnetIds=[subnet])["Subnets"]
     assert shown["AvailableIpAddressCount"] == 1024 - 5 - len(clients)
+
+
+def test_a_subnet_of_ipv6_alone_has_no_ipv4_range(ec2: Client, vpc: str) -> None:
+    with refused("MissingParameter", "Either 'ipv6CidrBlock' or 'ipv6IpamPoolId'"):
+        ec2.create_subnet(VpcId=vpc, Ipv6Native=True, CidrBlock="10.0.0.0/24")
+    with refused("InvalidParameterCombination", "you cannot set ipv6Native to true"):
+        ec2.create_subnet(VpcId=vpc, Ipv6Native=True, CidrBlock="10.0.0.0/24", Ipv6CidrBlock="2001:db8::/64")
