@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from backends.compute.service import ComputeService
     from backends.identity.service import IdentityService
     from backends.image.service import ImageService
+    from backends.metrics.service import MetricService
     from backends.network.service import NetworkService
     from backends.object.containers import ContainerService
     from backends.object.store import ObjectStore
@@ -277,6 +278,11 @@ class Context:
     def compute(self) -> ComputeService:
         """Guests."""
         return self._service("compute")  # type: ignore[no-any-return]
+
+    @property
+    def metrics(self) -> MetricService:
+        """Measured series."""
+        return self._service("metrics")  # type: ignore[no-any-return]
 
     @property
     def containers(self) -> ContainerService:

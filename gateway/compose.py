@@ -17,6 +17,7 @@ from backends.compute.health import leased
 from backends.compute.health import survey as survey_guests
 from backends.compute.host import ComputeHost
 from backends.compute.service import ComputeService
+from backends.compute.usage import Meter
 from backends.db import Database, Unit
 from backends.identity.seal import Seal
 from backends.identity.service import IdentityService
@@ -25,6 +26,7 @@ from backends.image import qemu_img
 from backends.image.service import ImageService
 from backends.keys import service as keys
 from backends.keys.ring import KeyRing
+from backends.metrics.service import MetricService
 from backends.network import lifecycle as networks
 from backends.network.book import NetworkHost
 from backends.network.drivers.base import NetworkDriver
@@ -47,6 +49,7 @@ from backends.volume.host import VolumeHost
 from backends.volume.service import VolumeService
 from compat import tags, tokens
 from compat.cloud import Cloud, Rules
+from compat.cloudwatch.gauge import Gauge
 from compat.dispatch import Dispatcher
 from compat.iam.directory import directory
 from compat.metadata.service import MetadataService
@@ -105,6 +108,8 @@ class Parts:
     reconciler: Reconciler
     weaver: Reconciler
     """Makes networks real, where they are, on a thread of its own; else the reconciler itself."""
+    gauger: Reconciler
+    """Looks at what guests use, every minute, on a thread of its own."""
     keeper: Reconciler
     """Does what happens to objects with time, on a thread of its own."""
     copier: Reconciler | None
@@ -136,7 +141,7 @@ class Parts:
         """Everything that works in the background, to be started by the engine, wherever that is."""
         woven = [] if self.weaver is self.reconciler else [self.weaver]
         perhaps = [work for work in (self.copier, self.courier) if work is not None]
-        return [self.reconciler, *woven, self.keeper, self.porter, *perhaps]
+        return [self.reconciler, *woven, self.gauger, self.keeper, self.porter, *perhaps]
 
     def start(self) -> None:
         """Begin to work in the background."""
@@ -292,6 +297,7 @@ def compose(settings: Settings, *, drives: bool | None = None) -> Parts:
         "images": ImageService,
         "volumes": VolumeService,
         "compute": ComputeService,
+        "metrics": MetricService,
         "containers": lambda unit: ContainerService(unit, objects),
         "keys": lambda unit: keys.KeyService(unit, seal),
     }
@@ -335,6 +341,7 @@ def compose(settings: Settings, *, drives: bool | None = None) -> Parts:
         dispatcher,
         reconciler,
         weaver,
+        _gauger(cloud, compute),
         keeper,
         copier,
         courier,
@@ -409,6 +416,15 @@ def _porter(settings: Settings, cloud: Cloud) -> Reconciler:
     porter = Reconciler(cloud.database)
     porter.add(TASKS, work)
     return porter
+
+
+def _gauger(cloud: Cloud, host: ComputeHost) -> Reconciler:
+    """What keeps a series of what guests use."""
+    gauge = Gauge(cloud.database, Meter(cloud.database, host), host)
+    # A second's delay is nothing to somebody who looks once a minute.
+    gauger = Reconciler(cloud.database, period=2.0, glance=1.0)
+    gauger.add(LIFE, gauge.step)
+    return gauger
 
 
 def _keeper(settings: Settings, cloud: Cloud) -> Reconciler:

@@ -55,42 +55,55 @@ def load_status(ctx: Context, guests: Sequence[Guest]) -> None:
     ctx.prepared = Findings(ctx, guests)
 
 
-def _passed() -> dict[str, Any]:
-    return {"Status": "ok", "Details": [{"Name": "reachability", "Status": "passed"}]}
+PASSED, FAILED, INITIALIZING = "passed", "failed", "initializing"
+_WORDS = {PASSED: "ok", FAILED: "impaired", INITIALIZING: INITIALIZING}
+Verdict = tuple[str, datetime | None]
+"""What a check came to, and since when it fails."""
 
 
-def _failed(since: datetime) -> dict[str, Any]:
-    details = [{"Name": "reachability", "Status": "failed", "ImpairedSince": since}]
-    return {"Status": "impaired", "Details": details}
-
-
-def _initializing() -> dict[str, Any]:
-    return {"Status": "initializing", "Details": [{"Name": "reachability", "Status": "initializing"}]}
-
-
-def _checks(ctx: Context, guest: Guest) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The system's check and the instance's.
+def verdicts(
+    guest: Guest, health: Health | None, *, checked: bool, connected: bool, now: datetime
+) -> tuple[Verdict, Verdict]:
+    """What the system's check and the instance's come to, of an instance that runs.
 
     The system is well while nothing is wrong with what runs the instance; the instance is reachable when its network
     card was given its address since it was started, or the agent inside it answers, also while what runs it is away.
+    `checked`: anything is found out about instances; `connected`: networks are real.
     """
+    passed: Verdict = (PASSED, None)
+    initializing: Verdict = (INITIALIZING, None)
+    if not checked:
+        return passed, passed
+    if health is None or health.boot != guest.boot:
+        return initializing, initializing
+    system: Verdict = (FAILED, health.since) if health.trouble else passed
+    if health.trouble and not health.trouble.startswith(AWAY):
+        return system, system
+    if health.agent or health.leased is not None or not connected:
+        return system, passed
+    if now - guest.launched < STARTING:
+        return system, initializing
+    return system, (FAILED, guest.launched + STARTING)
+
+
+def _shown(verdict: Verdict) -> dict[str, Any]:
+    word, since = verdict
+    detail: dict[str, Any] = {"Name": "reachability", "Status": word}
+    if since is not None:
+        detail["ImpairedSince"] = since
+    return {"Status": _WORDS[word], "Details": [detail]}
+
+
+def _checks(ctx: Context, guest: Guest) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The system's check and the instance's, in AWS's form."""
     if guest.state != GuestState.RUNNING:
         return {"Status": "not-applicable"}, {"Status": "not-applicable"}
     found: Findings = ctx.prepared
-    if not found.checked:
-        return _passed(), _passed()
-    health = found.health.get(guest.id)
-    current = health is not None and health.boot == guest.boot
-    if health is None or not current:
-        return _initializing(), _initializing()
-    system = _failed(health.since) if health.trouble else _passed()
-    if health.trouble and not health.trouble.startswith(AWAY):
-        return system, _failed(health.since)
-    if health.agent or health.leased is not None or not found.connected:
-        return system, _passed()
-    if ctx.now - guest.launched < STARTING:
-        return system, _initializing()
-    return system, _failed(guest.launched + STARTING)
+    now = ctx.now if found.checked else guest.launched  # an answer that does not depend on the time is kept
+    system, instance = verdicts(
+        guest, found.health.get(guest.id), checked=found.checked, connected=found.connected, now=now
+    )
+    return _shown(system), _shown(instance)
 
 
 def render_status(ctx: Context, guest: Guest) -> dict[str, Any]:

@@ -343,7 +343,10 @@ class LxcGuests(LibvirtGuests):
         if not _active(domain):
             raise Missing(f"{guest} does not run", guest=guest)
         _, _, used, _, processor = domain.info()
-        return GuestCounters(processor / 1e9, used // 1024)
+        record = Record.read(self._record(guest))
+        counted = {disk: container_root.counters(path) for disk, path in (record.disks if record else {}).items()}
+        disks = {disk: counters for disk, counters in counted.items() if counters is not None}
+        return GuestCounters(processor / 1e9, used // 1024, disks)
 
     def answers(self, guest: str) -> bool:
         """See `GuestDriver`. There is no agent in containers."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from backends.compute.drivers import container_process
+from tests.compat.conftest import new_client
+from tests.compat.passing import advance
 from tests.compat.real.containers import Container, able
 from tests.compat.real.owners import ACCOUNT, until
 from tests.compat.refused import refused
@@ -47,6 +50,36 @@ def test_what_it_cannot_do_is_refused(world: Container) -> None:
 
 def test_its_owner_sits_at_its_console(world: Container) -> None:
     world.ask("echo =$((40+2))=", "=42=")
+
+
+def test_what_it_uses_is_kept(world: Container) -> None:
+    cloudwatch = new_client(world.cloud.endpoint, "cloudwatch", ACCOUNT)
+    world.ec2.monitor_instances(InstanceIds=[world.id])
+    world.ask("dd if=/dev/zero of=/root/some bs=1M count=8 && sync && echo writ''ten", "written")
+    advance(world.cloud.endpoint, 60)
+    volume = world.instance()["BlockDeviceMappings"][0]["Ebs"]["VolumeId"]
+
+    def most(name: str, space: str = "AWS/EC2", of: tuple[str, str] = ("InstanceId", world.id)) -> float:
+        now = datetime.now(UTC) + timedelta(minutes=2)
+        told = cloudwatch.get_metric_statistics(
+            Namespace=space,
+            MetricName=name,
+            Dimensions=[{"Name": of[0], "Value": of[1]}],
+            StartTime=now - timedelta(minutes=30),
+            EndTime=now,
+            Period=60,
+            Statistics=["Maximum"],
+        )
+        return max((one["Maximum"] for one in told["Datapoints"]), default=-1)
+
+    until(lambda: most("CPUUtilization") >= 0, lambda: str(cloudwatch.list_metrics()["Metrics"]))
+    assert 0 < most("CPUUtilization") <= 100
+    for name in ("NetworkIn", "NetworkOut", "NetworkPacketsIn", "NetworkPacketsOut"):
+        assert most(name) > 0, name
+    assert most("EBSWriteBytes") >= 8 << 20
+    assert most("VolumeWriteBytes", "AWS/EBS", ("VolumeId", volume)) >= 8 << 20
+    assert most("StatusCheckFailed") == 0
+    cloudwatch.close()
 
 
 def test_a_volume_comes_and_goes_while_it_runs(world: Container) -> None:

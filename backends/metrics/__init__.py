@@ -1,0 +1,1 @@
+"""Series of measured values, kept for as long as they are of use, in ever coarser steps."""

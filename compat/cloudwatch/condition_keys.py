@@ -1,0 +1,11 @@
+"""Condition keys of CloudWatch."""
+
+from __future__ import annotations
+
+from compat.iam.keys import Keys, service_keys, text
+from compat.iam.policy.request import ContextValue
+
+
+@service_keys("cloudwatch")
+def _cloudwatch_keys(keys: Keys, name: str) -> ContextValue:
+    return text(keys.p.get("Namespace")) if name == "namespace" else None
