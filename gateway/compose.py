@@ -16,6 +16,7 @@ from backends.compute.drivers.simulated import SimulatedGuests
 from backends.compute.health import leased
 from backends.compute.health import survey as survey_guests
 from backends.compute.host import ComputeHost
+from backends.compute.scheduler import Scheduler
 from backends.compute.service import ComputeService
 from backends.compute.usage import Meter
 from backends.db import Database, Unit
@@ -291,12 +292,13 @@ def compose(settings: Settings, *, drives: bool | None = None) -> Parts:
     cloud.hosts["outbox"] = Outbox(database, objects.ledger, sends=settings.events_webhook is not None)
     cloud.hosts["keys"] = KeyRing(database, seal)
     cloud.hosts["documents"] = lambda: _documents(settings)
+    scheduler = Scheduler(settings.scheduler_filters, dict(settings.scheduler_weights))
     cloud.services |= {
         "identity": lambda unit: IdentityService(unit, seal),
         "network": lambda unit: NetworkService(unit, network),
         "images": ImageService,
         "volumes": VolumeService,
-        "compute": ComputeService,
+        "compute": lambda unit: ComputeService(unit, scheduler),
         "metrics": MetricService,
         "containers": lambda unit: ContainerService(unit, objects),
         "keys": lambda unit: keys.KeyService(unit, seal),

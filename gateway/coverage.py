@@ -69,12 +69,19 @@ def _withheld(service: str, offered: set[str]) -> Iterator[str]:
 def settings_rows() -> Iterator[tuple[str, str, str]]:
     """Variable, default and meaning of each setting."""
     for name, field in Settings.model_fields.items():
-        default = "" if field.default_factory is not None or field.default in (None, ()) else str(field.default)
+        default = "" if field.default_factory is not None or field.default in (None, ()) else _said(field.default)
         yield (
             PREFIX + name.upper(),
             default.lower() if isinstance(field.default, bool) else default,
             field.description or "",
         )
+
+
+def _said(value: object) -> str:
+    """A default as it would be given: members of a list with commas, pairs with an equals sign between them."""
+    if not isinstance(value, tuple):
+        return str(value)
+    return ",".join("=".join(f"{part}" for part in one) if isinstance(one, tuple) else _said(one) for one in value)
 
 
 def settings_page() -> str:

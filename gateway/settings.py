@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import ipaddress
+import math
 import os
 import tomllib
 from collections.abc import Callable, Mapping
@@ -120,6 +121,19 @@ class Settings(BaseSettings):
     overcommit: float = Field(
         8.0, gt=0, le=1024, description="Virtual processors that real guests get in all for each of the machine's."
     )
+    scheduler_filters: Annotated[tuple[Literal["processors", "memory", "zone", "group"], ...], NoDecode] = Field(
+        ("processors", "memory", "zone", "group"),
+        description="What rules a host out for a guest, with commas between them: too few `processors` or too little "
+        "`memory` left, another availability `zone`, a guest of a placement `group` that is to be kept apart.",
+    )
+    scheduler_weights: Annotated[
+        tuple[tuple[Literal["memory", "processors", "guests", "group"], float], ...], NoDecode
+    ] = Field(
+        (("memory", 1.0), ("group", 2.0)),
+        description="What speaks for a host among those that can take a guest, as `NAME=FACTOR` with commas between "
+        "them: `memory` or `processors` left, few `guests`, guests of the same cluster `group`; a factor below 0 turns "
+        "it around.",
+    )
     deployment: str = Field(
         "",
         pattern=r"^[a-z0-9]{0,12}$",
@@ -173,6 +187,28 @@ class Settings(BaseSettings):
     @classmethod
     def _split_buckets(cls, value: Any) -> Any:
         return _split(value)
+
+    @field_validator("scheduler_filters", mode="before")
+    @classmethod
+    def _split_filters(cls, value: Any) -> Any:
+        return _split(value)
+
+    @field_validator("scheduler_weights", mode="before")
+    @classmethod
+    def _split_weights(cls, value: Any) -> Any:
+        if isinstance(value, Mapping):  # a table in TOML
+            return list(value.items())
+        found = _split(value)
+        return [tuple(one.partition("=")[::2]) if isinstance(one, str) else one for one in found]
+
+    @field_validator("scheduler_weights")
+    @classmethod
+    def _are_numbers(cls, value: tuple[tuple[str, float], ...]) -> tuple[tuple[str, float], ...]:
+        if not all(math.isfinite(factor) for _, factor in value):
+            raise ValueError("a factor is a number")
+        if len(dict(value)) < len(value):
+            raise ValueError("a weight is given twice")
+        return value
 
     @field_validator("public_pool")
     @classmethod

@@ -45,7 +45,7 @@ class Cause(StrEnum):
 
 class Host(Base):
     """A machine that runs guests. None as a capacity: it has no bound (a simulated machine). `overhead`: MiB that a
-    guest takes beside its own memory."""
+    guest takes beside its own memory. `zone`: where it stands; None: it stands for every zone."""
 
     __tablename__ = "host"
     __topic__ = "compute"
@@ -54,12 +54,14 @@ class Host(Base):
     vcpus: Mapped[int | None]
     memory: Mapped[int | None]
     overhead: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    zone: Mapped[str | None] = mapped_column(String(32))
 
 
 class Guest(Scoped, Base):
     """A machine of a tenant's. `memory` in MiB; `boot` counts the starts that were wished for.
 
-    The machinery has caught up when `applied == generation`. `cause` tells why the state is what it is.
+    The machinery has caught up when `applied == generation`. `cause` tells why the state is what it is. Guests with the
+    same `apart` share a host only when they have the same `part` of it, too.
     """
 
     __tablename__ = "guest"
@@ -83,6 +85,8 @@ class Guest(Scoped, Base):
     profile: Mapped[str | None] = mapped_column(String(64))
     root_device: Mapped[str | None] = mapped_column(String(32))
     host: Mapped[str | None] = mapped_column(String(64), index=True)
+    apart: Mapped[str | None] = mapped_column(String(64), index=True, sort_order=9)
+    part: Mapped[str | None] = mapped_column(String(64), sort_order=9)
     locked: Mapped[bool] = mapped_column(Boolean, default=False)
     stop_locked: Mapped[bool] = mapped_column(Boolean, default=False)
     ends_on_shutdown: Mapped[bool] = mapped_column(Boolean, default=False)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import func, select
 
 from backends.compute.models import Cause, Guest, GuestState, GuestWish, Host, LoginKey
-from backends.compute.scheduler import Room, place
+from backends.compute.scheduler import Room, Scheduler, Wanted
 from backends.compute.stillness import CAPTURES
 from backends.db import Unit
 from backends.errors import Exists, WrongState
@@ -19,21 +20,19 @@ AT_WORK = (GuestState.PENDING, GuestState.RUNNING, GuestState.STOPPING, GuestSta
 class ComputeService:
     """Adds guests and steers them."""
 
-    def __init__(self, unit: Unit) -> None:
+    def __init__(self, unit: Unit, scheduler: Scheduler | None = None) -> None:
         self.unit = unit
+        self._scheduler = scheduler or Scheduler()
         self._session = unit.session
         self._hosts: Sequence[Any] | None = None
 
     def add_guest(self, *, vcpus: int, memory: int, **columns: Any) -> Guest:
-        """A new guest that is to run, placed on a host. `memory` in MiB; the rest are columns of `Guest`.
-
-        Raises `Exhausted` when no host has room.
-        """
+        """A new guest that is to run, on the host that `place` gave. `memory` in MiB; the rest are columns of
+        `Guest`."""
         now = self.unit.now
         guest = Guest(
             vcpus=vcpus,
             memory=memory,
-            host=self._place(vcpus, memory),
             created=now,
             launched=now,
             changed=now,
@@ -56,7 +55,7 @@ class ComputeService:
             return
         if guest.state != GuestState.STOPPED:
             raise WrongState(guest=guest.id, state=guest.state)
-        guest.host = self._place(guest.vcpus, guest.memory)
+        guest.host = self.place(Wanted(guest.vcpus, guest.memory, guest.zone, guest.apart, guest.part))
         guest.boot += 1
         guest.launched = self.unit.now
         self._wish(guest, GuestWish.RUNNING, GuestState.PENDING)
@@ -119,24 +118,51 @@ class ComputeService:
         guest.failures = 0
         self.unit.nudge("compute")
 
-    def _place(self, vcpus: int, memory: int) -> str | None:
-        """A host with room; None while no host is known (the first one to come takes the guest)."""
+    def place(self, wanted: Wanted) -> str | None:
+        """A host with room; None while no host is known (the first one to come takes the guest). Raises `Exhausted`
+        when no host can take the guest."""
         hosts = self._hosts
         if hosts is None:
-            hosts = self._hosts = self._session.execute(select(Host.id, Host.vcpus, Host.memory, Host.overhead)).all()
+            query = select(Host.id, Host.vcpus, Host.memory, Host.overhead, Host.zone)
+            hosts = self._hosts = self._session.execute(query).all()
         if not hosts:
             return None
-        bounded = any(cpus is not None or mib is not None for _, cpus, mib, _ in hosts)
-        used = self._used() if bounded else {}
+        used, apart = self._used(), wanted.apart
+        parts = self.parts(apart) if apart is not None else {}
         rooms = []
-        for id, cpus, mib, overhead in hosts:
+        for id, cpus, mib, overhead, zone in hosts:
             cpus_used, mib_used, guests = used.get(id, (0, 0, 0))
             left = None if mib is None else mib - mib_used - (guests + 1) * overhead
-            rooms.append(Room(id, None if cpus is None else cpus - cpus_used, left))
-        return place(vcpus, memory, rooms)
+            room = Room(
+                host=id,
+                vcpus=None if cpus is None else cpus - cpus_used,
+                memory=left,
+                zone=zone,
+                guests=guests,
+                parts={apart: frozenset(parts[id])} if apart is not None and id in parts else {},
+            )
+            rooms.append(room)
+        return self._scheduler.place(wanted, rooms)
+
+    def parts(self, apart: str) -> dict[str, dict[str, int]]:
+        """The parts of a group that have guests at work, of whichever tenant: by host, how many each has."""
+        self._session.flush()
+        table = Guest.__table__
+        rows = self._session.connection().execute(
+            select(table.c.host, table.c.part, func.count())
+            .where(table.c.apart == apart, table.c.state.in_(AT_WORK))
+            .group_by(table.c.host, table.c.part)
+        )
+        found: dict[str, dict[str, int]] = defaultdict(dict)
+        for host, part, count in rows:
+            found[host][part] = int(count)
+        return found
 
     def _used(self) -> dict[str, tuple[int, int, int]]:
         """What every tenant's guests take of each host: processors, MiB, and how many they are."""
+        assert self._hosts
+        if len(self._hosts) == 1 and self._hosts[0].vcpus is None and self._hosts[0].memory is None:
+            return {}  # one machine without a bound: there is nothing to choose
         self._session.flush()
         table = Guest.__table__
         rows = self._session.connection().execute(

@@ -18,6 +18,7 @@ from compat.ec2.instance_view import load
 from compat.ec2.launch_facts import check_user_data, find_flavor, find_profile
 from compat.ec2.listing import cut
 from compat.ec2.metadata_options import check_options, check_tag_keys
+from compat.ec2.placement import group_of, parts_of, refuse_hosts
 from compat.errors import AWSError
 from compat.filters import Filters, as_texts, matches
 from compat.operation import Params, Result, operation
@@ -254,20 +255,25 @@ def modify_instance_placement(ctx: Context, p: Params) -> Result:
     """Change the placement of a stopped instance."""
     guest: Guest = ctx.find("instance", p["InstanceId"])
     _only_stopped(guest, "placement")
+    refuse_hosts(p)
     placement = dict(guest.notes["shown"]["Placement"])
-    placement |= {
-        member: p[member]
-        for member in (
-            "Affinity",
-            "GroupName",
-            "HostId",
-            "Tenancy",
-            "PartitionNumber",
-            "HostResourceGroupArn",
-            "GroupId",
-        )
-        if p.get(member) is not None
-    }
+    if p.get("Affinity") is not None:
+        placement["Affinity"] = p["Affinity"]
+    if any(p.get(member) is not None for member in ("GroupName", "GroupId", "PartitionNumber")):
+        named = {member: p.get(member) for member in ("GroupName", "GroupId")}
+        if all(name is None for name in named.values()):
+            named = {"GroupName": placement["GroupName"], "GroupId": None}
+        group = group_of(ctx, named | {"PartitionNumber": p.get("PartitionNumber")})
+        for member in ("GroupId", "PartitionNumber"):
+            placement.pop(member, None)
+        placement["GroupName"], guest.apart, guest.part = "", None, None
+        if group is not None:
+            placement |= {"GroupName": group.name, "GroupId": group.id}
+            guest.apart = group.id
+            part = next(parts_of(ctx, group, p.get("PartitionNumber")))
+            guest.part = guest.id if part is None else part
+            if group.document["Strategy"] == "partition":
+                placement["PartitionNumber"] = int(guest.part)
     show(guest, "Placement", placement)
     return {"Return": True}
 

@@ -24,7 +24,7 @@ from compat.ec2.key_pairs import missing_key
 from compat.ec2.launch_facts import check_user_data, find_flavor, find_image, find_profile
 from compat.ec2.launch_templates import with_template
 from compat.ec2.metadata_options import launch_options
-from compat.ec2.placement_groups import placement_group
+from compat.ec2.placement import Site, find_site, group_of, refuse_dedicated_network, refuse_hosts
 from compat.ec2.regions import zone_named
 from compat.ec2.volume_types import merge_mappings, performance
 from compat.ec2.volumes import CREATING
@@ -93,7 +93,15 @@ def run_instances(ctx: Context, p: Params) -> Result:
     least, most = p["MinCount"], p["MaxCount"]
     if least < 1 or most < least:
         raise _invalid(f"MinCount ({least}) must be at least 1 and at most MaxCount ({most}).")
-    guests = [launch.guest(number) for number in range(most)]
+    guests: list[Guest] = []
+    while len(guests) < most:
+        try:
+            site = find_site(ctx, launch.flavor, launch.zone, launch.group, launch.partition)
+        except Exhausted:
+            if len(guests) < least:
+                raise
+            break
+        guests.append(launch.guest(len(guests), site))
     ctx.session.flush()
     load(ctx, guests)
     return {
@@ -122,6 +130,10 @@ class Launch:
         self._check_architecture()
         self.cards = self._cards()
         self.zone = self.cards[0].segment.zone
+        placement = spec.get("Placement") or {}
+        refuse_hosts(placement)
+        refuse_dedicated_network(ctx, self.cards[0].segment.network_id)
+        self.group, self.partition = group_of(ctx, placement), placement.get("PartitionNumber")
         self.key = self._key()
         self.user_data = check_user_data(spec.get("UserData"))
         self.profile = find_profile(ctx, spec.get("IamInstanceProfile"))
@@ -286,7 +298,7 @@ class Launch:
             "Operator": {"Managed": False},
             "CurrentInstanceBootMode": "uefi" if str(notes.get("BootMode", "")).startswith("uefi") else "legacy-bios",
             "Placement": {
-                "Tenancy": placement.get("Tenancy") or "default",
+                "Tenancy": "default",
                 "GroupName": "",
                 **self._placement(placement),
             },
@@ -300,14 +312,9 @@ class Launch:
         return shown
 
     def _placement(self, placement: Mapping[str, Any]) -> dict[str, Any]:
-        found = {
-            member: placement[member]
-            for member in ("Affinity", "HostId", "PartitionNumber", "SpreadDomain", "HostResourceGroupArn")
-            if placement.get(member) is not None
-        }
-        if placement.get("GroupName") or placement.get("GroupId"):
-            group = placement_group(self.ctx, placement.get("GroupName"), placement.get("GroupId"))
-            found |= {"GroupName": group.name, "GroupId": group.id}
+        found = {member: placement[member] for member in ("Affinity", "SpreadDomain") if placement.get(member)}
+        if self.group is not None:
+            found |= {"GroupName": self.group.name, "GroupId": self.group.id}
         return found
 
     def _hibernates(self) -> bool:
@@ -338,13 +345,15 @@ class Launch:
 
     # --- making ----------------------------------------------------------------------------------------------------
 
-    def guest(self, number: int) -> Guest:
-        """Make the instance with that launch index."""
+    def guest(self, number: int, site: Site) -> Guest:
+        """Make the instance with that launch index, where `find_site` found room for it."""
         ctx, spec = self.ctx, self.spec
         id = self._mint("instance")
         segment = self.cards[0].segment
         credits = (spec.get("CreditSpecification") or {}).get("CpuCredits")
         notes: dict[str, Any] = {"shown": self.shown}
+        if (partition := site.partition) is not None:
+            notes["shown"] = self.shown | {"Placement": self.shown["Placement"] | {"PartitionNumber": partition}}
         if self.shown["MaintenanceOptions"]["AutoRecovery"] == "disabled":
             notes["recovers"] = False
         if self.login_key is not None:
@@ -358,6 +367,9 @@ class Launch:
             }
         guest = ctx.compute.add_guest(
             id=id,
+            host=site.host,
+            apart=site.apart,
+            part=id if site.apart is not None and site.part is None else site.part,
             batch=self.batch,
             position=number,
             image=self.image.id,

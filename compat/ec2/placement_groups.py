@@ -1,4 +1,4 @@
-"""Placement groups: kept as records, since one machine has nowhere to spread to."""
+"""Placement groups: kept as records; `placement` says what they mean for instances."""
 
 from __future__ import annotations
 

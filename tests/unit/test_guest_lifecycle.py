@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from sqlalchemy import select
 
 from backends.compute.drivers.base import Capacity, GuestDriver, GuestSpec, Power, Sighting
@@ -19,7 +17,7 @@ from backends.compute.health import survey
 from backends.compute.host import ComputeHost
 from backends.compute.lifecycle import converge, register
 from backends.compute.models import Cause, Guest, GuestState
-from backends.compute.scheduler import Room, place
+from backends.compute.scheduler import Wanted
 from backends.compute.service import ComputeService
 from backends.db import Database, Scope
 from backends.errors import DriverError, Exhausted, WrongState
@@ -95,6 +93,7 @@ def launch(database: Database, id: str = "i-1", *, disks: tuple[str, ...] = ("vo
         service = ComputeService(unit)
         service.add_guest(
             id=id,
+            host=service.place(Wanted(2, memory)),
             batch="r-1",
             image="ami-1",
             flavor="t3.micro",
@@ -304,29 +303,9 @@ def test_capacity_is_counted_for_all_tenants(database: Database, host: ComputeHo
     register(database, small)
     launch(database, disks=())
     with database.unit(Scope("other", "there"), write=True) as unit, pytest.raises(Exhausted):
-        ComputeService(unit)._place(1, 2500)
+        ComputeService(unit).place(Wanted(1, 2500))
     settle(database, small)
     act(database, "stop")
     settle(database, small)
     with database.unit(Scope("other", "there"), write=True) as unit:
-        assert ComputeService(unit)._place(1, 2500) == "local"
-
-
-rooms = st.lists(st.tuples(st.none() | st.integers(0, 64), st.none() | st.integers(0, 4096)), max_size=6).map(
-    lambda pairs: [Room(f"host-{number}", cpus, memory) for number, (cpus, memory) in enumerate(pairs)]
-)
-
-
-@given(vcpus=st.integers(1, 64), memory=st.integers(1, 4096), rooms=rooms)
-def test_a_guest_goes_where_it_fits(vcpus: int, memory: int, rooms: list[Room]) -> None:
-    def fits(room: Room) -> bool:
-        return (room.vcpus is None or room.vcpus >= vcpus) and (room.memory is None or room.memory >= memory)
-
-    if not any(fits(room) for room in rooms):
-        with pytest.raises(Exhausted):
-            place(vcpus, memory, rooms)
-        return
-    name = place(vcpus, memory, rooms)
-    chosen = next(room for room in rooms if room.host == name)
-    assert fits(chosen)
-    assert place(vcpus, memory, list(reversed(rooms))) == name
+        assert ComputeService(unit).place(Wanted(1, 2500)) == "local"
