@@ -116,7 +116,9 @@ def render_status(ctx: Context, guest: Guest) -> dict[str, Any]:
         "InstanceState": state(guest.state),
         "InstanceStatus": instance,
         "SystemStatus": system,
-        "AttachedEbsStatus": system if stalled is None or system["Status"] == "not-applicable" else _shown((FAILED, stalled)),
+        "AttachedEbsStatus": system
+        if stalled is None or system["Status"] == "not-applicable"
+        else _shown((FAILED, stalled)),
         "Events": [],
         "Operator": {"Managed": False},
     }

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement
 
 from backends.compute.drivers.libvirt_domain import domain_name, text
-from backends.compute.drivers.libvirt_qemu import ANSWER, QemuGuests, agent_answers, target_of
+from backends.compute.drivers.libvirt_qemu import QemuGuests, target_of
 from backends.errors import DriverError, Exhausted, Unsupported
 from backends.volume.drivers.base import Limits
 
@@ -136,7 +136,7 @@ class QemuDisks:
             SubElement(element, "target", file=targets[disk])
             SubElement(element, "driver", type="qcow2")
             SubElement(marks, "disk", name=name, checkpoint="bitmap")
-        with _frozen(domain):
+        with self._guests.agents.frozen(domain):
             domain.backupBegin(text(backup), text(mark), libvirt.VIR_DOMAIN_BACKUP_BEGIN_REUSE_EXTERNAL)
 
     def _held(self, connection: Any, disk: str) -> tuple[Any, str]:
@@ -162,25 +162,6 @@ def _every_disk(domain: Any) -> list[str]:
 
     root = ElementTree.fromstring(domain.XMLDesc())
     return [place.get("dev", "") for place in root.iterfind("devices/disk/target")]
-
-
-@contextlib.contextmanager
-def _frozen(domain: Any) -> Iterator[None]:
-    """Hold the guest's file systems still for a moment, where an agent answers."""
-    import libvirt
-
-    frozen = False
-    if agent_answers(domain):
-        domain.agentSetResponseTimeout(ANSWER * 5, 0)
-        with contextlib.suppress(libvirt.libvirtError):
-            domain.fsFreeze()
-            frozen = True
-    try:
-        yield
-    finally:
-        if frozen:
-            with contextlib.suppress(libvirt.libvirtError):
-                domain.fsThaw()
 
 
 def _wait(domain: Any, report: Callable[[int], None]) -> None:

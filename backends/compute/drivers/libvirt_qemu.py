@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import time
+from functools import cached_property
 from typing import Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
@@ -18,15 +17,14 @@ from backends.compute.drivers.base import (
     GuestSpec,
     PortBinding,
 )
+from backends.compute.drivers.libvirt_agent import Agents
 from backends.compute.drivers.libvirt_console import LiveConsole, take_screenshot
-from backends.compute.drivers.libvirt_domain import AGENT, alias, card, disk, target, text
+from backends.compute.drivers.libvirt_domain import alias, card, disk, domain_name, target, text
 from backends.compute.drivers.libvirt_guests import LibvirtGuests
 from backends.errors import Busy, DriverError, Lost, Missing
 
 LETTING_GO = 1.5
 """Seconds that a guest gets to let go of a device before it is called busy; it may still do so later."""
-ANSWER = 2
-"""Seconds within which an agent has to answer."""
 
 
 class QemuGuests(LibvirtGuests):
@@ -42,6 +40,11 @@ class QemuGuests(LibvirtGuests):
         screenshots=True,
         counts=True,
     )
+
+    @cached_property
+    def agents(self) -> Agents:
+        """Those who speak for the guests from inside."""
+        return Agents(self.machine.console_folder)
 
     def mend(self, domain: Any, spec: GuestSpec) -> None:
         """See `LibvirtGuests`. A link goes with the namespace of its network, and no card can be given another."""
@@ -152,7 +155,15 @@ class QemuGuests(LibvirtGuests):
 
     def answers(self, guest: str) -> bool:
         """See `GuestDriver`."""
-        return self.session.run(lambda connection: agent_answers(self.find(connection, guest)))
+        return self.session.run(lambda connection: self._answers(self.find(connection, guest)))
+
+    def _answers(self, domain: Any) -> bool:
+        return domain is not None and self.agents.answers(domain)
+
+    def drop(self, guest: str) -> None:
+        """See `GuestDriver`."""
+        super().drop(guest)
+        self.agents.forget(domain_name(self.machine.deployment, guest))
 
 
 class Devices:
@@ -209,19 +220,3 @@ def _unplug(domain: Any, name: str) -> None:
         if time.monotonic() > deadline:
             raise Busy(f"the guest does not let go of {name.removeprefix(alias(''))}")
         time.sleep(0.03)
-
-
-def agent_answers(domain: Any) -> bool:
-    """Whether the agent in the guest is there, and answers within two seconds."""
-    import libvirt
-    import libvirt_qemu
-
-    if domain is None or not domain.isActive():
-        return False
-    channel = ElementTree.fromstring(domain.XMLDesc()).find(f"devices/channel/target[@name='{AGENT}']")
-    if channel is None or channel.get("state") != "connected":
-        return False
-    with contextlib.suppress(libvirt.libvirtError):
-        answer = libvirt_qemu.qemuAgentCommand(domain, '{"execute":"guest-ping"}', ANSWER, 0)
-        return "return" in json.loads(answer)
-    return False

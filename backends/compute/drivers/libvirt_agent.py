@@ -1,0 +1,103 @@
+"""The agents inside guests: whether they answer, and file systems that they hold still for a moment.
+
+A mark on the disk says whose file systems may be frozen. It lies there before they are, and goes when they are not any
+more: whatever happens between, the next look at the guest thaws them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from backends.compute.drivers.libvirt_domain import AGENT
+
+ANSWER = 2
+"""Seconds within which an agent has to answer."""
+STILL = 10
+"""Seconds within which it has to have frozen, or thawed, its file systems."""
+
+_log = logging.getLogger(__name__)
+
+
+def agent_answers(domain: Any) -> bool:
+    """Whether the agent in the guest is there, and answers within two seconds."""
+    import libvirt
+    import libvirt_qemu
+
+    if domain is None or not domain.isActive():
+        return False
+    channel = ElementTree.fromstring(domain.XMLDesc()).find(f"devices/channel/target[@name='{AGENT}']")
+    if channel is None or channel.get("state") != "connected":
+        return False
+    with contextlib.suppress(libvirt.libvirtError):
+        answer = libvirt_qemu.qemuAgentCommand(domain, '{"execute":"guest-ping"}', ANSWER, 0)
+        return "return" in json.loads(answer)
+    return False
+
+
+class Agents:
+    """Speaks with the agents of one machine's guests; marks are files in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._busy: set[str] = set()
+        self._lock = threading.Lock()
+
+    def _mark(self, domain: Any) -> Path:
+        return self._folder / f"{domain.name()}.frozen"
+
+    def answers(self, domain: Any) -> bool:
+        """Whether the agent answers. What a copy that was cut off left frozen is thawed."""
+        if not agent_answers(domain):
+            return False
+        with self._lock:
+            left = domain.name() not in self._busy and self._mark(domain).exists()
+        if left:
+            _log.warning("%s was left with frozen file systems: they are thawed", domain.name())
+            self._thaw(domain)
+        return True
+
+    @contextlib.contextmanager
+    def frozen(self, domain: Any) -> Iterator[None]:
+        """Hold the guest's file systems still for the block, where an agent answers. One that does not freeze them in
+        time is told to thaw them all the same: it may freeze them late."""
+        import libvirt
+
+        if not agent_answers(domain):
+            yield
+            return
+        name = domain.name()
+        with self._lock:
+            self._busy.add(name)
+        try:
+            self._mark(domain).touch()
+            domain.agentSetResponseTimeout(STILL, 0)
+            try:
+                domain.fsFreeze()
+            except libvirt.libvirtError as error:
+                _log.warning("%s does not freeze its file systems: %s", name, error)
+            yield
+        finally:
+            self._thaw(domain)
+            with self._lock:
+                self._busy.discard(name)
+
+    def _thaw(self, domain: Any) -> None:
+        import libvirt
+
+        try:
+            domain.fsThaw()
+        except libvirt.libvirtError as error:
+            _log.warning("%s does not thaw its file systems; it is asked again: %s", domain.name(), error)
+        else:
+            self._mark(domain).unlink(missing_ok=True)
+
+    def forget(self, name: str) -> None:
+        """The domain of that name is gone."""
+        (self._folder / f"{name}.frozen").unlink(missing_ok=True)
