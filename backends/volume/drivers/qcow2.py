@@ -144,16 +144,25 @@ class Qcow2Disks:
                 folders.sync_file(new)
                 with new.open("rb") as file:
                     layer = f"{hashlib.file_digest(file, 'sha256').hexdigest()[:32]}.qcow2"
-                try:
-                    os.link(new, self._layers / layer)
-                except FileExistsError:
-                    folders.share(self._layers, [layer], draft)
-                    new.unlink()
-                else:
-                    os.replace(new, draft / layer)
+                self._keep_once(new, draft, layer)
                 folders.seal(draft, layer)
                 folders.publish(target)
             return self._stored(snapshot)
+
+    def _keep_once(self, new: Path, draft: Path, layer: str) -> None:
+        """Put an imported layer into a draft: the one of the same content that is known, or this one."""
+        while True:
+            try:
+                os.link(new, self._layers / layer)
+            except FileExistsError:
+                try:
+                    folders.share(self._layers, [layer], draft)
+                except FileNotFoundError:
+                    continue  # it was forgotten at this moment
+                new.unlink()
+            else:
+                os.replace(new, draft / layer)
+            return
 
     def export_file(self, snapshot: str, path: Path, format: str, report: Report = silent) -> None:
         """See `DiskDriver`."""
