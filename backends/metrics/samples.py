@@ -18,6 +18,7 @@ _HEAD = struct.Struct("<HH")
 _WHOLE, _REAL, _WEIGHED, _SET = struct.Struct("<I"), struct.Struct("<d"), struct.Struct("<dd"), struct.Struct("<dddd")
 _NOTHING = struct.Struct("")
 _FORMS = (_NOTHING, _WHOLE, _REAL, _WEIGHED, _SET)
+_SIZES = tuple(_HEAD.size + form.size for form in _FORMS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +67,17 @@ def _form_of(one: Sample) -> tuple[struct.Struct, tuple[float, ...]]:
 
 def unpack(data: bytes, wanted: frozenset[int] | None = None) -> Iterator[Sample]:
     """The samples in packed bytes, as they were joined; of `wanted` series, or of all."""
-    place, end = 0, len(data)
+    place, end, head = 0, len(data), _HEAD.unpack_from
     while place < end:
-        slot, word = _HEAD.unpack_from(data, place)
-        form, series = _FORMS[word & 15], word >> 4
-        place += _HEAD.size
-        if wanted is None or series in wanted:
-            values = form.unpack_from(data, place)
-            if form is _SET:
-                yield Sample(slot, series, *values)
-            elif form is _NOTHING:
-                yield single(slot, series, 0.0)
+        slot, word = head(data, place)
+        # Most of a block is of other series than those that are asked for: nothing else is done for these.
+        if wanted is None or word >> 4 in wanted:
+            values = _FORMS[word & 15].unpack_from(data, place + _HEAD.size)
+            if len(values) == 4:
+                yield Sample(slot, word >> 4, *values)
             else:
-                yield single(slot, series, *(float(value) for value in values))
-        place += form.size
+                yield single(slot, word >> 4, *(map(float, values) if values else (0.0,)))
+        place += _SIZES[word & 15]
 
 
 def merged(samples: Sequence[Sample], slot: int) -> Sample:

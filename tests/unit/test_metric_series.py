@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
-from backends.db import Database, Scope
+from backends.db import Base, Database, Scope
 from backends.errors import Exhausted
 from backends.metrics.ageing import age
 from backends.metrics.models import Block, Subject
 from backends.metrics.samples import Sample, pack, percentile, single, unpack
 from backends.metrics.service import Measured, MetricService, seconds, value
-from tests.unit.fresh import fresh_database
 
 HERE = Scope("tenant", "here")
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -38,8 +36,9 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def database(tmp_path: Path, clock: Clock) -> Iterator[Database]:
-    database = fresh_database(tmp_path, clock)
+def database(database_url: str, clock: Clock) -> Iterator[Database]:
+    database = Database(database_url, clock=clock)
+    Base.metadata.create_all(database.engine)
     yield database
     database.close()
 

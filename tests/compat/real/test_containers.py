@@ -46,6 +46,9 @@ def test_it_boots_takes_its_address_and_finds_who_it_is(world: Container) -> Non
 def test_what_it_cannot_do_is_refused(world: Container) -> None:
     with refused("UnsupportedOperation"):
         world.ec2.get_console_screenshot(InstanceId=world.id)
+    image = world.instance()["ImageId"]
+    with refused("InsufficientInstanceCapacity"):  # a TiB, and 128 processors
+        world.ec2.run_instances(ImageId=image, InstanceType="r6i.32xlarge", MinCount=1, MaxCount=1)
 
 
 def test_its_owner_sits_at_its_console(world: Container) -> None:
