@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
-from sqlalchemy import BigInteger, bindparam, exists, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import BigInteger, LargeBinary, bindparam, exists, select
 
 from backends.db import EPOCH, Unit
 from backends.errors import Exhausted
@@ -82,22 +83,20 @@ def seconds(moment: datetime) -> int:
     return (moment - EPOCH) // SECOND
 
 
-def _appending(dialect: Any, kind: Any) -> Statement:
-    insert = dialect.insert(Block).values(
+@cache
+def _append(dialect: str) -> Statement:
+    """The statement that puts bytes at the end of a block, made if need be; only the dialect in use is loaded."""
+    made: Any = importlib.import_module(f"sqlalchemy.dialects.{dialect}")
+    insert = made.insert(Block).values(
         subject=bindparam("s", type_=BigInteger()),
         resolution=bindparam("r", type_=BigInteger()),
         start=bindparam("a", type_=BigInteger()),
         data=bindparam("d"),
     )
-    joined = Block.data.op("||")(insert.excluded.data).cast(kind)
+    # SQLite makes text of joined bytes, without changing any.
+    joined = Block.data.op("||")(insert.excluded.data).cast(LargeBinary)
     keys = [Block.subject, Block.resolution, Block.start]
     return Statement(insert.on_conflict_do_update(index_elements=keys, set_={"data": joined}), "s", "r", "a", "d")
-
-
-_APPEND = {
-    "sqlite": _appending(sqlite, sqlite.BLOB),
-    "postgresql": _appending(postgresql, postgresql.BYTEA),
-}
 
 
 class MetricService:
@@ -116,7 +115,7 @@ class MetricService:
 
     def append(self, subject: int, resolution: int, start: int, samples: Iterable[Sample]) -> None:
         """Put samples at the end of a block."""
-        self.unit.run(_APPEND[self.unit.database.dialect], subject, resolution, start, pack(samples))
+        self.unit.run(_append(self.unit.database.dialect), subject, resolution, start, pack(samples))
 
     def _append(self, subject: Subject, samples: Sequence[Measured]) -> None:
         places = {(name, unit): place for place, (name, unit) in enumerate(subject.series)}
