@@ -9,13 +9,15 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import String, delete
+from sqlalchemy import String, bindparam, delete
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backends.db import Base, Scoped, Unit
+from backends.statement import Statement
 from compat.errors import AWSError
 
 if TYPE_CHECKING:
+    from backends.object.ledger import Transaction
     from compat.context import Context
 
 # EC2 documents that a token stays good for at least 24 hours.
@@ -33,6 +35,10 @@ class ClientToken(Scoped, Base):
     digest: Mapped[str] = mapped_column(String(64))
     result: Mapped[str]
     at: Mapped[datetime]
+
+
+_OWN = ("tenant", "region", "operation", "token")
+FORGET = Statement(delete(ClientToken).where(*(getattr(ClientToken, name) == bindparam(name) for name in _OWN)), *_OWN)
 
 
 def _plain(value: Any) -> Any:
@@ -86,6 +92,22 @@ def keep(ctx: Context, token: str, result: Mapping[str, Any]) -> None:
             at=ctx.now,
         )
     )
+
+
+def keep_within(ctx: Context, tx: Transaction, token: str, result: Mapping[str, Any]) -> None:
+    """The same for a call that writes in a transaction of the object store's."""
+    assert ctx.scope is not None
+    tx.run(FORGET, ctx.scope.tenant, ctx.scope.region, ctx.operation.key, token)
+    row = ClientToken(
+        tenant=ctx.scope.tenant,
+        region=ctx.scope.region,
+        operation=ctx.operation.key,
+        token=token,
+        digest=digest(ctx.params),
+        result=json.dumps(result, default=_plain),
+        at=ctx.now,
+    )
+    tx.add(row)
 
 
 def sweep(unit: Unit) -> None:

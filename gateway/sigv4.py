@@ -89,6 +89,8 @@ def authenticate(
     _check_time(claim, now, s3)
     _check_signed_headers(head, claim)
     credential = proven(claim.access_key, claim.token, lookup, now)
+    if credential.principal.session_bucket is not None and claim.service != "s3express":
+        raise SignatureFault(Fault.UNKNOWN_KEY, access_key=claim.access_key)
     hashes = _payload_hashes(head, claim, payload, unsigned_payload, s3)
     return _verify(head, claim, credential, hashes, s3)
 

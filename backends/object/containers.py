@@ -222,14 +222,26 @@ class ContainerService:
         return row
 
     def of(
-        self, tenant: str, *, prefix: str = "", region: str | None = None, after: str = "", limit: int = 10000
+        self,
+        tenant: str,
+        *,
+        prefix: str = "",
+        ending: str = "",
+        but_ending: str = "",
+        region: str | None = None,
+        after: str = "",
+        limit: int = 10000,
     ) -> Sequence[Container]:
-        """A tenant's containers in order of their names."""
+        """A tenant's containers in order of their names: those that end so, or that do not."""
         # By bytes, whatever the database's own collation is.
         named = Container.name if self.unit.database.is_sqlite else Container.name.collate("C")
         query = select(Container).where(Container.tenant == tenant, named > after)
         if prefix:
             query = query.where(named >= prefix, named < prefix + "\x7f")
+        if ending:
+            query = query.where(Container.name.endswith(ending, autoescape=True))
+        if but_ending:
+            query = query.where(Container.name.not_like(f"%{but_ending}"))
         if region is not None:
             query = query.where(Container.region == region)
         return self._session.scalars(query.order_by(named).limit(limit)).all()

@@ -13,8 +13,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
-from backends.db import Batch, Database
+from backends.db import Base, Batch, Database
 from backends.statement import Statement as Statement
+from backends.statement import insertion
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
@@ -72,6 +73,11 @@ class Transaction(Reader):
         if rows:
             bound = [statement.on(self._dialect, row) for row in rows]
             self._cursor.executemany(bound[0][0], [values for _, values in bound])
+
+    def add(self, row: Base) -> None:
+        """Insert an entity."""
+        sql, bound = insertion(type(row)).on(self._dialect, row)
+        self._cursor.execute(sql, bound)
 
     def lock(self, container: int, key: bytes) -> None:
         """Until the end of the transaction nobody else changes this key (SQLite has one writer anyway)."""

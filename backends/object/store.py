@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 
 from backends.db import Database
 from backends.errors import Changed, Damaged, Missing
-from backends.object import listing, uploads, versions
+from backends.object import listing, renaming, uploads, versions
 from backends.object.cipher import FOREIGN, ContentKey, ContentKeys, open_small
 from backends.object.contents import INLINE, Contents, Extent, Reading, Received
 from backends.object.drivers.base import BlobDriver
@@ -256,6 +256,20 @@ class ObjectStore:
         def job(tx: Transaction) -> Head:
             tx.lock(container, name)
             head = versions.amend(tx, container, name, version, revise)
+            if also is not None:
+                also(tx, head)
+            return head
+
+        return self._commit(job)
+
+    def rename(self, container: int, key: str, new: str, check: renaming.Check, also: Also[Head] | None = None) -> Head:
+        """Give a key's object another key (see `renaming.rename`); it, as it was."""
+        name, other = key.encode(), new.encode()
+
+        def job(tx: Transaction) -> Head:
+            for one in sorted({name, other}):
+                tx.lock(container, one)
+            head = renaming.rename(tx, container, name, other, check)
             if also is not None:
                 also(tx, head)
             return head

@@ -39,6 +39,8 @@ def authorize(ctx: Context, operation: Operation, p: Params) -> Decision:
     be involved.
     """
     principal = ctx.principal
+    if principal.session_bucket is not None and operation.service != "s3":
+        return UNUSABLE
     guard = GUARDS.get(operation.service)
     if principal.kind is PrincipalKind.ROOT and not principal.temporary:
         exempt = EXEMPTIONS.get(operation.service)

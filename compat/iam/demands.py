@@ -26,8 +26,10 @@ class Demand(NamedTuple):
 
 Further = Callable[["Context", "Params"], Iterable[Demand]]
 Renamed = Callable[["Context", "Params"], "str | None"]
+Instead = Callable[["Context", "Operation", "Params"], "list[Demand] | None"]
 FURTHER: dict[str, list[Further]] = {}
 RENAMED: dict[str, Renamed] = {}
+INSTEAD: dict[str, Instead] = {}
 
 
 def demands_also(*operations: str) -> Callable[[Further], Further]:
@@ -52,14 +54,26 @@ def acts_as(*operations: str) -> Callable[[Renamed], Renamed]:
     return register
 
 
+def demands_instead(service: str) -> Callable[[Instead], Instead]:
+    """Register what may know the demand of a service's call, apart from further ones (None: the usual)."""
+
+    def register(function: Instead) -> Instead:
+        INSTEAD[service] = function
+        return function
+
+    return register
+
+
 def demands(ctx: Context, operation: Operation, p: Params) -> list[Demand]:
     """Everything that must be allowed for the call, in the order in which it is asked."""
-    action = operation.action
-    key = operation.key
-    renamed = RENAMED.get(key)
-    if renamed is not None:
-        action = renamed(ctx, p) or action
-    found = [Demand(action, expander(operation)(ctx, p))]
+    action, key = operation.action, operation.key
+    instead = INSTEAD.get(operation.service)
+    found = None if instead is None else instead(ctx, operation, p)
+    if found is None:
+        renamed = RENAMED.get(key)
+        if renamed is not None:
+            action = renamed(ctx, p) or action
+        found = [Demand(action, expander(operation)(ctx, p))]
     if operation.service == "ec2" and ("TagSpecifications" in p or "TagSpecification" in p):
         found += _tag_on_create(ctx, operation, p)
     for further in FURTHER.get(key, ()):

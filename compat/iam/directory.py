@@ -352,6 +352,8 @@ def principal_from(account: str, access_key: str, issued: datetime, facts: dict[
             (key, tuple(value) if isinstance(value, list) else value) for key, value in facts.get("federation", ())
         ),
         access_key=access_key,
+        session_bucket=facts.get("session_bucket"),
+        session_mode=facts.get("session_mode", ""),
     )
 
 
@@ -371,6 +373,8 @@ def facts_of(principal: Principal) -> dict[str, Any]:
         "session_policy_arns": list(principal.session_policy_arns),
         "mfa": principal.mfa,
         "source_identity": principal.source_identity,
+        "session_bucket": principal.session_bucket,
+        "session_mode": principal.session_mode,
     } | ({"federation": [list(pair) for pair in principal.federation]} if principal.federation else {})
 
 

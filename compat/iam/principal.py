@@ -50,6 +50,10 @@ class Principal:
     access_key: str | None = None
     federation: tuple[tuple[str, str | tuple[str, ...]], ...] = ()
     """Condition keys (in lower case) that the token of an identity provider gave to a role session."""
+    session_bucket: str | None = None
+    """The directory bucket that the key is good for, of a session of S3's CreateSession."""
+    session_mode: str = ""
+    """Of such a session: `ReadWrite` or `ReadOnly`."""
     service: str | None = None
     """For `SERVICE`: its principal name, such as `ec2.amazonaws.com`."""
 

@@ -56,6 +56,8 @@ def _with_the_object(ctx: Context, p: Params) -> Iterable[Demand]:
 
 @demands_also("s3:CreateBucket")
 def _with_the_bucket(ctx: Context, p: Params) -> Iterable[Demand]:
+    if p["Bucket"].endswith("--x-s3"):
+        return  # a directory bucket, which has none of these
     resource = (f"arn:{ctx.partition}:s3:::{p['Bucket']}",)
     if any(p.get(grant) for grant in (*_GRANTS, "GrantWrite")):
         yield Demand("s3:PutBucketAcl", resource)

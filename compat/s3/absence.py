@@ -9,6 +9,7 @@ from compat.errors import AWSError
 from compat.iam.authorize import ask, wording
 from compat.iam.guards import REFUSALS
 from compat.s3 import faults
+from compat.s3.directory_rules import is_directory
 from compat.s3.places import NULL, containers, version_of
 
 if TYPE_CHECKING:
@@ -27,7 +28,12 @@ def _told_absent(ctx: Context, operation: Operation) -> AWSError | None:
     if operation.name not in READING or p.get("VersionId") is not None:
         return None
     known = containers(ctx.cloud).find(p["Bucket"])
-    if known is None or not p.get("Key") or ctx.objects.head(known.number, p["Key"]) is not None:
+    if (
+        known is None
+        or is_directory(known.name)
+        or not p.get("Key")
+        or ctx.objects.head(known.number, p["Key"]) is not None
+    ):
         return None
     allowed = ask(ctx, "s3:ListBucket", f"arn:{ctx.partition}:s3:::{known.name}", {"Prefix": p["Key"]}).allowed
     return faults.no_such_key(p["Key"]) if allowed else None
@@ -38,7 +44,7 @@ REFUSALS["s3"] = _told_absent
 
 def absent(ctx: Context, key: str, version: str | None = None) -> AWSError:
     """The error for a key, or for a version of it as the call names it, in the call's bucket."""
-    if ctx.rules.auth == "enforce":
+    if ctx.rules.auth == "enforce" and not is_directory(ctx.params["Bucket"]):
         # The condition s3:prefix sees the key that was asked for.
         decision = ask(ctx, "s3:ListBucket", f"arn:{ctx.partition}:s3:::{ctx.params['Bucket']}", {"Prefix": key})
         if not decision.allowed:

@@ -13,6 +13,7 @@ from compat.model import service_model
 from compat.operation import Params, operation
 from compat.s3 import faults
 from compat.s3.acl import ENFORCED, bucket_grants
+from compat.s3.directory_rules import is_directory
 from compat.s3.documents import deleter, getter, keep, named, putter
 from compat.s3.places import bucket_of, canonical_id, ownership
 
@@ -80,7 +81,12 @@ def _check_encryption(ctx: Context, bucket: Known, document: dict[str, Any]) -> 
                 "a KMSMasterKeyID is not applicable if the default sse algorithm is not aws:kms or aws:kms:dsse",
                 "ApplyServerSideEncryptionByDefault",
             )
-    rules[0].setdefault("BucketKeyEnabled", False)
+        if is_directory(bucket.name) and (
+            default["SSEAlgorithm"] == "aws:kms:dsse"
+            or (default["SSEAlgorithm"] == "aws:kms" and not default.get("KMSMasterKeyID"))
+        ):
+            raise faults.invalid_request("Directory buckets take SSE-S3, and SSE-KMS with a customer managed key.")
+    rules[0].setdefault("BucketKeyEnabled", is_directory(bucket.name))
 
 
 putter(

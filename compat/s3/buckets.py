@@ -9,8 +9,10 @@ from backends.errors import Exists, InUse
 from compat.errors import AWSError
 from compat.operation import Params, Result, operation
 from compat.regions import regions
-from compat.s3 import faults
+from compat.s3 import directory_buckets, faults
 from compat.s3.acl import ENFORCED, check_public, grants_of_headers
+from compat.s3.directory_buckets import ALL_BLOCKED
+from compat.s3.directory_rules import SUFFIX, bucket_arn, is_directory
 from compat.s3.paging import name_in, token_of
 from compat.s3.places import ALIAS_SUFFIX, bucket_of, canonical_id, owner
 from compat.s3.properties import check_tags
@@ -25,7 +27,6 @@ _RESERVED_ENDS = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3", "-an")
 FIRST_REGION = "us-east-1"
 OLD_EUROPE = "EU"
 """An older name of eu-west-1, which is told of the buckets that were made with it."""
-ALL_BLOCKED = dict.fromkeys(("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True)
 MOST_BUCKETS = 10000
 MOST_BUCKET_TAGS = 50
 
@@ -77,7 +78,11 @@ def region_of(ctx: Context, p: Params) -> str:
 @operation("s3:CreateBucket", on="{Bucket}")
 def create_bucket(ctx: Context, p: Params) -> Result:
     name = p["Bucket"]
+    if is_directory(name):
+        return directory_buckets.create(ctx, p)
     check_name(name)
+    if (p.get("CreateBucketConfiguration") or {}).keys() & {"Bucket", "Location"}:
+        raise faults.invalid_request("Only directory buckets have a location and a type.")
     region = region_of(ctx, p)
     rule = p.get("ObjectOwnership")
     if rule is None:
@@ -119,22 +124,11 @@ def create_bucket(ctx: Context, p: Params) -> Result:
         ctx.containers.add(name, region=region, tenant=ctx.account)
     except Exists as taken:
         if taken.tenant != ctx.account:
-            raise AWSError(
-                "BucketAlreadyExists",
-                "The requested bucket name is not available. The bucket namespace is shared by all users of the "
-                "system. Please select a different name and try again.",
-                409,
-                BucketName=name,
-            ) from None
+            raise faults.taken(name, mine=False) from None
         if region == FIRST_REGION and taken.region == FIRST_REGION and not tags:
             # in this region, AWS takes it as done
             return {"Location": location, "BucketArn": f"arn:{ctx.partition}:s3:::{name}"}
-        raise AWSError(
-            "BucketAlreadyOwnedByYou",
-            "Your previous request to create the named bucket succeeded and you already own it.",
-            409,
-            BucketName=name,
-        ) from None
+        raise faults.taken(name, mine=True) from None
     for kind, body in documents.items():
         ctx.containers.put_document(name, kind, body)
     if "lock" in documents:
@@ -145,12 +139,15 @@ def create_bucket(ctx: Context, p: Params) -> Result:
 @operation("s3:HeadBucket", on="{Bucket}", action="s3:ListBucket", streams=True)
 def head_bucket(ctx: Context, p: Params) -> Result:
     bucket = bucket_of(ctx, p)
-    return {
+    result: Result = {
         "BucketRegion": bucket.region,
-        "BucketArn": f"arn:{ctx.partition}:s3:::{bucket.name}",
+        "BucketArn": bucket_arn(bucket),
         "AccessPointAlias": p["Bucket"].endswith(ALIAS_SUFFIX),
         "$headers": {"content-type": "application/xml"},
     }
+    if (place := bucket.documents.get("directory")) is not None:
+        result |= {"BucketLocationType": place["location"], "BucketLocationName": place["zone"]}
+    return result
 
 
 @operation("s3:GetBucketLocation", on="{Bucket}", streams=True)
@@ -163,6 +160,10 @@ def get_bucket_location(ctx: Context, p: Params) -> Result:
 @operation("s3:DeleteBucket", on="{Bucket}")
 def delete_bucket(ctx: Context, p: Params) -> None:
     bucket = bucket_of(ctx, p)
+    if is_directory(bucket.name) and ctx.objects.list_uploads(bucket.number, limit=1).entries:
+        raise AWSError(
+            "BucketNotEmpty", "The bucket you tried to delete has uploads in progress.", 409, BucketName=bucket.name
+        )
     try:
         ctx.containers.drop(bucket.name)
     except InUse as held:
@@ -200,6 +201,7 @@ def list_buckets(ctx: Context, p: Params) -> Result:
         ctx.account,
         prefix=prefix or "",
         region=p.get("BucketRegion"),
+        but_ending=SUFFIX,
         after=name_in(token) if token else "",
         limit=limit + 1,
     )

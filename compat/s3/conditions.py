@@ -105,31 +105,32 @@ def expectation(p: Params, key: str) -> Expect | None:
     return expect
 
 
-def expectation_of_delete(etag: str | None, modified: datetime | None, size: int | None) -> Expect | None:
+def expectation_of_delete(
+    etag: str | None, modified: datetime | None, size: int | None, *, directory: bool = False
+) -> Expect | None:
     """What a conditional delete expects of the object; None where it is unconditional. Time and size are conditions of
     directory buckets only."""
-    if modified is not None:
-        raise _not_implemented("x-amz-if-match-last-modified-time")
-    if size is not None:
-        raise _not_implemented("x-amz-if-match-size")
-    if etag is None:
+    if modified is not None and not directory:
+        raise faults.no_such_header("x-amz-if-match-last-modified-time")
+    if size is not None and not directory:
+        raise faults.no_such_header("x-amz-if-match-size")
+    if etag is None and modified is None and size is None:
         return None
 
     def expect(head: Head | None) -> None:
         if head is None:
             # An object that is not there is deleted already; only an ETag can be missed.
-            if etag.strip() != "*":
+            if etag is not None and etag.strip() != "*":
                 raise faults.precondition("If-Match")
-        elif not is_same(head.etag, etag):
+            return
+        if etag is not None and not is_same(head.etag, etag):
             raise faults.precondition("If-Match")
+        if modified is not None and moment(head.modified) != modified:
+            raise faults.precondition("x-amz-if-match-last-modified-time")
+        if size is not None and head.size != size:
+            raise faults.precondition("x-amz-if-match-size")
 
     return expect
-
-
-def _not_implemented(header: str) -> AWSError:
-    return AWSError(
-        "NotImplemented", "A header you provided implies functionality that is not implemented", 501, Header=header
-    )
 
 
 def span_of(text: str, size: int) -> Span | None:

@@ -19,6 +19,9 @@ from compat.operation import Params, Result, operation
 from compat.s3 import annotating, checksums, encryption, faults, locking, properties, sequel
 from compat.s3.acl import grants_of_upload
 from compat.s3.conditions import check_read, expectation, moment, source_span
+from compat.s3.directory_buckets import check_copy, storage_of
+from compat.s3.directory_rules import is_directory
+from compat.s3.directory_sessions import demands_of_read
 from compat.s3.encryption import Protection
 from compat.s3.lifecycle_rules import show_expiration
 from compat.s3.multipart import find_upload, publish_part, shown_encryption, unlocker
@@ -62,8 +65,12 @@ def source_of(p: Params) -> Source:
 
 
 @demands_also("s3:CopyObject", "s3:UploadPartCopy")
-def _read_source(ctx: Context, p: Params) -> Iterable[Demand]:
+def read_source(ctx: Context, p: Params) -> Iterable[Demand]:
+    """What a copy demands of its source."""
     source = source_of(p)
+    if is_directory(source.bucket):
+        yield from demands_of_read(ctx, source.bucket)
+        return
     action = "s3:GetObject" if source.version is None else "s3:GetObjectVersion"
     yield Demand(action, (f"arn:{ctx.partition}:s3:::{source.bucket}/{source.key}",))
     if ctx.operation.name == "CopyObject" and p.get("AnnotationDirective") != "EXCLUDE":
@@ -107,6 +114,7 @@ def copy_object(ctx: Context, p: Params) -> Result:
                 f"The specified copy source is larger than the maximum allowable size for a copy source: {LARGEST_PUT}"
             )
         encryption.check_read(head.sealed_key, p, "CopySource")
+        check_copy(bucket, p, head.tags, head.book)
         secret = _open(ctx, p, origin, head)
         protection = encryption.protect(ctx, bucket, key, want, secret)
         about = sequel.marked(bucket, key, _describe(ctx, p, bucket, key, origin, source, head, protection))
@@ -203,7 +211,7 @@ def _describe(
     """The copy: what it takes from its source, and what the call says."""
     metadata, tagging = _directive(p, "MetadataDirective"), _directive(p, "TaggingDirective")
     facts = properties.facts_of(p) if metadata == "REPLACE" else _kept_facts(p, head)
-    storage = properties.storage_of(p)
+    storage = storage_of(bucket, p)
     if (
         (origin.number, source.key, source.version) == (bucket.number, key, None)
         and metadata == "COPY"
@@ -250,7 +258,8 @@ def _digests(
 ) -> tuple[str, str]:
     """ETag and checksum of a copy, which is one piece: what the source has, unless that speaks of parts, or tells
     nothing of the content."""
-    opaque, tells = protection.new_etag(), not encryption.is_opaque(head.sealed_key)
+    opaque = protection.new_etag()
+    tells = not encryption.is_opaque(head.sealed_key) and not is_directory(origin.name)
     had = checksums.kept(head.checksum)
     wanted = checksums.known(p["ChecksumAlgorithm"]) if p.get("ChecksumAlgorithm") else None
     algorithm = wanted or (had.algorithm if had is not None else checksums.DEFAULT)
@@ -302,7 +311,8 @@ def upload_part_copy(ctx: Context, p: Params) -> Result:
     received: Received = ctx.objects.receive_part(upload, summed(), unlock=unlock)
     try:
         value = checksum.encode(running.digest())
-        modified, etag = publish_part(ctx, upload, p["PartNumber"], received, f"{algorithm} {checksums.FULL} {value}")
+        summed_up = f"{algorithm} {checksums.FULL} {value}"
+        modified, etag = publish_part(ctx, bucket, upload, p["PartNumber"], received, summed_up)
     finally:
         received.close()
     about: dict[str, Any] = {"ETag": f'"{etag}"', "LastModified": moment(modified)}

@@ -9,11 +9,12 @@ from backends.object.containers import Known
 from backends.object.store import Doomed
 from backends.object.versions import Deleted
 from compat.errors import AWSError
-from compat.iam.authorize import ask
+from compat.iam.authorize import ask, authorize
 from compat.operation import Params, Result, operation
 from compat.s3 import faults, locking, properties, sequel
 from compat.s3.absence import check_genuine
 from compat.s3.conditions import expectation_of_delete
+from compat.s3.directory_rules import is_directory
 from compat.s3.places import LONGEST_KEY, NULL, bucket_of, charge, key_of, version_of
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ MOST = 1000
 @operation("s3:DeleteObject", on="{Bucket}/{Key}", streams=True)
 def delete_object(ctx: Context, p: Params) -> Result:
     bucket, key, version = bucket_of(ctx, p), key_of(p), version_of(p)
-    expect = expectation_of_delete(p.get("IfMatch"), p.get("IfMatchLastModifiedTime"), p.get("IfMatchSize"))
+    when, size = p.get("IfMatchLastModifiedTime"), p.get("IfMatchSize")
+    expect = expectation_of_delete(p.get("IfMatch"), when, size, directory=is_directory(bucket.name))
     now = properties.now(ctx)
     locking.check_bypass(bucket, p)
     if p.get("VersionId") is not None:
@@ -38,7 +40,7 @@ def delete_object(ctx: Context, p: Params) -> Result:
         raise faults.no_such_bucket(bucket.name) from None
     sequel.wake(ctx, also)
     result: Result = {}
-    if version is not None or deleted.keeping:
+    if (version is not None or deleted.keeping) and not is_directory(bucket.name):
         result["VersionId"] = deleted.version or NULL
     if deleted.marker:
         result["DeleteMarker"] = True
@@ -50,6 +52,8 @@ def delete_object(ctx: Context, p: Params) -> Result:
 def delete_objects(ctx: Context, p: Params) -> Result:
     """Each key is allowed or refused by itself, so the call as a whole is open."""
     bucket = bucket_of(ctx, p)
+    if is_directory(bucket.name) and ctx.rules.auth == "enforce" and not authorize(ctx, ctx.operation, p).allowed:
+        raise faults.denied()
     wanted = p["Delete"].get("Objects") or []
     if not 1 <= len(wanted) <= MOST:
         raise faults.malformed()
@@ -92,7 +96,7 @@ def _doom(ctx: Context, bucket: Known, one: dict[str, Any]) -> Doomed:
         f"arn:{ctx.partition}:s3:::{ctx.params['Bucket']}/{key}",
         bool(ctx.params.get("BypassGovernanceRetention")),
     )
-    if ctx.rules.auth == "enforce":
+    if ctx.rules.auth == "enforce" and not is_directory(bucket.name):
         action = "s3:DeleteObject" if named is None else "s3:DeleteObjectVersion"
         if not ask(ctx, action, arn).allowed:
             raise faults.denied()
@@ -103,7 +107,8 @@ def _doom(ctx: Context, bucket: Known, one: dict[str, Any]) -> Doomed:
             check_genuine(ctx, bucket, key, named)
     except AWSError:
         raise faults.no_such_version(key, str(named)) from None
-    expect = expectation_of_delete(one.get("ETag"), one.get("LastModifiedTime"), one.get("Size"))
+    directory = is_directory(bucket.name)
+    expect = expectation_of_delete(one.get("ETag"), one.get("LastModifiedTime"), one.get("Size"), directory=directory)
     expect = locking.unlocked(bucket, version, properties.now(ctx), bypass, expect)
     return Doomed(key, version, expect, sequel.removed(ctx, bucket, key, version))
 

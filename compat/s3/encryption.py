@@ -21,6 +21,7 @@ from backends.object.cipher import ContentKey
 from compat.errors import AWSError
 from compat.s3 import content_keys, faults
 from compat.s3.content_keys import CUSTOMER, kind_of
+from compat.s3.directory_rules import is_directory
 
 if TYPE_CHECKING:
     from backends.object.containers import Known
@@ -61,10 +62,12 @@ class Protection(NamedTuple):
 
     key: ContentKey | None
     shown: Mapping[str, Any]
+    opaque: bool = False
+    """Whether, whatever the key, the ETag tells nothing of the content."""
 
     def new_etag(self) -> str | None:
         """An ETag that tells nothing of the content, another one each time; None where it is the MD5 digest."""
-        return None if self.key is None else os.urandom(16).hex()
+        return None if self.key is None and not self.opaque else os.urandom(16).hex()
 
     def within(self, facts: str) -> str:
         """Facts, with what is kept of the encryption."""
@@ -76,6 +79,7 @@ class Protection(NamedTuple):
 
 PLAIN_WANT = Wanted()
 STORES_OWN = Protection(None, {"ServerSideEncryption": AES256})
+IN_DIRECTORY = STORES_OWN._replace(opaque=True)
 
 
 # --- what is asked for ------------------------------------------------------------------------------------------------
@@ -113,6 +117,8 @@ def wanted(ctx: Context, bucket: Known, p: Params) -> Wanted:
             )
         default = rule.get("ApplyServerSideEncryptionByDefault") or {}
         algorithm, named = default.get("SSEAlgorithm") or AES256, default.get("KMSMasterKeyID")
+    if is_directory(bucket.name):
+        _check_directory(ctx, rule, p, algorithm, named)
     if algorithm == AES256:
         if named is not None:
             raise faults.invalid_argument(
@@ -130,9 +136,30 @@ def wanted(ctx: Context, bucket: Known, p: Params) -> Wanted:
     if named == "":
         raise faults.invalid_argument("The KMS key id must not be empty", "x-amz-server-side-encryption-aws-kms-key-id")
     shared = p.get("BucketKeyEnabled")
-    if shared is None:
+    if is_directory(bucket.name):
+        shared = True
+    elif shared is None:
         shared = bool(rule.get("BucketKeyEnabled"))
     return Wanted(algorithm, named or MANAGED, _words(p), bool(shared) and algorithm == AWS_KMS)
+
+
+def _check_directory(ctx: Context, rule: Mapping[str, Any], p: Params, algorithm: str, named: str | None) -> None:
+    """Refuse what a directory bucket does not take: two layers, a key that is not the customer's own, and (but for
+    copies) another encryption than its own."""
+    if algorithm == AWS_DUAL or (algorithm == AWS_KMS and not named):
+        raise faults.invalid_request("Directory buckets take SSE-S3, and SSE-KMS with a customer managed key.")
+    own = rule.get("ApplyServerSideEncryptionByDefault") or {"SSEAlgorithm": AES256}
+    if ctx.operation.name not in ("CopyObject", "PutBucketEncryption") and algorithm != own["SSEAlgorithm"]:
+        raise faults.invalid_request("The encryption of an object must be that of its directory bucket.")
+
+
+def shown_default(bucket: Known) -> dict[str, Any]:
+    """What answers say of a directory bucket's own encryption."""
+    rule: dict[str, Any] = ((bucket.documents.get("encryption") or {}).get("Rules") or [{}])[0]
+    default = rule.get("ApplyServerSideEncryptionByDefault") or {}
+    if default.get("SSEAlgorithm") != AWS_KMS:
+        return {"ServerSideEncryption": AES256}
+    return {"ServerSideEncryption": AWS_KMS, "SSEKMSKeyId": default["KMSMasterKeyID"], "BucketKeyEnabled": True}
 
 
 def _check_signed(ctx: Context) -> None:
@@ -208,14 +235,14 @@ def protection(ctx: Context, bucket: Known, key: str, p: Params, plain: bytes | 
     """The key for an object that a call makes; `plain` where its content has one already. Raises S3's errors."""
     want = wanted(ctx, bucket, p)
     if want is PLAIN_WANT:
-        return STORES_OWN
+        return IN_DIRECTORY if is_directory(bucket.name) else STORES_OWN
     return protect(ctx, bucket, key, want, plain)
 
 
 def protect(ctx: Context, bucket: Known, key: str, want: Wanted, plain: bytes | None = None) -> Protection:
     """The same for what `wanted` gave."""
     if want.algorithm == AES256:
-        return STORES_OWN
+        return IN_DIRECTORY if is_directory(bucket.name) else STORES_OWN
     plain = plain or content_keys.fresh_key()
     if want.customer:
         shown: dict[str, Any] = {"SSECustomerAlgorithm": AES256, "SSECustomerKeyMD5": want.customer_md5}
@@ -277,11 +304,11 @@ def check_part(sealed: bytes | None, p: Params) -> None:
         )
 
 
-def etag_of_part(received: Received) -> str:
+def etag_of_part(received: Received, bucket: Known) -> str:
     """The ETag of a part: the same when the same bytes are sent again, and otherwise opaque where the key is not the
-    store's."""
+    store's, and in a directory bucket."""
     key = received.key
-    if key is None or not is_opaque(key.sealed):
+    if key is None or not (is_opaque(key.sealed) or is_directory(bucket.name)):
         return received.etag
     return hashlib.blake2b(received.md5, key=key.plain, digest_size=16).hexdigest()
 

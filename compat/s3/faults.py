@@ -34,6 +34,24 @@ def no_such_bucket(name: str) -> AWSError:
     return AWSError("NoSuchBucket", "The specified bucket does not exist", 404, BucketName=name)
 
 
+def taken(name: str, *, mine: bool) -> AWSError:
+    """409: a bucket of that name is there already, the caller's or somebody else's."""
+    if mine:
+        return AWSError(
+            "BucketAlreadyOwnedByYou",
+            "Your previous request to create the named bucket succeeded and you already own it.",
+            409,
+            BucketName=name,
+        )
+    return AWSError(
+        "BucketAlreadyExists",
+        "The requested bucket name is not available. The bucket namespace is shared by all users of the "
+        "system. Please select a different name and try again.",
+        409,
+        BucketName=name,
+    )
+
+
 def no_such_access_point(name: str) -> AWSError:
     """404."""
     return AWSError("NoSuchAccessPoint", "The specified accesspoint does not exist", 404, AccessPointName=name)
@@ -150,6 +168,13 @@ def method_not_allowed(method: str, resource: str, headers: dict[str, str] | Non
         headers=headers,
         Method=method,
         ResourceType=resource,
+    )
+
+
+def no_such_header(header: str) -> AWSError:
+    """501: the header (or query parameter) is nothing for this type of bucket, or at all."""
+    return AWSError(
+        "NotImplemented", "A header you provided implies functionality that is not implemented", 501, Header=header
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from compat.errors import AWSError
 from compat.operation import Params, Result, operation
 from compat.s3 import faults
+from compat.s3.directory_rules import is_directory
 from compat.s3.documents import deleter, document_of, keep
 from compat.s3.lifecycle_rules import VARIES, WATERFALL
 from compat.s3.places import bucket_of
@@ -211,11 +212,23 @@ def _check_spared(action: Document, name: str) -> None:
         )
 
 
+def _check_directory(rules: list[Document]) -> None:
+    """Refuse what rules of a directory bucket cannot do: its objects only end, and have no tags."""
+    for rule in rules:
+        given = rule.get("Filter") or {}
+        if rule.keys() & {"Transitions", "NoncurrentVersionTransitions", "NoncurrentVersionExpiration"}:
+            raise faults.invalid_request("Rules of a directory bucket only expire objects and abort uploads.")
+        if "Tag" in given or (given.get("And") or {}).get("Tags"):
+            raise faults.invalid_request("Rules of a directory bucket do not filter by tags.")
+
+
 @operation("s3:PutBucketLifecycleConfiguration", on="{Bucket}", action="s3:PutLifecycleConfiguration")
 def put_bucket_lifecycle_configuration(ctx: Context, p: Params) -> Result:
     bucket = bucket_of(ctx, p)
     rules = (p.get("LifecycleConfiguration") or {}).get("Rules") or []
     check(rules)
+    if is_directory(bucket.name):
+        _check_directory(rules)
     size = p.get("TransitionDefaultMinimumObjectSize") or SIZES[0]
     if size not in SIZES:
         raise faults.invalid_request(f"Invalid TransitionDefaultMinimumObjectSize found: {size}")

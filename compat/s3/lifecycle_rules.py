@@ -247,7 +247,11 @@ def _when(action: dict[str, Any]) -> When:
 def show_expiration(
     ctx: Context, bucket: Known, key: str, size: int, tags: str, modified: int, result: dict[str, Any]
 ) -> None:
-    """Add `x-amz-expiration` to an answer about the newest version, where a rule expires it."""
+    """Add `x-amz-expiration` to an answer about the newest version, where a rule expires it. Directory buckets keep it
+    to themselves, and say so."""
+    if "directory" in bucket.documents:
+        result["Expiration"] = "NotImplemented"
+        return
     rules = rules_of(bucket, ctx.rules.lifecycle_day)
     due = None if rules is None else rules.expiry(key.encode(), size, tags, modified)
     if due is not None:
@@ -256,7 +260,7 @@ def show_expiration(
 
 def show_abortion(ctx: Context, bucket: Known, key: str, opened: int, result: dict[str, Any]) -> None:
     """Add `x-amz-abort-date` and its rule to an answer about an open upload, where a rule drops it."""
-    rules = rules_of(bucket, ctx.rules.lifecycle_day)
+    rules = None if "directory" in bucket.documents else rules_of(bucket, ctx.rules.lifecycle_day)
     due = None if rules is None else rules.abortion(key.encode(), opened)
     if due is not None:
         result["AbortDate"], result["AbortRuleId"] = EPOCH + due[0] * MICROSECOND, due[1]

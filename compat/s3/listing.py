@@ -15,9 +15,10 @@ from backends.errors import Missing
 from backends.object.containers import Known
 from backends.object.listing import Entry, Page
 from compat.operation import Params, Result, operation
-from compat.s3 import checksums, faults
+from compat.s3 import checksums, directory_listing, faults
 from compat.s3.acl import object_owner
 from compat.s3.conditions import moment
+from compat.s3.directory_rules import is_directory
 from compat.s3.paging import limit_of
 from compat.s3.places import NULL, bucket_of, charge, owner, shown_initiator, version_of
 
@@ -89,13 +90,17 @@ def last_key(page: Page[Any]) -> str:
 def list_objects_v2(ctx: Context, p: Params) -> Result:
     bucket, encode, limit = bucket_of(ctx, p), encoder(p), limit_of(p)
     token, start = p.get("ContinuationToken"), p.get("StartAfter")
-    page = ctx.objects.list_keys(
-        bucket.number,
-        prefix=p.get("Prefix") or "",
-        delimiter=p.get("Delimiter") or "",
-        after=(start or "") if token is None else _after(token),
-        limit=limit,
-    )
+    after = (start or "") if token is None else _after(token)
+    if is_directory(bucket.name):
+        directory_listing.check_listing(p)
+        page = directory_listing.list_keys(ctx, bucket, p, after, limit)
+    else:
+        page = ctx.objects.list_keys(
+            bucket.number, prefix=p.get("Prefix") or "", delimiter=p.get("Delimiter") or "", after=after, limit=limit
+        )
+    following = base64.urlsafe_b64encode(b"1" + last_key(page).encode()).decode() if page.more else None
+    if is_directory(bucket.name):
+        directory_listing.without_order(page)
     result = common(bucket, p, encode, page, limit)
     result["Contents"] = contents(ctx, bucket, page, encode, bool(p.get("FetchOwner")))
     result["KeyCount"] = len(page.entries) + len(page.prefixes)
@@ -103,8 +108,8 @@ def list_objects_v2(ctx: Context, p: Params) -> Result:
         result["ContinuationToken"] = token
     elif start is not None:
         result["StartAfter"] = encode(start)
-    if page.more:
-        result["NextContinuationToken"] = base64.urlsafe_b64encode(b"1" + last_key(page).encode()).decode()
+    if following is not None:
+        result["NextContinuationToken"] = following
     result["$headers"] = {"x-amz-bucket-region": bucket.region}
     charge(ctx, bucket, result)
     return result
@@ -185,7 +190,11 @@ def list_multipart_uploads(ctx: Context, p: Params) -> Result:
     bucket, encode = bucket_of(ctx, p), encoder(p)
     limit = limit_of(p, "MaxUploads", "max-uploads")
     marker, after_upload = p.get("KeyMarker") or "", p.get("UploadIdMarker") or ""
-    if marker and after_upload:
+    asked, opaque = marker, is_directory(bucket.name)
+    if opaque:
+        directory_listing.check_listing(p)
+        marker, after_upload = directory_listing.read_marker(marker)
+    elif marker and after_upload:
         _check_marker(ctx, bucket, marker, after_upload)
     page = ctx.objects.list_uploads(
         bucket.number,
@@ -198,8 +207,8 @@ def list_multipart_uploads(ctx: Context, p: Params) -> Result:
     result = common(bucket, p, encode, page, limit)
     result |= {
         "Bucket": bucket.name,
-        "KeyMarker": encode(marker),
-        "UploadIdMarker": after_upload if marker else "",
+        "KeyMarker": encode(asked),
+        "UploadIdMarker": "" if opaque or not marker else after_upload,
         "MaxUploads": limit,
     }
     uploads = []
@@ -224,6 +233,10 @@ def list_multipart_uploads(ctx: Context, p: Params) -> Result:
     result["NextUploadIdMarker"] = uploads[-1]["UploadId"] if uploads else ""
     if page.more and isinstance(page.last, bytes):
         result["NextUploadIdMarker"] = ""
+    if opaque:
+        upload = result.pop("NextUploadIdMarker")
+        result["NextKeyMarker"] = directory_listing.marker(last_key(page), upload) if page.more else ""
+        del result["UploadIdMarker"]
     charge(ctx, bucket, result)
     return result
 

@@ -20,6 +20,8 @@ from compat.operation import Params, Result, operation
 from compat.s3 import checksums, encryption, faults, locking, properties, sequel
 from compat.s3.acl import grants_of_upload, object_owner
 from compat.s3.conditions import expectation, moment
+from compat.s3.directory_buckets import storage_of
+from compat.s3.directory_rules import is_directory
 from compat.s3.lifecycle_rules import show_abortion, show_expiration
 from compat.s3.objects import check_size, owner_of_upload
 from compat.s3.paging import limit_of, marker_of
@@ -58,7 +60,7 @@ def create_multipart_upload(ctx: Context, p: Params) -> Result:
             key,
             now,
             owner=owner_of_upload(ctx, bucket),
-            storage=properties.storage_of(p),
+            storage=storage_of(bucket, p),
             facts=orjson.dumps(plan).decode(),
             sealed_key=None if protection.key is None else protection.key.sealed,
         )
@@ -112,14 +114,16 @@ def shown_encryption(plan: Plan, p: Params) -> Result:
     return encryption.shown_of(orjson.loads(plan["facts"]), p)
 
 
-def publish_part(ctx: Context, upload: Upload, number: int, received: Received, summed: str) -> tuple[int, str]:
+def publish_part(
+    ctx: Context, bucket: Known, upload: Upload, number: int, received: Received, summed: str
+) -> tuple[int, str]:
     """Add a received part; when it was added, and its ETag."""
     if not 1 <= number <= MOST_PARTS:
         raise faults.invalid_argument(
             "Part number must be an integer between 1 and 10000, inclusive", "partNumber", number
         )
     at = properties.now(ctx)
-    etag = encryption.etag_of_part(received)
+    etag = encryption.etag_of_part(received, bucket)
     try:
         ctx.objects.publish_part(upload, number, received, etag=etag, checksum=summed, now=at)
     except Missing:
@@ -151,7 +155,7 @@ def upload_part(ctx: Context, p: Params) -> Result:
     received = ctx.objects.receive_part(upload, body.blocks(), md5=lambda: body.digest("MD5"), unlock=unlock)
     try:
         value = checksum.encode(body.digest(algorithm))
-        _, etag = publish_part(ctx, upload, number, received, f"{algorithm} {checksums.FULL} {value}")
+        _, etag = publish_part(ctx, bucket, upload, number, received, f"{algorithm} {checksums.FULL} {value}")
     finally:
         received.close()
     shown = given or algorithm
@@ -208,7 +212,8 @@ def complete_multipart_upload(ctx: Context, p: Params) -> Result:
     if plain:  # under a key of KMS, a checksum that nobody asked for is told later
         checksums.show(made[0].checksum, result)
     sequel.wake(ctx, also)
-    show_expiration(ctx, bucket, key, made[0].size, made[0].tags, made[0].modified, result)
+    if not is_directory(bucket.name):
+        show_expiration(ctx, bucket, key, made[0].size, made[0].tags, made[0].modified, result)
     if published.version:
         result["VersionId"] = published.version
     return result
@@ -359,6 +364,11 @@ def _check_type(p: Params, plan: Plan) -> None:
 @operation("s3:AbortMultipartUpload", on="{Bucket}/{Key}", streams=True)
 def abort_multipart_upload(ctx: Context, p: Params) -> Result:
     bucket, key = bucket_of(ctx, p), key_of(p)
+    if (began := p.get("IfMatchInitiatedTime")) is not None:
+        if not is_directory(bucket.name):
+            raise faults.no_such_header("x-amz-if-match-initiated-time")
+        if moment(find_upload(ctx, bucket, key, p["UploadId"])[0].opened) != began:
+            raise faults.precondition("x-amz-if-match-initiated-time")
     try:
         ctx.objects.abort(bucket.number, key, p["UploadId"])
     except Missing:

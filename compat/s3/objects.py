@@ -18,6 +18,7 @@ from compat.s3 import checksums, encryption, faults, locking, properties, sequel
 from compat.s3.absence import absent
 from compat.s3.acl import grants_of_upload
 from compat.s3.conditions import check_read, expectation, moment, span_of
+from compat.s3.directory_buckets import storage_of
 from compat.s3.lifecycle_rules import show_expiration
 from compat.s3.paging import limit_of, marker_of
 from compat.s3.places import NULL, bucket_of, charge, key_of, version_of
@@ -43,9 +44,11 @@ OVERRIDES = {
 def put_object(ctx: Context, p: Params) -> Result:
     bucket, key, body = bucket_of(ctx, p), key_of(p), ctx.body
     assert body is not None
+    if p.get("WriteOffsetBytes") is not None:
+        raise faults.no_such_header("x-amz-write-offset-bytes")
     now = properties.now(ctx)
     terms = locking.terms_of_upload(bucket, p, now)
-    facts, storage, tags = properties.facts_of(p), properties.storage_of(p), properties.tags_of(p)
+    facts, storage, tags = properties.facts_of(p), storage_of(bucket, p), properties.tags_of(p)
     grants = grants_of_upload(ctx, bucket, p)
     expect = expectation(p, key)
     algorithm = checksums.chosen(body, p)
@@ -90,7 +93,7 @@ def put_object(ctx: Context, p: Params) -> Result:
         result["VersionId"] = published.version
     charge(ctx, bucket, result)
     sequel.wake(ctx, also)
-    if "lifecycle" in bucket.documents:
+    if "lifecycle" in bucket.documents or "directory" in bucket.documents:
         show_expiration(ctx, bucket, key, received.size, tags, now, result)
     return result
 
@@ -270,7 +273,8 @@ class View:
             result["ServerSideEncryption"] = encryption.AES256
         name_version(bucket, head, result)
         charge(self.ctx, bucket, result)
-        if "lifecycle" in bucket.documents and self.version is None:
+        documents = bucket.documents
+        if "directory" in documents or ("lifecycle" in documents and self.version is None):
             show_expiration(self.ctx, bucket, self.key, head.size, head.tags, head.modified, result)
         if head.storage:
             result["StorageClass"] = head.storage

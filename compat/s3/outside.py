@@ -1,4 +1,4 @@
-"""What S3 offers elsewhere and refuses on general purpose buckets, which are all that there are."""
+"""What S3 has had or has elsewhere, and is refused here."""
 
 from __future__ import annotations
 
@@ -12,18 +12,6 @@ if TYPE_CHECKING:
     from compat.context import Context
 
 
-@operation("s3:ListDirectoryBuckets", action="s3express:ListAllMyDirectoryBuckets")
-def list_directory_buckets(ctx: Context, p: Params) -> Result:
-    """There are none: CreateBucket refuses their names."""
-    return {"Buckets": []}
-
-
-@operation("s3:CreateSession", on="{Bucket}", action="s3:ListBucket", streams=True, reads=True)
-def create_session(ctx: Context, p: Params) -> Result:
-    bucket_of(ctx, p)
-    raise faults.invalid_request("CreateSession is only supported for directory buckets.")
-
-
 @operation("s3:GetObjectTorrent", on="{Bucket}/{Key}", streams=True)
 def get_object_torrent(ctx: Context, p: Params) -> Result:
     """Torrents ended in 2022; there is none of any object."""
@@ -31,7 +19,6 @@ def get_object_torrent(ctx: Context, p: Params) -> Result:
     raise faults.no_such_key(p["Key"])
 
 
-withheld("there are no directory buckets, which alone have it", "s3:RenameObject")
 withheld("there are no functions that S3 Object Lambda could call", "s3:WriteGetObjectResponse")
 withheld(
     "the older form of a newer operation with the same method and path, which answers",

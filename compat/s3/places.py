@@ -14,7 +14,8 @@ from compat.context import partition_of
 from compat.errors import AWSError
 from compat.model import service_model
 from compat.operation import Params
-from compat.s3 import faults
+from compat.s3 import directory_rules, faults
+from compat.s3.directory_rules import SUFFIX
 
 if TYPE_CHECKING:
     from compat.cloud import Cloud
@@ -50,6 +51,8 @@ def bucket_of(ctx: Context, p: Params) -> Known:
     known: Known | None = ctx.cloud.hosts["containers"].find(p["Bucket"])
     if known is None:
         known = _behind(ctx, p["Bucket"])
+    if known.name.endswith(SUFFIX):
+        directory_rules.check(ctx, known, p)
     expected = p.get("ExpectedBucketOwner")
     if expected is not None and expected != known.tenant:
         check_account(expected)

@@ -19,6 +19,7 @@ from compat.iam.trust import unknown_principal
 from compat.operation import Params, Result, operation
 from compat.s3 import faults
 from compat.s3.acl import ENFORCED, Grants, allows, blocks, bucket_grants, is_public, object_owner
+from compat.s3.directory_rules import bucket_arn, is_directory
 from compat.s3.places import bucket_of, canonical_id, door_arn, door_of_resource, ownership, version_of
 
 if TYPE_CHECKING:
@@ -236,8 +237,9 @@ def is_public_policy(written: str) -> bool:
     return False
 
 
-def check_policy(ctx: Context, written: str, own: str) -> None:
-    """Refuse a policy that is none, that speaks of something else than the ARN `own`, or that names nobody.
+def check_policy(ctx: Context, written: str, own: str, *, express: bool = False) -> None:
+    """Refuse a policy that is none, that speaks of something else than the ARN `own`, or that names nobody. With
+    `express` it is that of a directory bucket: only the bucket itself is spoken of.
 
     Raises `MalformedPolicy`."""
     if len(written.encode()) > LONGEST:
@@ -250,13 +252,13 @@ def check_policy(ctx: Context, written: str, own: str) -> None:
         raise AWSError("MalformedPolicy", "Invalid principal in policy", 400)
     for statement in document.statements:
         for action in statement.actions:
-            if action != "*" and not action.lower().startswith("s3:"):
+            if action != "*" and not action.lower().startswith("s3express:" if express else "s3:"):
                 raise AWSError("MalformedPolicy", "Policy has invalid action", 400)
         for resource in statement.resources or ():
             if (
                 resource != "*"
                 and resource != own
-                and not resource.startswith((own + "/", own + "*"))
+                and (express or not resource.startswith((own + "/", own + "*")))
                 and "*" not in resource.partition("/")[0]
             ):
                 raise AWSError("MalformedPolicy", "Policy has invalid resource", 400)
@@ -265,12 +267,12 @@ def check_policy(ctx: Context, written: str, own: str) -> None:
 @operation("s3:PutBucketPolicy", on="{Bucket}")
 def put_bucket_policy(ctx: Context, p: Params) -> Result:
     bucket, written = bucket_of(ctx, p), p.get("Policy") or ""
-    check_policy(ctx, written, f"arn:{ctx.partition}:s3:::{bucket.name}")
+    check_policy(ctx, written, bucket_arn(bucket), express=is_directory(bucket.name))
     if is_public_policy(written) and blocks(ctx, bucket.documents, bucket.tenant, "BlockPublicPolicy"):
         raise AWSError(
             "AccessDenied",
             f"User: {ctx.principal.arn} is not authorized to perform: s3:PutBucketPolicy on resource: "
-            f'"arn:{ctx.partition}:s3:::{bucket.name}" because public policies are prevented by the BlockPublicPolicy '
+            f'"{bucket_arn(bucket)}" because public policies are prevented by the BlockPublicPolicy '
             "setting in S3 Block Public Access.",
             403,
         )

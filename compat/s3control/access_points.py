@@ -13,7 +13,8 @@ from compat.errors import AWSError
 from compat.operation import Params, Result, operation
 from compat.s3 import faults
 from compat.s3.bucket_documents import checked_block
-from compat.s3.buckets import ALL_BLOCKED
+from compat.s3.directory_buckets import ALL_BLOCKED
+from compat.s3.directory_rules import is_directory
 from compat.s3.places import ALIAS_SUFFIX, containers, door_arn
 from compat.s3.policies import check_policy, is_public_policy
 from compat.s3.properties import check_tags
@@ -65,6 +66,8 @@ def _bucket(ctx: Context, p: Params) -> Known:
     known = containers(ctx.cloud).find(p["Bucket"])
     if known is None:
         raise faults.no_such_bucket(p["Bucket"])
+    if is_directory(known.name):
+        raise faults.not_offered("An access point of a directory bucket")
     if known.tenant != (p.get("BucketAccountId") or ctx.account):
         raise faults.denied()
     if known.region != ctx.region:
@@ -154,7 +157,7 @@ def list_access_points(ctx: Context, p: Params) -> Result:
 
 @operation("s3control:ListAccessPointsForDirectoryBuckets", action="s3express:ListAccessPointsForDirectoryBuckets")
 def list_access_points_for_directory_buckets(ctx: Context, p: Params) -> Result:
-    """There are no directory buckets."""
+    """None of them has access points here."""
     account_of(ctx, p)
     return {"AccessPointList": []}
 

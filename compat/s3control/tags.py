@@ -10,7 +10,8 @@ from compat.errors import AWSError
 from compat.operation import Params, Result, operation
 from compat.s3 import faults
 from compat.s3.buckets import MOST_BUCKET_TAGS
-from compat.s3.places import bucket_of
+from compat.s3.directory_rules import bucket_arn
+from compat.s3.places import bucket_of, containers
 from compat.s3.properties import check_tags
 from compat.s3control.access_points import amend, door_of
 from compat.s3control.public_access import account_of
@@ -32,9 +33,14 @@ def _check_arn(ctx: Context, p: Params) -> str:
 
 
 def _bucket(ctx: Context, arn: str) -> Known:
-    kind, _, name = arn.partition(":::")
-    if kind != f"arn:{ctx.partition}:s3" or not name or "/" in name:
-        raise faults.not_offered(f"Tagging of {arn}")
+    name = arn.rpartition(":::")[2].rpartition(":bucket/")[2]
+    known = None if "/" in name else containers(ctx.cloud).find(name)
+    if known is None or arn != bucket_arn(known):
+        raise (
+            faults.no_such_bucket(name)
+            if ":::" in arn or ":bucket/" in arn
+            else faults.not_offered(f"Tagging of {arn}")
+        )
     return bucket_of(ctx, {"Bucket": name})
 
 
