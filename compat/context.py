@@ -106,6 +106,8 @@ class Context:
         self.volatile = False
         self.lasts = False
         """Whether the answer depends on nothing but the parameters, the caller and what is stored (see `lasting`)."""
+        self.besides: dict[str, Any] | None = None
+        """Members of the answer that come from where the call was looked at, not from its handler."""
         self.prepared: Any = None
         """What a Describe fetched in one go for its renderers."""
         self._moment: datetime | None = None

@@ -125,7 +125,7 @@ class Dispatcher:
             if admitted.key is not None and operation.lasting:
                 return self._lasting_answer(admitted)
             if operation.streams:
-                return Answer(operation.handler(ctx, ctx.params) or {})
+                return Answer(_handled(operation, ctx))
             if operation.reads:
                 return self._read(admitted)
             return Answer(self._write(operation, ctx))
@@ -165,7 +165,7 @@ class Dispatcher:
                 del self._kept[key]
         with self.cloud.database.unit(ctx.scope, write=False) as unit:
             ctx._unit = unit
-            answer = Answer(operation.handler(ctx, ctx.params) or {})
+            answer = Answer(_handled(operation, ctx))
             topics = unit.topics_read
         if key is not None and not ctx.volatile:
             self._kept[key] = _Kept(answer, {topic: stamps.get(topic, 0) for topic in topics})
@@ -180,7 +180,7 @@ class Dispatcher:
         kept = self._lasting.get(key)
         if kept is not None and kept[0] == mark:
             return kept[1]
-        answer = Answer(admitted.operation.handler(ctx, ctx.params) or {})
+        answer = Answer(_handled(admitted.operation, ctx))
         if ctx.lasts and mark >= 0:
             self._lasting[key] = mark, answer
             if len(self._lasting) > MOST_LASTING:
@@ -197,7 +197,7 @@ class Dispatcher:
                     ctx._tags.clear()
                     if token and (before := tokens.recall(ctx, token)) is not None:
                         return before
-                    result = operation.handler(ctx, ctx.params) or {}
+                    result = _handled(operation, ctx)
                     if token:
                         tokens.keep(ctx, token, result)
                     audit.record(ctx)
@@ -219,6 +219,11 @@ class Dispatcher:
         """What an operation answers where its writing failed; the fault itself when nothing is known of it."""
         found = shortage(fault)
         return fault if found is None else self._translate(operation, found)
+
+
+def _handled(operation: Operation, ctx: Context) -> Result:
+    result = operation.handler(ctx, ctx.params) or {}
+    return result if ctx.besides is None else {**result, **ctx.besides}
 
 
 def _met(fault: Exception) -> bool:

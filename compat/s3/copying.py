@@ -26,7 +26,7 @@ from compat.s3.encryption import Protection
 from compat.s3.lifecycle_rules import show_expiration
 from compat.s3.multipart import find_upload, publish_part, shown_encryption, unlocker
 from compat.s3.objects import LARGEST_PUT, owner_of_upload
-from compat.s3.places import NULL, bucket_of, charge, key_of, version_of
+from compat.s3.places import NULL, bucket_of, key_of, version_of
 from compat.s3.restoring import check_readable
 from compat.s3.terms import kept
 
@@ -152,7 +152,6 @@ def copy_object(ctx: Context, p: Params) -> Result:
     result: Result = {"CopyObjectResult": copied, **protection.shown}
     if head.version:
         result["CopySourceVersionId"] = head.version
-    charge(ctx, bucket, result)
     sequel.wake(ctx, also)
     show_expiration(ctx, bucket, key, about.size, about.tags, about.modified, result)
     if published.keeping:

@@ -15,7 +15,7 @@ from compat.s3 import faults, locking, properties, sequel
 from compat.s3.absence import check_genuine
 from compat.s3.conditions import expectation_of_delete
 from compat.s3.directory_rules import is_directory
-from compat.s3.places import LONGEST_KEY, NULL, bucket_of, charge, key_of, version_of
+from compat.s3.places import LONGEST_KEY, NULL, bucket_of, key_of, version_of
 
 if TYPE_CHECKING:
     from compat.context import Context
@@ -44,7 +44,6 @@ def delete_object(ctx: Context, p: Params) -> Result:
         result["VersionId"] = deleted.version or NULL
     if deleted.marker:
         result["DeleteMarker"] = True
-    charge(ctx, bucket, result)
     return result
 
 

@@ -20,7 +20,7 @@ from compat.s3.acl import object_owner
 from compat.s3.conditions import moment
 from compat.s3.directory_rules import is_directory
 from compat.s3.paging import limit_of
-from compat.s3.places import NULL, bucket_of, charge, owner, shown_initiator, version_of
+from compat.s3.places import NULL, bucket_of, owner, shown_initiator, version_of
 
 if TYPE_CHECKING:
     from compat.context import Context
@@ -111,7 +111,6 @@ def list_objects_v2(ctx: Context, p: Params) -> Result:
     if following is not None:
         result["NextContinuationToken"] = following
     result["$headers"] = {"x-amz-bucket-region": bucket.region}
-    charge(ctx, bucket, result)
     return result
 
 
@@ -138,7 +137,6 @@ def list_objects(ctx: Context, p: Params) -> Result:
     if page.more and p.get("Delimiter"):
         result["NextMarker"] = encode(last_key(page))
     result["$headers"] = {"x-amz-bucket-region": bucket.region}
-    charge(ctx, bucket, result)
     return result
 
 
@@ -181,7 +179,6 @@ def list_object_versions(ctx: Context, p: Params) -> Result:
         result["NextKeyMarker"] = encode(last_key(page))
         if isinstance(page.last, Entry):
             result["NextVersionIdMarker"] = page.last.version or NULL
-    charge(ctx, bucket, result)
     return result
 
 
@@ -237,7 +234,6 @@ def list_multipart_uploads(ctx: Context, p: Params) -> Result:
         upload = result.pop("NextUploadIdMarker")
         result["NextKeyMarker"] = directory_listing.marker(last_key(page), upload) if page.more else ""
         del result["UploadIdMarker"]
-    charge(ctx, bucket, result)
     return result
 
 

@@ -21,7 +21,7 @@ from compat.s3.conditions import check_read, expectation, moment, span_of
 from compat.s3.directory_buckets import storage_of
 from compat.s3.lifecycle_rules import show_expiration
 from compat.s3.paging import limit_of, marker_of
-from compat.s3.places import NULL, bucket_of, charge, key_of, version_of
+from compat.s3.places import NULL, bucket_of, key_of, version_of
 from compat.s3.restoring import check_readable
 from compat.s3.terms import kept, show
 from compat.streams import FileRange, Stream
@@ -91,7 +91,6 @@ def put_object(ctx: Context, p: Params) -> Result:
     }
     if published.keeping == "Enabled":
         result["VersionId"] = published.version
-    charge(ctx, bucket, result)
     sequel.wake(ctx, also)
     if "lifecycle" in bucket.documents or "directory" in bucket.documents:
         show_expiration(ctx, bucket, key, received.size, tags, now, result)
@@ -272,7 +271,6 @@ class View:
         elif "ServerSideEncryption" not in result:
             result["ServerSideEncryption"] = encryption.AES256
         name_version(bucket, head, result)
-        charge(self.ctx, bucket, result)
         documents = bucket.documents
         if "directory" in documents or ("lifecycle" in documents and self.version is None):
             show_expiration(self.ctx, bucket, self.key, head.size, head.tags, head.modified, result)

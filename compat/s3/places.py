@@ -60,6 +60,8 @@ def bucket_of(ctx: Context, p: Params) -> Known:
     if "payment" in known.documents and pays(ctx, known):
         if p.get("RequestPayer") != "requester" or ctx.principal.is_anonymous:
             raise faults.denied()
+        if _says_charged(ctx.operation.name):
+            ctx.besides = {"RequestCharged": "requester"}
     return known
 
 
@@ -76,10 +78,10 @@ def _may_be_charged(operation: str) -> bool:
     return shape is not None and "RequestPayer" in shape.members
 
 
-def charge(ctx: Context, known: Known, result: dict[str, Any]) -> None:
-    """Say in an answer who pays, where the caller does."""
-    if "payment" in known.documents and pays(ctx, known):
-        result["RequestCharged"] = "requester"
+@lru_cache(256)
+def _says_charged(operation: str) -> bool:
+    shape = service_model("s3").operation_model(operation).output_shape
+    return shape is not None and "RequestCharged" in shape.members
 
 
 def _behind(ctx: Context, name: str) -> Known:

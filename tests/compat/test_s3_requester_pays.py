@@ -52,6 +52,48 @@ def test_the_requester_says_so(server: Server, bucket: str) -> None:
     assert other.get_bucket_versioning(Bucket=bucket).get("Status") is None
 
 
+def test_every_answer_that_can_says_so(server: Server, bucket: str) -> None:
+    other = new_client(server.endpoint, "s3", OTHER)
+    about: dict[str, Any] = {"Bucket": bucket, "RequestPayer": "requester"}
+
+    def charged(call: Any, **more: Any) -> dict[str, Any]:
+        with refused("AccessDenied"):
+            call(Bucket=bucket, **more)
+        answer: dict[str, Any] = call(**about, **more)
+        assert answer["RequestCharged"] == "requester", call
+        return answer
+
+    upload = other.create_multipart_upload(**about, Key="big")
+    assert upload["RequestCharged"] == "requester"
+    part: dict[str, Any] = {"Key": "big", "UploadId": upload["UploadId"]}
+    sent = charged(other.upload_part, **part, PartNumber=1, Body=b"x")
+    source = {"Bucket": bucket, "Key": "k"}
+    charged(other.upload_part_copy, **part, PartNumber=2, CopySource=source)
+    charged(other.list_parts, **part)
+    charged(other.list_multipart_uploads)
+    finished = {"Parts": [{"PartNumber": 1, "ETag": sent["ETag"]}]}
+    charged(other.complete_multipart_upload, **part, MultipartUpload=finished)
+    upload = other.create_multipart_upload(**about, Key="other")
+    charged(other.abort_multipart_upload, Key="other", UploadId=upload["UploadId"])
+    charged(other.copy_object, Key="copy", CopySource=source)
+    charged(other.get_object_attributes, Key="k", ObjectAttributes=["ETag"])
+    charged(other.get_object_acl, Key="k")
+    charged(other.put_object_annotation, Key="k", AnnotationName="a", AnnotationPayload=b"x")
+    charged(other.list_object_annotations, Key="k")
+    charged(other.get_object_annotation, Key="k", AnnotationName="a")
+    charged(other.delete_object_annotation, Key="k", AnnotationName="a")
+    charged(other.delete_objects, Delete={"Objects": [{"Key": "copy"}, {"Key": "big"}]})
+    # Tags are paid for, too; their answers have no place to say so.
+    with refused("AccessDenied"):
+        other.get_object_tagging(Bucket=bucket, Key="k")
+    other.put_object_tagging(**about, Key="k", Tagging={"TagSet": [{"Key": "a", "Value": "b"}]})
+    assert other.get_object_tagging(**about, Key="k")["TagSet"] == [{"Key": "a", "Value": "b"}]
+    # A source in such a bucket is paid for by whoever copies from it.
+    mine = make_bucket(other)
+    copied = other.copy_object(Bucket=mine, Key="k", CopySource=source, RequestPayer="requester")
+    assert copied["RequestCharged"] == "requester"
+
+
 def test_the_owner_need_not_and_nobody_cannot(server: Server, bucket: str) -> None:
     owner = new_client(server.endpoint, "s3", OWNER)
     assert "RequestCharged" not in owner.get_object(Bucket=bucket, Key="k")
