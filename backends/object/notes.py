@@ -190,6 +190,17 @@ def copy_notes(tx: Transaction, notes: Sequence[Note], seen: str | None) -> str 
     return book
 
 
+def rewrite_book(
+    tx: Transaction, place: tuple[int, int, bytes], head: Head, notes: Sequence[Note], seen: str | None
+) -> None:
+    """Give a version (container, shelf and key) copies of annotations (see `copy_notes`) in place of its own."""
+    own = [] if head.book is None else _all(tx, head.book)
+    if [(one.name, one.etag, one.modified) for one in own] == [(one.name, one.etag, one.modified) for one in notes]:
+        return
+    versions.drop_book(tx, head)
+    tx.run(OPEN_BOOK, copy_notes(tx, notes, seen), *place, head.rank)
+
+
 def _version(tx: Transaction, place: Place) -> tuple[int, Head]:
     key = place.key.encode()
     tx.lock(place.container, key)

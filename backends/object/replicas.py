@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from backends.errors import Changed, Missing
 from backends.object import versions
 from backends.object.ledger import Transaction
 from backends.object.models import Keeping
 from backends.object.names import rank_of
+from backends.object.notes import Note, copy_notes, rewrite_book
 from backends.object.store import Also, ObjectStore
 from backends.object.versions import Amendment, Content, Description, Head, Published
 
@@ -19,11 +22,14 @@ def replicate(
     *,
     sealed_key: bytes | None = None,
     also: Also[Published] | None = None,
+    notes: Sequence[Note] = (),
 ) -> None:
     """Put a version (or delete marker) of a key into another container, by reference and under its name; what is there
-    already gets the tags, grants and terms of `about`. May be repeated.
+    already gets the tags, grants and terms of `about`. Both get copies of `notes`, which are all annotations of the
+    source. May be repeated.
 
-    Raises `Missing` without the container or the source, `Changed` where the container keeps no versions.
+    Raises `Missing` without the container or the source, `Changed` where the container keeps no versions, or the
+    annotations are others by now.
     """
     from_container, key, head = source
     name = key.encode()
@@ -39,6 +45,7 @@ def replicate(
             if not there[1].marker:
                 change = Amendment(about.tags, about.grants, about.terms)
                 versions.amend(tx, container, name, head.version, lambda _: change)
+                rewrite_book(tx, (container, there[0], name), there[1], notes, head.book)
             return
         content = Content()
         if not head.marker:
@@ -48,6 +55,7 @@ def replicate(
             content = versions.use(tx, found[1])
             if sealed_key is not None and content.sealed_key is not None:
                 content = content._replace(sealed_key=sealed_key)
+            content = content._replace(book=copy_notes(tx, notes, found[1].book))
         versions.insert_named(tx, container, name, head.version, rank, about, content, marker=head.marker)
         if also is not None:
             also(tx, Published(head.version, Keeping.ENABLED, False))

@@ -184,6 +184,8 @@ def get_object_annotation(ctx: Context, p: Params) -> Result:
     }
     if p.get("ChecksumMode") == "ENABLED":
         checksums.show(note.checksum, result)
+    if (status := terms_of(call.head).get("replication")) is not None:
+        result["ReplicationStatus"] = status
     return _named(call, result)
 
 
@@ -202,7 +204,7 @@ def list_object_annotations(ctx: Context, p: Params) -> Result:
     found = notes.page(ctx.objects, call.head, prefix.encode(), after, most + 1)
     shown = found[:most]
     result: Result = {
-        "Annotations": [_entry(note) for note in shown],
+        "Annotations": [_entry(note, terms_of(call.head).get("replication")) for note in shown],
         "Bucket": p["Bucket"],
         "Key": p["Key"],
         "MaxAnnotationResults": most,
@@ -229,7 +231,7 @@ def _after(p: Params) -> bytes:
         ) from None
 
 
-def _entry(note: Note) -> dict[str, Any]:
+def _entry(note: Note, replication: str | None) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "AnnotationName": note.name.decode(),
         "LastModified": moment(note.modified),
@@ -238,6 +240,8 @@ def _entry(note: Note) -> dict[str, Any]:
     }
     if (kept := checksums.kept(note.checksum)) is not None:
         entry["ChecksumAlgorithm"] = [kept.algorithm]
+    if replication is not None:
+        entry["ReplicationStatus"] = replication
     return entry
 
 

@@ -15,9 +15,11 @@ import orjson
 from sqlalchemy import select
 
 from backends.errors import Changed, DriverError, Missing
+from backends.object import notes
 from backends.object.containers import Known
 from backends.object.ledger import Transaction
 from backends.object.models import Container
+from backends.object.notes import Note
 from backends.object.outbox import Errand
 from backends.object.replicas import replicate
 from backends.object.versions import Amendment, Description, Head, Published
@@ -106,13 +108,19 @@ class Replication:
                 protection.key.sealed,
             )
 
+        found = [] if head.marker else notes.every(self._objects, head)
+        if found and self._cloud.rules.auth == "enforce":
+            self._check_may_note(who, bucket, target, key)
+        noted = [self._note_sealed_anew(who, rule, bucket, target, key, note, head) for note in found]
+
         def also(tx: Transaction, published: Published) -> None:
             if "notification" in target.documents and not head.marker:
                 thing = Thing(key, published.version, head.size, head.etag)
                 tell(self._cloud, tx, target, "ObjectCreated:Put", self._cause(target, plan.role), thing)
 
         try:
-            replicate(self._objects, (bucket.number, key, head), target.number, about, sealed_key=sealed, also=also)
+            source = bucket.number, key, head
+            replicate(self._objects, source, target.number, about, sealed_key=sealed, also=also, notes=noted)
         except Missing:
             raise Refused("the destination or the version is gone") from None
 
@@ -161,6 +169,26 @@ class Replication:
                 return encryption.protect(there, target, key, want, secret)
             except AWSError as fault:
                 raise Refused(f"{fault.code}: {fault.message}") from None
+
+    def _check_may_note(self, who: Principal, bucket: Known, target: Known, key: str) -> None:
+        """What AWS demands of the role besides, where the version has annotations. Raises `Refused`."""
+        for action, there in (
+            ("s3:GetObjectVersionAnnotationForReplication", bucket),
+            ("s3:ReplicateObjectAnnotation", target),
+        ):
+            resource = f"arn:aws:s3:::{there.name}/{key}"
+            if not self._may(_AS_ROLE, who, bucket, action, resource):
+                raise Refused(f"{who.role_arn} is not allowed {action} on {resource}")
+
+    def _note_sealed_anew(
+        self, who: Principal, rule: Rule, bucket: Known, target: Known, key: str, note: Note, head: Head
+    ) -> Note:
+        """An annotation as the replica is to have it: under its KMS key where the version is under one."""
+        if content_keys.kind_of(note.sealed_key) not in (content_keys.KMS, content_keys.DUAL):
+            return note
+        protection = self._sealed_anew(who, rule, bucket, target, key, head._replace(sealed_key=note.sealed_key))
+        assert protection.key is not None
+        return note._replace(sealed_key=protection.key.sealed)
 
     def _may(self, operation: Operation, who: Principal, bucket: Known, action: str, resource: str) -> bool:
         with self._as(operation, who, bucket) as ctx:

@@ -111,6 +111,41 @@ def test_tags_follow_and_deletes_of_versions_do_not(world: World) -> None:
     assert ("k", version) in world.names()
 
 
+def test_annotations_follow(world: World, client: Any) -> None:
+    s3 = world.s3
+    kms = client("kms")
+    one, other = (kms.create_key()["KeyMetadata"]["Arn"] for _ in range(2))
+    selected = {"SourceSelectionCriteria": {"SseKmsEncryptedObjects": {"Status": "Enabled"}}}
+    world.configure(world.rule(Destination={"EncryptionConfiguration": {"ReplicaKmsKeyID": other}}, **selected))
+    world.allow("s3:*", "kms:Decrypt", "kms:GenerateDataKey")
+    world.put("plain")
+    world.put("sealed", ServerSideEncryption="aws:kms", SSEKMSKeyId=one)
+
+    def there(key: str) -> dict[str, str]:
+        about = {"Bucket": world.target, "Key": key}
+        try:
+            listed = s3.list_object_annotations(**about).get("Annotations", ())
+            found = {
+                name: s3.get_object_annotation(**about, AnnotationName=name)["AnnotationPayload"].read().decode()
+                for name in (one["AnnotationName"] for one in listed)
+            }
+        except (s3.exceptions.NoSuchKey, s3.exceptions.NoSuchAnnotation):
+            return {}  # on its way
+        assert all(one["ReplicationStatus"] == "REPLICA" for one in listed)
+        return found
+
+    for key in ("plain", "sealed"):
+        for name, text in (("a", "first"), ("b", "b" * 50000), ("a", "second")):
+            s3.put_object_annotation(Bucket=world.source, Key=key, AnnotationName=name, AnnotationPayload=text.encode())
+        until(lambda key=key: there(key), lambda found: found == {"a": "second", "b": "b" * 50000})
+        s3.delete_object_annotation(Bucket=world.source, Key=key, AnnotationName="a")
+        until(lambda key=key: there(key), lambda found: found == {"b": "b" * 50000})
+    world.allow("s3:GetObject*", "s3:GetRep*", "s3:ReplicateObject", "kms:*")
+    s3.put_object_annotation(Bucket=world.source, Key="plain", AnnotationName="c", AnnotationPayload=b"late")
+    world.status("plain", "FAILED")
+    assert there("plain") == {"b": "b" * 50000}
+
+
 @pytest.mark.parametrize("status", ["Enabled", "Disabled"])
 def test_markers_follow_where_the_rule_says_so(world: World, status: str) -> None:
     world.configure(world.rule(DeleteMarkerReplication={"Status": status}))
