@@ -45,7 +45,7 @@ def check_name(name: str) -> None:
 
 def region_of(ctx: Context, p: Params) -> str:
     """The region in which a new bucket is to be: the constraint must fit the region that was asked."""
-    constraint = (p.get("CreateBucketConfiguration") or {}).get("LocationConstraint")
+    constraint = (p.get("CreateBucketConfiguration") or {}).get("LocationConstraint") or None
     given = constraint
     if constraint == OLD_EUROPE:
         constraint = "eu-west-1"

@@ -344,3 +344,10 @@ def test_s3_control(client: Callable[..., Any], s3: Any, bucket: str, account: s
     control.untag_resource(AccountId=account, ResourceArn=arn, TagKeys=["a"])
     assert control.list_tags_for_resource(AccountId=account, ResourceArn=arn)["Tags"] == [{"Key": "b", "Value": "2"}]
     assert s3.get_bucket_tagging(Bucket=bucket)["TagSet"] == [{"Key": "b", "Value": "2"}]
+
+
+def test_an_empty_constraint_is_none(client: Any) -> None:
+    """minio-py and others send one."""
+    name = bucket_name()
+    client("s3").create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": ""})
+    assert client("s3").head_bucket(Bucket=name)["BucketRegion"] == "us-east-1"
