@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+")
 _RESERVED_STARTS = ("xn--", "sthree-", "amzn-s3-demo-")
-_RESERVED_ENDS = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3", "-an")
+_RESERVED_ENDS = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3")
 FIRST_REGION = "us-east-1"
 OLD_EUROPE = "EU"
 """An older name of eu-west-1, which is told of the buckets that were made with it."""
@@ -40,6 +40,22 @@ def check_name(name: str) -> None:
         or name.startswith(_RESERVED_STARTS)
         or name.endswith(_RESERVED_ENDS)
     ):
+        raise AWSError("InvalidBucketName", "The specified bucket is not valid.", 400, BucketName=name)
+
+
+def check_namespace(ctx: Context, name: str, region: str, namespace: str | None) -> None:
+    """Refuse names of the account's own namespace elsewhere, and other names within it."""
+    own = re.fullmatch(rf".+-{ctx.account}-{region}-an", name) is not None
+    if namespace not in (None, "global", "account-regional"):
+        raise faults.invalid_argument("The bucket namespace is not valid", "x-amz-bucket-namespace", namespace)
+    if namespace == "account-regional" and not own:
+        raise AWSError(
+            "InvalidNamespaceHeader",
+            "The name of a bucket in the account regional namespace ends with the account, the Region and -an.",
+            400,
+            BucketName=name,
+        )
+    if name.endswith("-an") and namespace != "account-regional":
         raise AWSError("InvalidBucketName", "The specified bucket is not valid.", 400, BucketName=name)
 
 
@@ -84,6 +100,7 @@ def create_bucket(ctx: Context, p: Params) -> Result:
     if (p.get("CreateBucketConfiguration") or {}).keys() & {"Bucket", "Location"}:
         raise faults.invalid_request("Only directory buckets have a location and a type.")
     region = region_of(ctx, p)
+    check_namespace(ctx, name, region, p.get("BucketNamespace"))
     rule = p.get("ObjectOwnership")
     if rule is None:
         rule = "ObjectWriter" if ctx.rules.old_s3_defaults else ENFORCED

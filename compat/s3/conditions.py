@@ -106,7 +106,7 @@ def expectation(p: Params, key: str) -> Expect | None:
 
 
 def expectation_of_delete(
-    etag: str | None, modified: datetime | None, size: int | None, *, directory: bool = False
+    key: str, etag: str | None, modified: datetime | None, size: int | None, *, directory: bool = False
 ) -> Expect | None:
     """What a conditional delete expects of the object; None where it is unconditional. Time and size are conditions of
     directory buckets only."""
@@ -121,7 +121,7 @@ def expectation_of_delete(
         if head is None:
             # An object that is not there is deleted already; only an ETag can be missed.
             if etag is not None and etag.strip() != "*":
-                raise faults.precondition("If-Match")
+                raise faults.no_such_key(key)
             return
         if etag is not None and not is_same(head.etag, etag):
             raise faults.precondition("If-Match")

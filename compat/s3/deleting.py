@@ -27,7 +27,7 @@ MOST = 1000
 def delete_object(ctx: Context, p: Params) -> Result:
     bucket, key, version = bucket_of(ctx, p), key_of(p), version_of(p)
     when, size = p.get("IfMatchLastModifiedTime"), p.get("IfMatchSize")
-    expect = expectation_of_delete(p.get("IfMatch"), when, size, directory=is_directory(bucket.name))
+    expect = expectation_of_delete(key, p.get("IfMatch"), when, size, directory=is_directory(bucket.name))
     now = properties.now(ctx)
     locking.check_bypass(bucket, p)
     if p.get("VersionId") is not None:
@@ -107,7 +107,8 @@ def _doom(ctx: Context, bucket: Known, one: dict[str, Any]) -> Doomed:
     except AWSError:
         raise faults.no_such_version(key, str(named)) from None
     directory = is_directory(bucket.name)
-    expect = expectation_of_delete(one.get("ETag"), one.get("LastModifiedTime"), one.get("Size"), directory=directory)
+    conditions = one.get("ETag"), one.get("LastModifiedTime"), one.get("Size")
+    expect = expectation_of_delete(key, *conditions, directory=directory)
     expect = locking.unlocked(bucket, version, properties.now(ctx), bypass, expect)
     return Doomed(key, version, expect, sequel.removed(ctx, bucket, key, version))
 

@@ -222,7 +222,9 @@ def get_object_legal_hold(ctx: Context, p: Params) -> Result:
 @operation("s3:PutObjectLockConfiguration", on="{Bucket}", action="s3:PutBucketObjectLockConfiguration")
 def put_object_lock_configuration(ctx: Context, p: Params) -> None:
     bucket, document = bucket_of(ctx, p), p.get("ObjectLockConfiguration")
-    if document is None or document.get("ObjectLockEnabled") != "Enabled":
+    if document is None:
+        raise AWSError("MissingRequestBodyError", "Request Body is empty", 400)
+    if document.get("ObjectLockEnabled") != "Enabled":
         raise faults.malformed()
     if bucket.keeping != "Enabled":
         raise AWSError(

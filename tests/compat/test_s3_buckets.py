@@ -351,3 +351,34 @@ def test_an_empty_constraint_is_none(client: Any) -> None:
     name = bucket_name()
     client("s3").create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": ""})
     assert client("s3").head_bucket(Bucket=name)["BucketRegion"] == "us-east-1"
+
+
+def test_buckets_of_the_accounts_own_namespace(client: Any, account: str) -> None:
+    s3, name = client("s3"), f"mine-{account}-us-east-1-an"
+    assert code_of(s3.create_bucket, Bucket=name) == "InvalidBucketName"
+    for other in (f"mine-{account}-us-west-2-an", "mine-999999999999-us-east-1-an", bucket_name()):
+        wrong = {"Bucket": other, "BucketNamespace": "account-regional"}
+        assert code_of(s3.create_bucket, **wrong) == "InvalidNamespaceHeader"
+    s3.create_bucket(Bucket=name, BucketNamespace="account-regional")
+    assert [one["Name"] for one in s3.list_buckets()["Buckets"]] == [name]
+    s3.create_bucket(Bucket=bucket_name(), BucketNamespace="global")
+
+
+def test_answers_that_clients_of_aws_expect(client: Any) -> None:
+    """What moto's authors saw at AWS."""
+    s3 = client("s3")
+    bucket = make_bucket(s3)
+    s3.put_object(Bucket=bucket, Key="plain", Body=b"x")
+    s3.put_object(Bucket=bucket, Key="k", Body=b"x", WebsiteRedirectLocation="/there")
+    copy = {"Bucket": bucket, "Key": "k", "CopySource": {"Bucket": bucket, "Key": "k"}}
+    plain = copy | {"Key": "plain", "CopySource": {"Bucket": bucket, "Key": "plain"}}
+    assert code_of(s3.copy_object, **plain) == "InvalidRequest"
+    s3.copy_object(**plain, StorageClass="STANDARD")
+    s3.copy_object(**copy, WebsiteRedirectLocation="/there")
+    rules = [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
+    s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": rules})
+    s3.copy_object(**plain)
+    assert code_of(s3.delete_object, Bucket=bucket, Key="absent", IfMatch="abc") == "NoSuchKey"
+    tagged = s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": [{"Key": "a", "Value": "b"}]})
+    assert tagged["ResponseMetadata"]["HTTPStatusCode"] == 204
+    assert code_of(s3.put_object_lock_configuration, Bucket=bucket) == "MissingRequestBodyError"
