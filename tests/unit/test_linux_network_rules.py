@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
-from backends.network.drivers.linux import tracked
+import pytest
+
+from backends.network.drivers.linux import rules, tracked, transaction
 from backends.network.drivers.linux.netlink import Connection
 from backends.network.drivers.linux.ruleset import Chain, Ruleset, Set, change, whole
 from backends.network.plan import NetworkPlan, PortPlan, RulePlan
+from tests.compat.real import random_networks, rule_changes
 
 WEB = RulePlan("web", False, "tcp", 80, 80, ("0.0.0.0/0",))
 BACK = RulePlan("back", True, "-1", -1, -1, ("0.0.0.0/0",))
@@ -77,3 +81,37 @@ def test_what_is_referred_to_comes_first_and_goes_last() -> None:
 
 def test_the_whole_replaces_whatever_is_there() -> None:
     assert whole(OLD).splitlines()[:3] == ["add table ip nephele", "delete table ip nephele", "add table ip nephele"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_ruleset_made_of_the_former_one_is_the_one_made_anew(seed: int) -> None:
+    dice, made, short = random.Random(seed), random_networks.World(0), 0
+    made.shuffle(dice)
+    plan = next(iter(made.plans.values()))
+    held = rules.compile(plan, str.upper, counted=True)
+    for _ in range(40):
+        following = rule_changes.mutated(plan, dice)
+        fresh = rules.compile(following, str.upper, counted=True)
+        found = rules.recompile(plan, held, following, counted=True)
+        assert found in (None, fresh)
+        short += found is not None
+        plan, held = following, fresh
+    assert short > 10
+    moved = replace(plan, ports=plan.ports[1:])
+    assert rules.recompile(plan, held, moved) is None
+
+
+def test_what_only_nftables_can_say_is_left_to_it() -> None:
+    chains = {"here": Chain("", ("accept",))}
+    assert transaction.messages(Ruleset(chains), Ruleset({"here": Chain("", ("tcp dport { 1, 2 } accept",))})) is None
+    assert transaction.messages(Ruleset(chains), Ruleset({**chains, "base": OLD.chains["base"]})) is None
+    assert transaction.messages(Ruleset(chains), Ruleset(chains, OLD.sets)) is None
+    kinds = [
+        kind for kind, _, _ in transaction.messages(Ruleset(chains), Ruleset({"there": Chain("", ("drop",))})) or ()
+    ]
+    assert kinds == [
+        transaction.NEWCHAIN,
+        transaction.NEWRULE,
+        transaction.DELRULE,
+        transaction.DELCHAIN,
+    ]

@@ -33,17 +33,17 @@ class Killed(BaseException):
     """The process ends here."""
 
 
-def drive(deployment: str = "crash", kill_at: int = 0) -> LinuxNetwork:
-    """A driver that is killed before its n-th step."""
+def drive(deployment: str = "crash", kill_at: int = 0, before: Callable[[str], None] | None = None) -> LinuxNetwork:
+    """A driver that is killed before its n-th step, or by `before`."""
     steps = 0
 
-    def before(what: str) -> None:
+    def count(what: str) -> None:
         nonlocal steps
         steps += 1
         if steps == kill_at:
             raise Killed(what)
 
-    return LinuxNetwork(deployment, POOL, before=before)
+    return LinuxNetwork(deployment, POOL, before=before or count)
 
 
 def world(seed: int) -> Plans:

@@ -32,3 +32,10 @@ def test_after_a_reboot_all_is_made_anew(sandbox: Sandbox) -> None:
 
 def test_two_deployments_leave_each_other_alone(sandbox: Sandbox) -> None:
     assert crash(sandbox, "neighbours")["wrong"] == []
+
+
+def test_rules_changed_the_short_way_are_what_a_fresh_load_makes_of_them(sandbox: Sandbox) -> None:
+    done = sandbox.run(sys.executable, "-m", "tests.compat.real.rule_changes", "15", "1", timeout=280)
+    told = json.loads(done.stdout)
+    assert told["wrong"] == []
+    assert told["short"] >= told["changes"] / 4 >= 5

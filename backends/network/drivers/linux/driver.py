@@ -20,12 +20,12 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from backends.errors import DriverError, Lost
 from backends.network.drivers.base import Counters, T, link_name
-from backends.network.drivers.linux import layout, links, namespace, nat, tracked
+from backends.network.drivers.linux import layout, links, namespace, nat, tracked, transaction
 from backends.network.drivers.linux.edge import Edge, Outgoing
 from backends.network.drivers.linux.layout import MAC, Layout
 from backends.network.drivers.linux.namespace import Namespace
 from backends.network.drivers.linux.nftables import library
-from backends.network.drivers.linux.rules import GATEWAY_LINK, compile, peer_link
+from backends.network.drivers.linux.rules import GATEWAY_LINK, compile, peer_link, recompile
 from backends.network.drivers.linux.ruleset import Ruleset, change, whole
 from backends.network.plan import NetworkPlan, PortPlan
 
@@ -34,11 +34,13 @@ FAULTS = (NetlinkError, OSError)
 
 @dataclass(frozen=True)
 class Held:
-    """What the driver made of a network last."""
+    """What the driver made of a network last, and the state (`Reader.state`) in which that left the kernel: "" when
+    something was in doubt."""
 
     plan: NetworkPlan
     rules: Ruleset
     layout: Layout
+    state: str
 
 
 class LinuxNetwork:
@@ -203,12 +205,15 @@ class LinuxNetwork:
 
     def _ensure(self, space: Namespace, plan: NetworkPlan) -> None:
         held = self._held.get(plan.id)
+        waiting = self._links(plan).keys() & self._host.run(links.present)
+        if held is not None and not waiting and self._change_rules(space, held, plan):
+            return
         digest = self._read(space)
         before = held if held is not None and digest == held.plan.digest else None
         rules = compile(plan, self._named(plan), counted=self._counted)
-        waiting = self._links(plan).keys() & self._host.run(links.present)
         if digest == plan.digest and (plan.gateway is None or self._edge.sound) and not waiting:
-            self._held[plan.id] = Held(plan, rules, layout.layout(plan, self._named(plan), links.present()))
+            wanted = layout.layout(plan, self._named(plan), links.present())
+            self._held[plan.id] = Held(plan, rules, wanted, self._state_marked(space))
             return
         self._held.pop(plan.id, None)
         self._step("mark")
@@ -235,9 +240,40 @@ class LinuxNetwork:
         if waiting:
             fresh = {ip for name in waiting for ip in self._links(plan)[name].addresses}
             self._forget(plan, lambda entry: not fresh.isdisjoint(entry.addresses))
+        self._held[plan.id] = Held(plan, rules, wanted, self._mark(space, plan, space.reader.state()))
+
+    def _mark(self, space: Namespace, plan: NetworkPlan, state: str) -> str:
         self._step("mark")
-        links.mark(space, f"{plan.digest} {space.reader.state()}")
-        self._held[plan.id] = Held(plan, rules, wanted)
+        links.mark(space, f"{plan.digest} {state}")
+        return state
+
+    def _state_marked(self, space: Namespace) -> str:
+        return space.reader.mark().partition(" ")[2]
+
+    def _change_rules(self, space: Namespace, held: Held, plan: NetworkPlan) -> bool:
+        """The short way, for a change of nothing but rules; whether it was gone to its end.
+
+        Nothing is read: the kernel refuses the transaction when its rules are not those of the state held. What else
+        changed meanwhile shows at the next look, since it is not what the mark says. Killed after the transaction, the
+        mark stands for a generation that is over, and so for nothing."""
+        if not held.state or (plan.gateway is not None and not self._edge.sound):
+            return False
+        rules = recompile(held.plan, held.rules, plan, counted=self._counted)
+        steps = None if rules is None else transaction.messages(held.rules, rules)
+        if rules is None or not steps:
+            return False
+        generation, _, surroundings = held.state.partition(" ")
+        self._step("rules")
+        try:
+            following = space.writer.commit(steps, int(generation))
+        except OSError:  # not what we think, or too much at once
+            return False
+        stale = tracked.stale(held.plan, plan)
+        if stale is not None:
+            self._forget(plan, stale)
+        state = self._mark(space, plan, f"{following} {surroundings}")
+        self._held[plan.id] = Held(plan, rules, held.layout, state)
+        return True
 
     def _load(self, space: Namespace, old: Ruleset | None, new: Ruleset) -> None:
         if old is not None:
@@ -340,10 +376,10 @@ class LinuxNetwork:
         layout.put(space.links, have, wanted, self._step)
         mine = set(port.addresses)
         self._forget(held.plan, lambda entry: not mine.isdisjoint(entry.addresses))
-        self._held[network_id] = replace(held, layout=wanted)
+        self._held[network_id] = replace(held, layout=wanted, state="")
         if sound:
-            self._step("mark")
-            links.mark(space, f"{held.plan.digest} {space.reader.state()}")
+            state = self._mark(space, held.plan, space.reader.state())
+            self._held[network_id] = replace(held, layout=wanted, state=state)
 
     def _take_in(self, space: Namespace, name: str) -> None:
         """Bring a port's link from the host into its network, in the place of one that a former guest left."""

@@ -16,6 +16,7 @@ from backends.errors import DriverError
 from backends.network.drivers.base import T
 from backends.network.drivers.linux.netlink import Reader
 from backends.network.drivers.linux.nftables import Nftables
+from backends.network.drivers.linux.transaction import Writer
 
 FOLDER = Path("/run/netns")
 """Where `ip netns` looks, too."""
@@ -42,6 +43,7 @@ class Namespace:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"netns {os.path.basename(path)}")
         self._links: IPRoute | None = None
         self._rules: Nftables | None = None
+        self._writer: Writer | None = None
         self._reader: Reader | None = None
         try:
             self.run(lambda: _check(_libc.setns(self._file, CLONE_NEWNET), f"entering {path}"))
@@ -63,7 +65,7 @@ class Namespace:
 
     @property
     def links(self) -> IPRoute:
-        """Links, addresses, routes. On the namespace's own thread only, as are the next two."""
+        """Links, addresses, routes. On the namespace's own thread only, as are the next three."""
         if self._links is None:
             self._links = IPRoute()
         return self._links
@@ -76,6 +78,13 @@ class Namespace:
         return self._rules
 
     @property
+    def writer(self) -> Writer:
+        """The ruleset, for small changes."""
+        if self._writer is None:
+            self._writer = Writer()
+        return self._writer
+
+    @property
     def reader(self) -> Reader:
         """What is there, read without much ado."""
         if self._reader is None:
@@ -86,7 +95,7 @@ class Namespace:
         """End the thread. The namespace stays as long as it has a name, or a socket in it."""
 
         def end() -> None:
-            for held in (self._links, self._rules, self._reader):
+            for held in (self._links, self._rules, self._writer, self._reader):
                 if held is not None:
                     held.close()
 

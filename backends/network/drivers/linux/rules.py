@@ -22,6 +22,7 @@ import hashlib
 import ipaddress
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from backends.network.drivers.linux.ruleset import Chain, Ruleset, Set
 from backends.network.plan import EntryPlan, NetworkPlan, PortPlan, RulePlan, SegmentPlan
@@ -75,6 +76,31 @@ def compile(plan: NetworkPlan, link: Callable[[str], str], *, counted: bool = Fa
     if plan.edge_table is not None:
         chains["t_edge"] = Chain("", (f"meta mark set {table_number(plan.edge_table)}",))
     return Ruleset(chains, sets)
+
+
+def recompile(old: NetworkPlan, held: Ruleset, new: NetworkPlan, *, counted: bool = False) -> Ruleset | None:
+    """The ruleset of `new`, made of the one of `old` when they differ in rules of firewall groups alone; None when
+    more differs, or the sets do that such rules ask."""
+    if replace(new, groups=old.groups) != old or new.groups.keys() != old.groups.keys():
+        return None
+    chains = dict(held.chains)
+    for group, rules in new.groups.items():
+        before = old.groups[group]
+        if rules == before:
+            continue
+        if (name := f"g_{spell(group)}_in") not in chains:  # nobody is in it
+            continue
+        sets: dict[str, Set] = {}
+        asked: dict[str, Set] = {}
+        for egress, place in ((True, f"{name[:-3]}_out"), (False, name)):
+            lines = [line for rule in rules if rule.egress == egress for line in _rule(rule, sets, counted)]
+            chains[place] = Chain("", tuple(lines))
+        for rule in before:
+            if rule.named:
+                _rule(rule, asked, counted)
+        if not asked.keys() <= sets.keys() or any(held.sets.get(id) != wanted for id, wanted in sets.items()):
+            return None
+    return Ruleset(chains, held.sets)
 
 
 def spell(id: str) -> str:

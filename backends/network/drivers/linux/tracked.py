@@ -27,7 +27,7 @@ def stale(old: NetworkPlan, new: NetworkPlan) -> Pick | None:
         for group, rules in old.groups.items()
         if (kept := new.groups.get(group, ())) != rules
         for rule in rules
-        if rule not in kept and _is_untracked(rule, rules)
+        if _is_untracked(rule, rules) and rule not in kept
         for addresses in ({ip for port in old.ports if group in port.groups for ip in port.addresses},)
     ]
     opened += [
