@@ -15,6 +15,8 @@ from backends.network.drivers.base import NetworkDriver
 from backends.network.drivers.simulated import SimulatedNetwork
 from backends.network.errors import NoPublicAddresses
 from backends.network.models import Lease
+from backends.network.plan import NetworkPlan
+from backends.network.rows import NetworkRows
 
 TOPIC = "network"
 LEASES = Base.metadata.tables[Lease.__tablename__]
@@ -22,10 +24,10 @@ LEASES = Base.metadata.tables[Lease.__tablename__]
 
 @dataclass
 class Applied:
-    """What the reconciler remembers of its last pass: network -> (stamp of its rows, digest of its plan), and when
-    (`time.monotonic`) it looked at the machine."""
+    """What the reconciler remembers of its last pass: network -> (its rows, its plan), and when (`time.monotonic`) it
+    looked at the machine."""
 
-    held: dict[str, tuple[int, str]] = field(default_factory=dict)
+    held: dict[str, tuple[NetworkRows, NetworkPlan]] = field(default_factory=dict)
     looked: float = -math.inf
 
 

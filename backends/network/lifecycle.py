@@ -11,14 +11,14 @@ import time
 from collections.abc import Collection
 from datetime import timedelta
 
-from sqlalchemy import bindparam, select, union_all
+from sqlalchemy import bindparam, literal, select, union_all
 
 from backends.db import Database, Instant, Unit
 from backends.errors import DriverError
-from backends.network.book import TOPIC, NetworkHost
+from backends.network.book import TOPIC, Applied, NetworkHost
 from backends.network.models import Endpoint, FirewallGroup, Nat, Network, PacketFilter, Peering, RouteTable
-from backends.network.plan import plan
-from backends.network.rows import read_many
+from backends.network.plan import NetworkPlan, plan, replan
+from backends.network.rows import NetworkRows, read_many, renew
 from backends.network.service import NetworkService
 
 SHOWN = timedelta(hours=1)
@@ -30,10 +30,11 @@ PASSING = ("pending", "deleting")
 # Made once: making a statement takes longer than running it.
 HOLDING = union_all(
     *(
-        select(network).where(id.in_(bindparam("parts", expanding=True)))
-        for network, id in (
-            (Network.id, Network.id),
-            *((kind.network_id, kind.id) for kind in (FirewallGroup, PacketFilter, RouteTable)),
+        select(network, group).where(id.in_(bindparam("parts", expanding=True)))
+        for network, id, group in (
+            (Network.id, Network.id, literal("")),
+            (FirewallGroup.network_id, FirewallGroup.id, FirewallGroup.id),
+            *((kind.network_id, kind.id, literal("")) for kind in (PacketFilter, RouteTable)),
         )
     )
 )
@@ -82,23 +83,22 @@ def _apply(database: Database, host: NetworkHost) -> None:
     if observed is not None:
         changed = None
     with database.unit(None, write=False) as unit:
-        ids = None if changed is None else _networks(unit, changed)
-        rows = read_many(unit.session, ids)
+        ids, read = _read(unit, applied, changed)
     failed: DriverError | None = None
-    for network in rows:
-        held, stamp = applied.held.get(network.network.id), network.stamp
-        if held is not None and held[0] == stamp:
-            if observed is None or observed.get(network.network.id) == held[1]:
-                continue
-        wanted = plan(network)
-        if observed is None or observed.get(wanted.id) != wanted.digest:
+    for network, replanned in read:
+        held, id = applied.held.get(network.network.id), network.network.id
+        if replanned is None and held is not None and held[0].stamp == network.stamp:
+            replanned = held[1]
+        wanted = plan(network) if replanned is None else replanned
+        same = held is not None and held[1] == wanted if observed is None else observed.get(id) == wanted.digest
+        if not same:
             try:
                 host.driver.ensure(wanted)
             except DriverError as fault:
                 failed = fault
                 continue
-        applied.held[wanted.id] = stamp, wanted.digest
-    there = {network.network.id for network in rows}
+        applied.held[id] = network, wanted
+    there = {network.network.id for network, _ in read}
     known = applied.held.keys() | (observed or {}).keys() if ids is None else set(ids)
     for left in sorted(known - there):
         host.driver.drop(left)
@@ -108,11 +108,44 @@ def _apply(database: Database, host: NetworkHost) -> None:
     applied.looked = looked
 
 
-def _networks(unit: Unit, parts: Collection[str]) -> set[str]:
-    """The networks that some parts of networks are in: they are ids of networks, groups, filters and route tables."""
-    if not parts:
-        return set()
-    return set(unit.connection.execute(HOLDING, {"parts": list(parts)}).scalars())
+def _read(
+    unit: Unit, applied: Applied, changed: Collection[str] | None
+) -> tuple[set[str] | None, list[tuple[NetworkRows, NetworkPlan | None]]]:
+    """The networks that some parts are in, None for all there are; and the rows of those that are there, with the plan
+    where it is that of the last pass but for some rules: then only those rules are read."""
+    if changed is None:
+        return None, [(rows, None) for rows in read_many(unit.session)]
+    found: list[tuple[NetworkRows, NetworkPlan | None]] = []
+    whole: set[str] = set()
+    networks = _networks(unit, changed)
+    for id, groups in networks.items():
+        held = applied.held.get(id)
+        rows = renew(unit.session, held[0], groups) if held is not None and groups else None
+        if held is None or rows is None or groups is None:
+            whole.add(id)
+        else:
+            found.append((rows, replan(held[1], rows, groups)))
+    if whole:
+        found += [(rows, None) for rows in read_many(unit.session, whole)]
+    return set(networks), found
+
+
+def _networks(unit: Unit, parts: Collection[str]) -> dict[str, set[str] | None]:
+    """The networks that some parts of networks are in, with the firewall groups whose rules alone changed, or None.
+
+    Parts are ids of networks, groups, filters and route tables, or a network's and its group's with a blank."""
+    found: dict[str, set[str] | None] = {}
+    pairs = [(network, group) for network, _, group in (part.partition(" ") for part in parts) if group]
+    named = {group for _, group in pairs}
+    if rest := [part for part in parts if " " not in part and part not in named]:
+        pairs += [(row[0], row[1]) for row in unit.connection.execute(HOLDING, {"parts": rest})]
+    for network, group in pairs:
+        groups = found.setdefault(network, set())
+        if not group:
+            found[network] = None
+        elif groups is not None:
+            groups.add(group)
+    return found
 
 
 def _is_waiting(unit: Unit) -> bool:

@@ -290,8 +290,8 @@ class FirewallGroup(Base, Scoped):
     )
 
     def changed_parts(self) -> Collection[str]:
-        """As promised in `Base`."""
-        return (self.network_id,)
+        """As promised in `Base`: network and group."""
+        return (f"{self.network_id} {self.id}",)
 
 
 class FirewallRule(Base, Scoped):

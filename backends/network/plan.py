@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 from sqlalchemy.orm import Session
 
@@ -28,6 +29,7 @@ __all__ = [
     "plan",
     "read_plans",
     "read_rows",
+    "replan",
 ]
 
 
@@ -64,8 +66,7 @@ class RoutePlan:
     target: str
 
 
-@dataclass(frozen=True)
-class RulePlan:
+class RulePlan(NamedTuple):
     """A firewall allowance with its peers resolved to ranges and single addresses. Ports as in `FirewallRule`.
 
     `named` is the firewall group or prefix list that the peers come from, if they do."""
@@ -144,8 +145,7 @@ def plan(rows: NetworkRows) -> NetworkPlan:
     main = next(link.table_id for link in rows.table_links if link.main)
     table_of = {link.segment_id: link.table_id for link in rows.table_links if link.segment_id}
     filter_of = {link.segment_id: link.filter_id for link in rows.filter_links}
-    lists = {id: tuple(str(entry["cidr"]) for entry in row.entries()) for id, row in rows.prefixes.items()}
-    members = {group: tuple(sorted(set(ips))) for group, ips in rows.members.items()}
+    members, lists = _members(rows), _lists(rows)
     gateway = next((gateway.id for gateway in rows.gateways if not gateway.outbound_only), None)
     return NetworkPlan(
         id=rows.network.id,
@@ -182,6 +182,22 @@ def plan(rows: NetworkRows) -> NetworkPlan:
         ),
         edge_table=next((link.table_id for link in rows.table_links if gateway and link.gateway_id == gateway), None),
     )
+
+
+def replan(held: NetworkPlan, rows: NetworkRows, groups: Collection[str]) -> NetworkPlan:
+    """The plan of `rows`, which differ from those that `held` was made of in the rules of some groups."""
+    named = any(not rule.peer_kind.startswith("cidr") for group in groups for rule in rows.rules.get(group, ()))
+    members, lists = (_members(rows), _lists(rows)) if named else ({}, {})
+    changed = {group: tuple(_rule(rule, members, lists) for rule in rows.rules.get(group, ())) for group in groups}
+    return replace(held, groups=held.groups | changed)
+
+
+def _members(rows: NetworkRows) -> dict[str, tuple[str, ...]]:
+    return {group: tuple(sorted(set(ips))) for group, ips in rows.members.items()}
+
+
+def _lists(rows: NetworkRows) -> dict[str, tuple[str, ...]]:
+    return {id: tuple(str(entry["cidr"]) for entry in row.entries()) for id, row in rows.prefixes.items()}
 
 
 def _port(port: Row, rows: NetworkRows) -> PortPlan:

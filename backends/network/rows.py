@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import bindparam, or_, select
@@ -36,6 +37,13 @@ from backends.network.models import (
 Row = Any
 Rows = Sequence[Row]
 RULE = FirewallRule
+RULE_COLUMNS = (RULE.id, RULE.egress, RULE.protocol, RULE.from_port, RULE.to_port, RULE.peer_kind, RULE.peer)
+RULES_OF = (
+    select(FirewallGroup.id.label("group_id"), *RULE_COLUMNS)
+    .join(RULE, RULE.group_id == FirewallGroup.id, isouter=True)
+    .where(FirewallGroup.id.in_(bindparam("groups", expanding=True)))
+    .order_by(RULE.created, RULE.id)
+)
 ENTRY = PacketFilterEntry
 _BUILT: dict[tuple[str, bool], Any] = {}
 """Statements, made once: making them takes longer than running them for one network."""
@@ -70,7 +78,7 @@ class NetworkRows:
     """The addresses in each firewall group that a rule names, wherever it is."""
     prefixes: dict[str, PrefixList]
 
-    @property
+    @cached_property
     def stamp(self) -> int:
         """Equal, in one process, as long as no row differs: cheaper than a plan."""
         rules = [rule for group in self.groups for rule in self.rules.get(group.id, ())]
@@ -200,10 +208,7 @@ def read_many(session: Session, ids: Collection[str] | None = None) -> list[Netw
         run(
             "rules",
             lambda: (
-                select(
-                    *(RULE.group_id, RULE.id, RULE.egress, RULE.protocol, RULE.from_port, RULE.to_port),
-                    *(RULE.peer_kind, RULE.peer),
-                )
+                select(RULE.group_id, *RULE_COLUMNS)
                 .join(FirewallGroup, FirewallGroup.id == RULE.group_id)
                 .order_by(RULE.created, RULE.id)
             ),
@@ -249,6 +254,24 @@ def read_many(session: Session, ids: Collection[str] | None = None) -> list[Netw
         )
         for network in networks
     ]
+
+
+def renew(session: Session, held: NetworkRows, groups: Collection[str]) -> NetworkRows | None:
+    """The rows of a network where nothing changed since `held` was read but the rules of some groups; None when that
+    takes more than reading those."""
+    if not {group.id for group in held.groups}.issuperset(groups):
+        return None
+    found = _by(session.connection().execute(RULES_OF, {"groups": list(groups)}))
+    if found.keys() != set(groups):
+        return None
+    for rules in found.values():
+        for rule in rules:
+            if rule.peer_kind == "group" and rule.peer not in held.members:
+                return None
+            if rule.peer_kind == "prefixes" and rule.peer not in held.prefixes:
+                return None
+    renewed = {group: [rule for rule in rules if rule.id is not None] for group, rules in found.items()}
+    return replace(held, rules=held.rules | renewed)
 
 
 def _by(rows: Iterable[Row]) -> dict[str, Rows]:
@@ -300,7 +323,7 @@ def _members(session: Session, rules: Iterable[Rows]) -> dict[str, list[str]]:
     named = {rule.peer for some in rules for rule in some if rule.peer_kind == "group"}
     if not named:
         return {}
-    found: dict[str, list[str]] = defaultdict(list)
+    found: dict[str, list[str]] = {group: [] for group in named}
     for group, ip in session.execute(
         select(PortGroup.group_id, PortAddress.ip)
         .join(PortAddress, PortAddress.port_id == PortGroup.port_id)

@@ -39,7 +39,7 @@ def test_what_is_tracked_outlives_its_rule() -> None:
     assert tracked.stale(network(WEB, BACK, NEAR), network(WEB, BACK)) is None
     # Without a rule that lets everything back out, connections to the web are tracked, too.
     assert tracked.stale(network(WEB, NEAR), network(NEAR)) is None
-    ping = replace(WEB, id="ping", protocol="icmp", from_port=8, to_port=-1)
+    ping = WEB._replace(id="ping", protocol="icmp", from_port=8, to_port=-1)
     assert tracked.stale(network(ping, BACK), network(BACK)) is None
 
 

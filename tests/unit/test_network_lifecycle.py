@@ -143,7 +143,20 @@ def test_links_of_two_deployments_differ() -> None:
     assert link_name("one", "port") != link_name("two", "port")
 
 
-STEPS = ("allow", "change", "forbid", "entry", "replace", "unentry", "route", "unroute", "group", "ungroup", "port")
+STEPS = (
+    "allow",
+    "name",
+    "change",
+    "forbid",
+    "entry",
+    "replace",
+    "unentry",
+    "route",
+    "unroute",
+    "group",
+    "ungroup",
+    "port",
+)
 
 
 def step(world: World, what: str, network: str, number: int) -> None:
@@ -160,6 +173,10 @@ def step(world: World, what: str, network: str, number: int) -> None:
         entry = EntrySpec(False, number, False, "6", f"192.0.2.{number}/32", 1, number, None, None)
         if what == "allow":
             service.allow(group, False, [spec], lambda: world.name("rule"))
+        elif what == "name":
+            others = session.scalars(select(FirewallGroup).where(FirewallGroup.network_id == network)).all()
+            named = spell("tcp", number, number, "group", others[number % len(others)].id)
+            service.allow(others[-1], False, [named], lambda: world.name("rule"))
         elif what == "forbid":
             service.forbid(group, rules[:1])
         elif what == "change" and rules:
@@ -227,6 +244,11 @@ def test_a_change_of_rules_reads_one_network(tmp_path: Path, monkeypatch: pytest
         group = service.group_named("two", "default")
         assert group is not None
         service.allow(group, False, [spell("tcp", 1, 1, "cidr4", "192.0.2.1/32")], lambda: world.name("rule"))
+    converge(world.database, world.host)
+    assert asked == [None], "its rules alone are read"
+    with world.service() as service:
+        guard = service.session.scalars(select(PacketFilter).where(PacketFilter.network_id == "two")).one()
+        service.add_entry(guard, EntrySpec(False, 7, False, "6", "192.0.2.1/32", 1, 7, None, None))
     converge(world.database, world.host)
     with world.service() as service:
         service.add_network(id="three", cidr="10.0.0.0/16", ids=world.ids())

@@ -188,7 +188,7 @@ def mutate(name: str) -> None:
     if name == "filters-turned":
         rules._entry = lambda one, *rest: entry(replace(one, allow=not one.allow), *rest)
     elif name == "rules-for-all":
-        rules._rule = lambda one, *rest: rule(replace(one, peers=("0.0.0.0/0",), named=""), *rest)
+        rules._rule = lambda one, *rest: rule(one._replace(peers=("0.0.0.0/0",), named=""), *rest)
     elif name == "ports-ignored":
         rules._protocol = lambda number, low, high: protocol(number, -1, -1)
     elif name == "routes-lost":
