@@ -122,7 +122,8 @@ class Sandbox:
 
     def processes(self) -> list[int]:
         """Everything that runs inside, also in namespaces that were made there; without its holder."""
-        space = _space(self._holder.pid)
+        if not (space := _space(self._holder.pid)):
+            return []
         parents = {pid: parent for pid in _everything() if (parent := _parent(pid)) is not None}
         found = {pid for pid in parents if _space(pid) == space} - {os.getpid(), self._holder.pid}
         while more := {pid for pid, parent in parents.items() if parent in found} - found:
@@ -132,6 +133,13 @@ class Sandbox:
     def lose_power(self) -> None:
         """End everything inside at one stroke, and begin anew with nothing but what lies on disks: a reboot of the
         machine. Servers have a new `prefix` afterwards; a thread that had entered has entered again."""
+        self.close()
+        self._begin()
+        if self._entered:
+            self._enter()
+
+    def end(self) -> None:
+        """End everything that runs inside, at one stroke."""
         for number in (signal.SIGSTOP, signal.SIGKILL):  # stopped first, so that nobody sees another one end
             for pid in self.processes():
                 with contextlib.suppress(ProcessLookupError):
@@ -140,13 +148,10 @@ class Sandbox:
         while any(_lives(pid) for pid in self.processes()):
             assert time.monotonic() < deadline, "processes in the sandbox do not end"
             time.sleep(0.02)
-        self.close()
-        self._begin()
-        if self._entered:
-            self._enter()
 
     def close(self) -> None:
-        """End the holder; the namespaces go when nothing runs in them any more."""
+        """End everything inside, daemons and guests that were to outlive their servers, too; the namespaces go."""
+        self.end()
         self._holder.communicate()
 
     def __enter__(self) -> Sandbox:

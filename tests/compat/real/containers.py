@@ -57,6 +57,14 @@ class Container(World):
         found = {device: container_root.backing(device) or "" for device in container_root.devices()}
         return [device for device, file in found.items() if file.startswith(volumes)]
 
+    def end(self) -> None:
+        """End what is there of it on the machine, whatever state a test left it in."""
+        self.sandbox.end()
+        for device in self.left():
+            file = container_root.backing(device)
+            if file is not None:
+                container_root.detach(file.removesuffix(" (deleted)"))
+
     def networks(self) -> set[str]:
         """The networks that are there, by id."""
         prefix = f"nph-{self.mark}-"

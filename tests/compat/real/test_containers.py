@@ -28,7 +28,7 @@ def world(request: pytest.FixtureRequest) -> Iterator[Container]:
     sandbox: Sandbox = request.getfixturevalue("sandbox")
     made = Container(request.getfixturevalue("cloud"), sandbox)
     yield made
-    os.kill(made.daemon(), signal.SIGTERM)
+    made.end()
 
 
 def test_it_boots_takes_its_address_and_finds_who_it_is(world: Container) -> None:

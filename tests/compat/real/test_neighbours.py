@@ -3,8 +3,6 @@ notices."""
 
 from __future__ import annotations
 
-import os
-import signal
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,7 +75,7 @@ def both(
             each.settle()
         yield one, two
         for each in (one, two):
-            os.kill(each.daemon(), signal.SIGTERM)
+            each.end()
 
 
 def test_a_kill_and_a_start_of_one(both: tuple[Deployment, Deployment]) -> None:

@@ -31,7 +31,7 @@ def world(request: pytest.FixtureRequest) -> Iterator[Container]:
     sandbox = request.getfixturevalue("sandbox")
     made = Container(request.getfixturevalue("cloud"), sandbox)
     yield made
-    os.kill(made.daemon(), signal.SIGTERM)
+    made.end()
 
 
 def checks(world: Container) -> tuple[str, str]:

@@ -26,7 +26,7 @@ def world(request: pytest.FixtureRequest) -> Iterator[Container]:
     sandbox = request.getfixturevalue("sandbox")
     made = Container(request.getfixturevalue("cloud"), sandbox)
     yield made
-    os.kill(made.daemon(), signal.SIGTERM)
+    made.end()
 
 
 def about(instance: dict[str, Any]) -> dict[str, Any]:
