@@ -19,6 +19,8 @@ log = logging.getLogger("nephele.reconcile")
 
 MOST_GATHERED = 0.25
 """Seconds that a wish waits at most for others."""
+ALONE = 0.002
+"""Seconds that a wish waits which comes after a quiet time: as long as its caller needs to be answered."""
 
 Converge = Callable[[], bool]
 """Close some of the difference between what is wanted and what is. True: something is left for a later round."""
@@ -29,9 +31,9 @@ class Reconciler:
 
     def __init__(self, database: Database, *, period: float = 10.0, glance: float = 0.1, gather: float = 0.02) -> None:
         """`period`: seconds between rounds that nobody asked for; `glance`: seconds between looks at the stamps;
-        `gather`: seconds for which wishes gather after a nudge, so that one round carries out many; under load nine
+        `gather`: seconds after a round for which wishes gather, so that the next one carries out many; under load nine
         times as long as the rounds before took (up to `MOST_GATHERED`), which leaves the callers nine tenths of the
-        processor."""
+        processor. What comes later is carried out at once (`ALONE`)."""
         self._database, self._period, self._glance, self._gather = database, period, glance, gather
         self._steps: dict[str, list[Converge]] = {}
         self._due: dict[str, float] = {}
@@ -79,10 +81,11 @@ class Reconciler:
 
     def _run(self) -> None:
         seen: dict[str, int] = {}
-        spent = 0.0
+        spent, ended = 0.0, -MOST_GATHERED
         while not self._stopping:
             if self._wake.wait(self._glance) and not self._stopping:
-                time.sleep(min(max(self._gather, 9 * spent), MOST_GATHERED))
+                gathered = ended + min(max(self._gather, 9 * spent), MOST_GATHERED)
+                time.sleep(max(gathered - time.monotonic(), ALONE))
             self._wake.clear()
             now = time.monotonic()
             stamps = self._database.stamps.read()
@@ -92,6 +95,7 @@ class Reconciler:
                 if nudged or stamp != seen.get(topic) or now >= self._due[topic]:
                     seen[topic] = stamp
                     self._round(topic)
+                    ended = time.monotonic()
             spent = (spent + time.monotonic() - now) / 2
 
     def _round(self, topic: str) -> None:

@@ -261,7 +261,7 @@ def renew(session: Session, held: NetworkRows, groups: Collection[str]) -> Netwo
     takes more than reading those."""
     if not {group.id for group in held.groups}.issuperset(groups):
         return None
-    found = _by(session.connection().execute(RULES_OF, {"groups": list(groups)}))
+    found = _by(session.connection().execute(RULES_OF, {"groups": list(groups)}).all())
     if found.keys() != set(groups):
         return None
     for rules in found.values():
