@@ -156,3 +156,43 @@ output "secret" {
 
 output "role" { value = aws_iam_role.web.arn }
 output "allowed" { value = data.aws_iam_principal_policy_simulation.dev.all_allowed }
+
+# --- keys -------------------------------------------------------------------------------------------------------------
+
+resource "aws_kms_key" "everywhere" {
+  description             = "stage ${var.stage}"
+  multi_region            = true
+  enable_key_rotation     = true
+  deletion_window_in_days = 7
+}
+
+provider "aws" {
+  alias  = "there"
+  region = "eu-west-1"
+}
+
+resource "aws_kms_replica_key" "there" {
+  provider                = aws.there
+  primary_key_arn         = aws_kms_key.everywhere.arn
+  description             = "copy"
+  deletion_window_in_days = 7
+  tags                    = { team = "red" }
+}
+
+resource "aws_kms_external_key" "brought" {
+  description             = "brought along"
+  key_material_base64     = "Wblj06fduthWggmsT0cLVoIMOkeLbc2kVfMud77i/JY="
+  deletion_window_in_days = 7
+  enabled                 = true
+}
+
+resource "aws_kms_grant" "web" {
+  name              = "web"
+  key_id            = aws_kms_key.everywhere.key_id
+  grantee_principal = aws_iam_role.web.arn
+  operations        = ["Encrypt", "Decrypt"]
+
+  constraints {
+    encryption_context_equals = { team = "red" }
+  }
+}
