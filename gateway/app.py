@@ -24,13 +24,14 @@ from compat.iam.credentials import lookup
 from compat.operation import load
 from compat.tables import load_tables
 from gateway import __version__, internal, logs, visits
-from gateway.compose import GUEST_SOCKET, LIFE, Parts, compose
+from gateway.compose import GUEST_SOCKET, LIFE, compose
 from gateway.console import CannotOpen, Consoles, Stream
 from gateway.endpoint import Endpoint
 from gateway.exchange import Exchange
 from gateway.guest_api import for_guests, serve_guests
 from gateway.head import Head, head_of
 from gateway.metrics import Metrics
+from gateway.parts import Parts
 from gateway.reset import reset
 from gateway.seed import make_buckets
 from gateway.settings import Settings

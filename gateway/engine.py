@@ -16,7 +16,7 @@ from gateway import logs
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
-    from gateway.compose import Parts
+    from gateway.parts import Parts
 
 
 class _Resets:

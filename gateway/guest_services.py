@@ -20,7 +20,7 @@ from gateway import metadata
 from gateway.relay import serve_relay
 
 if TYPE_CHECKING:
-    from gateway.compose import Parts
+    from gateway.parts import Parts
 
 API_PORT = 4566
 """Where guests find the AWS endpoint at the link-local address; the same whatever port it listens on outside."""

@@ -8,7 +8,7 @@ from backends.db import Base, Stamp
 from backends.object.containers import drop_tenant
 from compat.dispatch import RESET
 from compat.operation import load
-from gateway.compose import Parts
+from gateway.parts import Parts
 
 KEPT_TABLES = frozenset({"stamp", "host", "object_chore"})
 

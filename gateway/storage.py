@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from backends import schema
 from backends.db import Database
 from backends.errors import NativeError
 from backends.identity.seal import KEY_FILE, Seal
@@ -18,6 +19,7 @@ from backends.object.drivers.base import BlobDriver
 from backends.object.drivers.files import FileBlobs
 from backends.object.ledger import Ledger
 from backends.object.sweep import Sweeper
+from compat.tables import load_tables
 from gateway.settings import Settings, SettingsError
 
 GRACE = 900.0
@@ -114,12 +116,10 @@ def existing(settings: Settings) -> Iterator[Store]:
     """The store of these settings, beside its server if that runs. Raises `SettingsError` where there is none."""
     if settings.database_url is None and not Path(settings.data_dir / "nephele.db").exists():
         raise SettingsError(f"data_dir: there is no Nephele in {settings.data_dir}")
-    from gateway.app import prepare
-
-    prepare(settings)
     database = Database(settings.database)
     ledger = Ledger(database)
     try:
+        schema.prepare(database, models=load_tables)
         # Not as the only process: a server may be writing in this folder now.
         driver = open_blobs(settings.model_copy(update={"workers": 2}), database)
         try:

@@ -19,6 +19,7 @@ WALL = 500
 COMPOSITION = {
     "gateway/app.py",
     "gateway/compose.py",
+    "gateway/parts.py",
     "gateway/reset.py",
     "gateway/revision.py",
     "gateway/commands/doctor.py",

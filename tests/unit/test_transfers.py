@@ -21,7 +21,8 @@ from compat.ec2.transfers import Transfers
 from compat.errors import AWSError
 from compat.iam.principal import root
 from gateway import settings
-from gateway.compose import Parts, compose
+from gateway.compose import compose
+from gateway.parts import Parts
 
 ACCOUNT = "111111111111"
 DISK = b"disk" * 16384
