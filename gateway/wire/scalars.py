@@ -130,6 +130,7 @@ def _utc(instant: datetime) -> datetime:
     return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
 
 
+@lru_cache(4096)  # what is listed is listed again, and objects written in one second show one instant
 def iso_milliseconds(instant: datetime) -> str:
     """`2013-09-24T16:32:50.000Z`"""
     if instant.tzinfo is not UTC:
