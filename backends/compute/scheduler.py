@@ -31,7 +31,8 @@ class Wanted:
 @dataclass(frozen=True, slots=True)
 class Room:
     """What a host has left (None: no bound), the zone that it stands in (None: in every one), how many guests it runs,
-    and which parts of each group of guests that are kept apart."""
+    and which parts of each group of guests that are kept apart. `many`: it stands for as many machines as are wanted,
+    and `parts` are those in the zone that is asked for."""
 
     host: str
     vcpus: int | None
@@ -39,8 +40,11 @@ class Room:
     zone: str | None = None
     guests: int = 0
     parts: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    many: bool = False
 
 
+MOST_PARTS = 7
+"""Parts of one group that many machines take in one zone."""
 Filter = Callable[[Wanted, Room], bool]
 Weight = Callable[[Wanted, Room], float]
 
@@ -53,7 +57,7 @@ FILTERS: Mapping[str, Filter] = {
     "processors": lambda wanted, room: room.vcpus is None or room.vcpus >= wanted.vcpus,
     "memory": lambda wanted, room: room.memory is None or room.memory >= wanted.memory,
     "zone": lambda wanted, room: room.zone is None or wanted.zone is None or room.zone == wanted.zone,
-    "group": lambda wanted, room: not _parts(wanted, room) - ({wanted.part} if wanted.part is not None else set()),
+    "group": lambda wanted, room: len(_parts(wanted, room) - {wanted.part or ""}) < (MOST_PARTS if room.many else 1),
 }
 """What rules a host out: no processors, no memory, another zone, a guest that is to be kept apart."""
 

@@ -128,7 +128,8 @@ class ComputeService:
         if not hosts:
             return None
         used, apart = self._used(), wanted.apart
-        parts = self.parts(apart) if apart is not None else {}
+        many = all(cpus is None and mib is None for _, cpus, mib, _, _ in hosts)
+        parts = self.parts(apart, wanted.zone if many else None) if apart is not None else {}
         rooms = []
         for id, cpus, mib, overhead, zone in hosts:
             cpus_used, mib_used, guests = used.get(id, (0, 0, 0))
@@ -140,19 +141,21 @@ class ComputeService:
                 zone=zone,
                 guests=guests,
                 parts={apart: frozenset(parts[id])} if apart is not None and id in parts else {},
+                many=many,
             )
             rooms.append(room)
         return self._scheduler.place(wanted, rooms)
 
-    def parts(self, apart: str) -> dict[str, dict[str, int]]:
-        """The parts of a group that have guests at work, of whichever tenant: by host, how many each has."""
+    def parts(self, apart: str, zone: str | None = None) -> dict[str, dict[str, int]]:
+        """The parts of a group that have guests at work (in that zone, where one is given), of whichever tenant: by
+        host, how many each has."""
         self._session.flush()
         table = Guest.__table__
-        rows = self._session.connection().execute(
-            select(table.c.host, table.c.part, func.count())
-            .where(table.c.apart == apart, table.c.state.in_(AT_WORK))
-            .group_by(table.c.host, table.c.part)
-        )
+        query = select(table.c.host, table.c.part, func.count()).where(table.c.apart == apart)
+        query = query.where(table.c.state.in_(AT_WORK)).group_by(table.c.host, table.c.part)
+        if zone is not None:
+            query = query.where(table.c.zone == zone)
+        rows = self._session.connection().execute(query)
         found: dict[str, dict[str, int]] = defaultdict(dict)
         for host, part, count in rows:
             found[host][part] = int(count)

@@ -31,18 +31,20 @@ def run(ec2: Any) -> Run:
     return launch
 
 
-def test_a_spread_group_has_one_instance_on_one_machine(ec2: Any, run: Run) -> None:
+def test_a_spread_group_has_seven_instances_in_a_zone(ec2: Any, run: Run) -> None:
     ec2.create_placement_group(GroupName="far", Strategy="spread")
-    far = {"GroupName": "far"}
+    far = {"GroupName": "far", "AvailabilityZone": "us-east-1a"}
     with refused("InsufficientInstanceCapacity"):
-        run(2, Placement=far, TagSpecifications=[{"ResourceType": "instance", "Tags": [{"Key": "k", "Value": "v"}]}])
+        run(8, Placement=far, TagSpecifications=[{"ResourceType": "instance", "Tags": [{"Key": "k", "Value": "v"}]}])
     assert ec2.describe_instances()["Reservations"] == []
     assert ec2.describe_tags()["Tags"] == []
-    [one] = run(1, 3, Placement=far)  # as many as there is room for, and at least the least
+    seven = run(1, 9, Placement=far)  # as many as there is room for, and at least the least
+    assert len(seven) == 7
     with refused("InsufficientInstanceCapacity"):
         run(Placement=far)
-    assert len(run(2)) == 2, "others are not kept away"
-    ids = [one["InstanceId"]]
+    assert len(run(Placement=far | {"AvailabilityZone": "us-east-1b"})) == 1
+    assert len(run(2, Placement={"AvailabilityZone": "us-east-1a"})) == 2, "others are not kept away"
+    ids = [seven[0]["InstanceId"]]
     wait(ec2, "instance_running", InstanceIds=ids)
     ec2.stop_instances(InstanceIds=ids)
     wait(ec2, "instance_stopped", InstanceIds=ids)
@@ -64,12 +66,10 @@ def test_partitions_are_apart(ec2: Any, run: Run) -> None:
     parts = {"GroupId": group["GroupId"]}
     [two] = run(Placement=parts | {"PartitionNumber": 2})
     assert two["Placement"]["PartitionNumber"] == 2
-    # One machine carries one partition: whoever leaves the choice comes into that.
-    assert [one["Placement"]["PartitionNumber"] for one in run(2, Placement=parts)] == [2, 2]
-    with refused("InsufficientInstanceCapacity"):
-        run(Placement=parts | {"PartitionNumber": 1})
+    # Whoever leaves the choice comes where the fewest are.
+    assert [one["Placement"]["PartitionNumber"] for one in run(2, Placement=parts)] == [1, 3]
     found = ec2.describe_instances(Filters=[{"Name": "placement-partition-number", "Values": ["2"]}])
-    assert sum(len(one["Instances"]) for one in found["Reservations"]) == 3
+    assert sum(len(one["Instances"]) for one in found["Reservations"]) == 1
     with refused("InvalidParameterValue"):
         run(Placement=parts | {"PartitionNumber": 4})
     with refused("InvalidParameterCombination"):
@@ -78,8 +78,8 @@ def test_partitions_are_apart(ec2: Any, run: Run) -> None:
 
 def test_an_instance_moves_between_groups_while_it_is_stopped(ec2: Any, run: Run) -> None:
     ec2.create_placement_group(GroupName="far", Strategy="spread")
-    [one] = run(Placement={"GroupName": "far"})
-    [other] = run()
+    [one, *_] = run(7, Placement={"GroupName": "far", "AvailabilityZone": "us-east-1a"})
+    [other] = run(Placement={"AvailabilityZone": "us-east-1a"})
     ids = [other["InstanceId"]]
     wait(ec2, "instance_running", InstanceIds=ids)
     with refused("IncorrectInstanceState"):
