@@ -12,6 +12,8 @@ from tests import postgres, sandbox
 
 for name in [name for name in os.environ if name.startswith(("AWS_", "NEPHELE_", "BOTO_"))]:
     del os.environ[name]
+# Servers and commands are started by the hundred: they are not to compile every module each time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ |= {
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
