@@ -282,7 +282,7 @@ AGENT = r"""
 port=$(grep -l org.qemu.guest_agent.0 /sys/class/virtio-ports/*/name); port=/dev/$(basename $(dirname $port))
 say() { echo "$1" >&3; }
 exec 3<>$port
-while read -r line <&3; do
+while sleep 0.1; do while read -r line <&3; do
     case "$line" in
         *guest-sync*) id=${line##*id}; say "{\"return\": $(echo "$id" | tr -cd 0-9)}" ;;
         *guest-ping*) say '{"return": {}}' ;;
@@ -292,10 +292,10 @@ while read -r line <&3; do
             say '{"return": 1}' ;;
         *) say '{"error": {"class": "CommandNotFound", "desc": "a stand-in"}}' ;;
     esac
-done
+done; done
 """
 """A stand-in for QEMU's guest agent. What it is told it does not do, but writes on a disk and into a file: a copy that
-has `frozen` began after the one, and before the other."""
+has `frozen` began after the one, and before the other. It reads on where nobody is at the other end of its port."""
 
 
 def heard(world: Machine) -> list[str]:
