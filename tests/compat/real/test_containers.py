@@ -58,7 +58,7 @@ def test_its_owner_sits_at_its_console(world: Container) -> None:
 def test_what_it_uses_is_kept(world: Container) -> None:
     cloudwatch = new_client(world.cloud.endpoint, "cloudwatch", ACCOUNT)
     world.ec2.monitor_instances(InstanceIds=[world.id])
-    world.ask("dd if=/dev/zero of=/root/some bs=1M count=8 && sync && echo writ''ten", "written")
+    world.ask("dd if=/dev/zero of=/some bs=1M count=8 && sync && echo writ''ten", "written")
     advance(world.cloud.endpoint, 60)
     volume = world.instance()["BlockDeviceMappings"][0]["Ebs"]["VolumeId"]
 
