@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from compat.context import Context
     from compat.operation import Params, Result
 
-withheld("which of a key's regions is the primary one does not change here.", "kms:UpdatePrimaryRegion")
+withheld("which of a key's regions is the primary one does not change here", "kms:UpdatePrimaryRegion")
 
 
 @demands_also("kms:ReplicateKey")
