@@ -16,8 +16,9 @@ from urllib.parse import unquote
 from httptools import HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from gateway.cycle import BODILESS, EXTENSIONS, Cycle, head_lines, head_of_answer
+from gateway.cycle import BODILESS, EXTENSIONS, Cycle, head_of_answer
 from gateway.head import Head
+from gateway.lines import head_lines
 
 log = logging.getLogger("nephele.connection")
 
@@ -83,11 +84,10 @@ class Line:
         self.head, self.body = head, body
         self.response_started = self.response_complete = False
 
-    def answer(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-        """Send the whole answer; nobody minds when the client is gone. Raises `ValueError` for headers that would break
-        the head."""
+    def answer(self, status: int, lines: bytes, body: bytes) -> None:
+        """Send the whole answer, whose headers are the lines; nobody minds when the client is gone."""
         connection = self._connection
-        head = head_of_answer(status, connection.default_lines, headers)
+        head = head_of_answer(status, connection.default_lines, lines)
         transport = connection.transport
         self.response_started = self.response_complete = True
         if self.disconnected or transport.is_closing():

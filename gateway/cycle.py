@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import select
 from collections import deque
 from collections.abc import Callable, MutableMapping
@@ -20,8 +19,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 
 from compat.streams import ClientGone
 from gateway.head import POURED, WHOLE, ZERO_COPY
+from gateway.lines import Headers, head_lines, respelled
 
-Headers = list[tuple[bytes, bytes]]
 EXTENSIONS: dict[str, dict[str, Any]] = {ZERO_COPY: {}, WHOLE: {}, POURED: {}}
 BODILESS = frozenset({204, 304})
 """Statuses of answers that have no body."""
@@ -34,38 +33,12 @@ POT = 1 << 19
 PATIENCE = 20
 """Milliseconds for which a thread waits for a slow client before the event loop does."""
 
-_CONTROLS = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search
 _senders = ThreadPoolExecutor(32, thread_name_prefix="send")
 
 
-_SPELLED = {
-    name.lower(): name
-    for name in b"Access-Control-Allow-Credentials Access-Control-Allow-Headers Access-Control-Allow-Methods "
-    b"Access-Control-Allow-Origin Access-Control-Expose-Headers Access-Control-Max-Age Cache-Control "
-    b"Content-Disposition Content-Encoding Content-Language Content-Length Content-Range Content-Type "
-    b"Date ETag Expires Last-Modified Location Server Transfer-Encoding Vary".split()
-}
-_spelled = _SPELLED.get
-
-
-def head_lines(headers: Headers) -> bytes:
-    """Headers as they stand in a head, spelled as AWS spells them, for clients that mind the case. Raises `ValueError`
-    for names or values that would break it."""
-    lines = b"".join([b"%b: %b\r\n" % (_spelled(name, name), value) for name, value in headers])
-    if _CONTROLS(lines) or lines.count(b"\n") != len(headers):
-        raise ValueError("a header has control characters")
-    return lines
-
-
-def respelled(head: bytes) -> bytes:
-    """A head that uvicorn wrote, with names as `head_lines` spells them."""
-    lines = [line.partition(b": ") for line in head.split(b"\r\n")]
-    return b"\r\n".join([_spelled(name, name) + colon + value for name, colon, value in lines])
-
-
-def head_of_answer(status: int, default_lines: bytes, headers: Headers) -> bytes:
-    """Status line and headers. Raises `ValueError` (see `head_lines`)."""
-    return STATUS_LINE[status] + default_lines + head_lines(headers) + b"\r\n"
+def head_of_answer(status: int, default_lines: bytes, lines: bytes) -> bytes:
+    """Status line and headers."""
+    return STATUS_LINE[status] + default_lines + lines + b"\r\n"
 
 
 class _Joining:
@@ -179,7 +152,7 @@ class Cycle(RequestResponseCycle):
             await self.send({"type": "http.response.start", "status": status, "headers": headers})
             await self.send({"type": "http.response.body", "body": body})
             return
-        head = head_of_answer(status, head_lines(self.default_headers), headers)
+        head = head_of_answer(status, head_lines(self.default_headers), head_lines(headers))
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
         if self.disconnected:

@@ -32,6 +32,7 @@ from gateway.body import BytesSource, Source, open_body
 from gateway.exchange import Exchange, Headers, new_request_id, open_up, rest_of
 from gateway.head import Head, head_of
 from gateway.hoisted import hoisted
+from gateway.lines import head_lines
 from gateway.postobject import Upload
 from gateway.route import Route, Router, scope_of, wants_form
 from gateway.signature_faults import Family, Fault, SignatureFault, as_error
@@ -63,6 +64,7 @@ MOST_PARSED = 4096
 MOST_IN_PLACE = 16 << 10
 """Longest body whose operation runs on the event loop's thread: what goes into the index and needs no file."""
 SERVER = (b"server", b"Nephele")
+_SERVER_LINE = head_lines([SERVER])
 PLAIN_HEADERS = frozenset(
     b"accept accept-encoding amz-sdk-invocation-id amz-sdk-request authorization connection host if-match "
     b"if-modified-since if-none-match if-unmodified-since origin range user-agent x-amz-checksum-mode "
@@ -350,11 +352,13 @@ class Endpoint:
 
     async def _send(self, exchange: Exchange, response: WireResponse) -> int:
         exchange.sent = response
-        headers = response.headers
+        headers, body, lines = response.headers, response.body, response.lines
         headers.append(SERVER)
         if b"origin" in exchange.head.view and exchange.route is not None:
             headers += cors.headers(self._cloud, exchange.head, exchange.route)
-        body = response.body
+        elif lines and exchange.line is not None:
+            exchange.line.answer(response.status, lines + _SERVER_LINE, body)
+            return response.status
         if isinstance(body, Stream):
             await open_up(exchange)
             await send_stream(
@@ -373,7 +377,7 @@ class Endpoint:
     async def _finish(self, exchange: Exchange, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         """Send a whole answer, with care for a body that was not read."""
         if exchange.line is not None:
-            exchange.line.answer(status, headers, body)
+            exchange.line.answer(status, head_lines(headers), body)
             return
         source = exchange.source
         usable = True

@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import orjson
@@ -119,8 +120,8 @@ class RequestLog:
             )
         else:
             line = (
-                f"{at} [info] request id={request_id} operation={_plain(operation)} "
-                f"principal={_plain(principal)} status={status} ms={milliseconds}\n"
+                f"{at} [info] request id={request_id} {_whose(operation, principal)} status={status} "
+                f"ms={milliseconds}\n"
             ).encode("utf-8", "backslashreplace")
         lines = self._lines
         lines.append(line)
@@ -140,6 +141,11 @@ class RequestLog:
                 block = block[os.write(self._descriptor, block) :]
         except OSError:
             self.enabled = False
+
+
+@lru_cache(1024)
+def _whose(operation: str, principal: str) -> str:
+    return f"operation={_plain(operation)} principal={_plain(principal)}"
 
 
 def _plain(word: str) -> str:

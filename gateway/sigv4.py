@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 import re
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import lru_cache
 from hashlib import sha256
@@ -283,14 +284,11 @@ def _check_signed_headers(head: Head, claim: _Claim) -> None:
     signed = _signed(names) if len(names) <= MOST_KEPT_NAMES else frozenset(names.split(b";"))
     if b"host" not in signed:
         raise SignatureFault(Fault.UNSIGNED, names=["host"])
-    for name in head.view:
-        if name not in signed and name.startswith(b"x-amz-"):
-            left = sorted(one for one in head.view if one not in signed and one.startswith(b"x-amz-"))
-            if claim.how == "query" and b"x-amz-content-sha256" in left:
-                left.remove(b"x-amz-content-sha256")  # not believed either, see `_payload_hashes`
-                if not left:
-                    return
-            raise SignatureFault(Fault.UNSIGNED, names=[one.decode("latin-1") for one in left])
+    left = [name for name in head.view.keys() - signed if name.startswith(b"x-amz-")]
+    if claim.how == "query" and b"x-amz-content-sha256" in left:
+        left.remove(b"x-amz-content-sha256")  # not believed either, see `_payload_hashes`
+    if left:
+        raise SignatureFault(Fault.UNSIGNED, names=[name.decode("latin-1") for name in sorted(left)])
 
 
 @lru_cache(1024)
@@ -370,22 +368,22 @@ def canonical_start(head: Head, names: bytes, s3: bool, *, presigned: bool) -> b
     """The canonical request but for its last line, the payload hash. `names` are the signed headers, as sent."""
     path = s3_path(head.raw_path) if s3 else normal_path(head.raw_path)
     query = canonical_query(head, presigned) if head.raw_query else b""
-    lines = [head.method.encode("latin-1"), path, query]
     view = head.view
-    repeated = len(view) != len(head.headers)
     if presigned:  # some clients move signed headers into the query
         view = {name.lower(): value for name, value in reversed(head.query_bytes) if is_header(name.lower())} | view
-    for name in names.split(b";"):
-        value = view.get(name, b"")
-        if repeated and b"," in value:
-            value = b",".join([_trimmed(each) for known, each in head.headers if known == name])
-        elif b" " in value or b"\t" in value:
-            value = _trimmed(value)
-        lines.append(name + b":" + value)
-    lines.append(b"")
-    lines.append(names)
-    lines.append(b"")
-    return b"\n".join(lines)
+    headers = b"\n".join([name + b":" + view.get(name, b"") for name in names.split(b";")])
+    repeated = len(head.view) != len(head.headers)
+    if repeated or b" " in headers or b"\t" in headers:
+        headers = b"\n".join([name + b":" + _value(head, view, name, repeated) for name in names.split(b";")])
+    return b"%b\n%b\n%b\n%b\n\n%b\n" % (head.method.encode("latin-1"), path, query, headers, names)
+
+
+def _value(head: Head, view: Mapping[bytes, bytes], name: bytes, repeated: bool) -> bytes:
+    """A header as it is signed: its values with single spaces, one after the other."""
+    value = view.get(name, b"")
+    if repeated and b"," in value:
+        return b",".join([_trimmed(each) for known, each in head.headers if known == name])
+    return _trimmed(value)
 
 
 def _trimmed(value: bytes) -> bytes:

@@ -8,9 +8,10 @@ from typing import Any
 import orjson
 
 from compat.model import SERVICES
+from gateway.lines import Headers
 from gateway.wire import cbor
 from gateway.wire.faults import WireFault as WireFault
-from gateway.wire.message import XML, XML_REST, Headers, WireResponse
+from gateway.wire.message import XML, XML_REST, WireResponse
 from gateway.wire.rest import header_bytes
 from gateway.wire.scalars import escape
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.head import Head
-
-Headers = list[tuple[bytes, bytes]]
+from gateway.lines import Headers, head_lines
 
 XML = (b"content-type", b"text/xml;charset=UTF-8")
 XML_REST = (b"content-type", b"application/xml")
@@ -40,6 +39,8 @@ class WireResponse:
     status: int
     headers: Headers
     body: Any = b""
+    lines: bytes = b""
+    """The same headers as the lines of a head, where they are at hand."""
 
 
 @dataclass(slots=True)
@@ -59,16 +60,23 @@ class Encoded:
     host_id: bool = False
     counted: bool = True
     """Whether a `content-length` is to be added; false where the operation named one, or an answer has no body."""
+    _lines: bytes | None = field(default=None, init=False, repr=False, compare=False)
+    """`headers` as lines, from the second time on: most answers are rendered once."""
 
     def render(self, request_id: str, host_id: str = "") -> WireResponse:
         """The answer under this request id."""
         wire_id = request_id.encode("ascii")
-        headers = [*self.headers, (self.id_header, wire_id)]
+        own = [(self.id_header, wire_id)]
         if self.host_id:
-            headers.append((b"x-amz-id-2", host_id.encode("ascii") or wire_id))
+            own.append((b"x-amz-id-2", host_id.encode("ascii") or wire_id))
         if self.stream is not None:
-            return WireResponse(self.status, headers, self.stream)
+            return WireResponse(self.status, self.headers + own, self.stream)
         body = self.before if self.after is None else self.before + wire_id + self.after
         if self.counted:
-            headers.append((b"content-length", b"%d" % len(body)))
-        return WireResponse(self.status, headers, body)
+            own.append((b"content-length", b"%d" % len(body)))
+        lines = self._lines
+        if lines:
+            lines += b"".join([b"%b: %b\r\n" % header for header in own])
+        else:
+            self._lines = b"" if lines is None else head_lines(self.headers)
+        return WireResponse(self.status, self.headers + own, body, lines or b"")

@@ -10,9 +10,10 @@ from typing import Any
 import orjson
 from botocore.model import ListShape, OperationModel, Shape, StructureShape
 
+from gateway.lines import Headers
 from gateway.wire import scalars
 from gateway.wire.faults import WireFault
-from gateway.wire.message import Headers, WireRequest
+from gateway.wire.message import WireRequest
 
 Fault = Callable[[str, str], WireFault]
 """Makes the fault for a parameter: its wire name, and the text that is no value of its type."""

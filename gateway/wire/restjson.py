@@ -9,9 +9,10 @@ from typing import Any
 import orjson
 from botocore.model import OperationModel
 
+from gateway.lines import Headers
 from gateway.wire.faults import WireFault
 from gateway.wire.json import serialization_fault
-from gateway.wire.message import Encoded, Headers, WireRequest
+from gateway.wire.message import Encoded, WireRequest
 from gateway.wire.rest import Locations, ResultHeaders, payload_of, streamed
 from gateway.wire.values import ValueReader, ValueWriter
 

@@ -8,10 +8,11 @@ from typing import Any
 
 from botocore.model import OperationModel, Shape, StructureShape
 
+from gateway.lines import Headers
 from gateway.wire import xmlread
 from gateway.wire.eventstream import EventWriter
 from gateway.wire.faults import WireFault
-from gateway.wire.message import XML_REST, Encoded, Headers, WireRequest
+from gateway.wire.message import XML_REST, Encoded, WireRequest
 from gateway.wire.rest import Locations, ResultHeaders, payload_of
 from gateway.wire.scalars import escape
 from gateway.wire.xmlread import XmlReader

@@ -246,12 +246,12 @@ class Quick:
             return self._later(body, line)
         if head.raw_path == b"/long":
             return self._long(line)
-        line.answer(200, [(b"content-length", b"%d" % len(body))], body)
+        line.answer(200, b"content-length: %d\r\n" % len(body), body)
         return None
 
     async def _later(self, body: bytes, line: connection.Line) -> None:
         await asyncio.sleep(0.01)
-        line.answer(200, [(b"content-length", b"%d" % len(body))], body)
+        line.answer(200, b"content-length: %d\r\n" % len(body), body)
 
     async def _long(self, line: connection.Line) -> None:
         scope, receive, send = line.open()
