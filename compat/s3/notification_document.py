@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from backends.object.containers import Known
-from compat.operation import Params, Result, operation
 from compat.s3 import faults
-from compat.s3.documents import keep, rich
-from compat.s3.places import bucket_of
-
-if TYPE_CHECKING:
-    from compat.context import Context
+from compat.s3.documents import rich
 
 EVENTS = {
     "ObjectCreated": ("Put", "Post", "Copy", "CompleteMultipartUpload"),
@@ -77,7 +72,7 @@ def spelt_out(event: str) -> frozenset[str]:
     raise faults.invalid_argument("The event is not supported for notifications", "Event", event)
 
 
-def check(ctx: Context, bucket: Known, document: dict[str, Any]) -> tuple[Wish, ...]:
+def check(bucket: Known, document: dict[str, Any]) -> tuple[Wish, ...]:
     """Refuse what S3 refuses, give ids where there are none; the targets."""
     wishes: list[Wish] = []
     for member, (arn, service) in KINDS.items():
@@ -152,24 +147,3 @@ def wishes_of(bucket: Known) -> Wishes:
         )
         found = _compiled[bucket.number] = (document, Wishes(targets, EVENT_BRIDGE in plain))
     return found[1]
-
-
-@operation("s3:PutBucketNotificationConfiguration", on="{Bucket}", action="s3:PutBucketNotification")
-def put_bucket_notification_configuration(ctx: Context, p: Params) -> None:
-    from compat.s3.telling import tell_of_test
-
-    bucket, document = bucket_of(ctx, p), p.get("NotificationConfiguration")
-    if document is None:
-        raise faults.malformed()
-    targets = check(ctx, bucket, document)
-    if not any(document.get(member) for member in KINDS) and EVENT_BRIDGE not in document:
-        ctx.containers.drop_document(bucket.name, "notification")
-        return
-    keep(ctx, bucket, "notification", document)
-    tell_of_test(ctx, bucket, targets)
-
-
-@operation("s3:GetBucketNotificationConfiguration", on="{Bucket}", action="s3:GetBucketNotification", streams=True)
-def get_bucket_notification_configuration(ctx: Context, p: Params) -> Result:
-    shown: Result = rich(bucket_of(ctx, p).documents.get("notification") or {})
-    return shown
