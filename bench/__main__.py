@@ -11,6 +11,7 @@ import contextlib
 import os
 import platform
 import re
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -149,7 +150,8 @@ def main() -> None:
     if options.write:
         about = f"Python {platform.python_version()}, {os.cpu_count()} cores, "
         about += f"{options.rounds} rounds of {options.seconds} s, 16 connections, one process, "
-        about += "`--auth enforce`, every write fsynced. `make bench` reproduces it."
+        given = f' ARGS="{shlex.join(sys.argv[1:])}"' if sys.argv[1:] else ""
+        about += f"`--auth enforce`, every write fsynced. `make bench{given}` reproduces it."
         (servers.ROOT / "bench" / "results.md").write_text(
             "# Measured\n\n" + about + "\n\n" + "\n\n".join(parts) + "\n"
         )
