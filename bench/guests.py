@@ -114,12 +114,14 @@ def measure(compute: str, rounds: int) -> None:
 def main() -> None:
     """Print a table in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("compute", nargs="*", choices=[[], *AIMS], default=list(AIMS), help="lxc, libvirt.")
+    parser.add_argument(
+        "compute", nargs="*", choices=[[], *AIMS], default=[], metavar="{lxc,libvirt}", help="which guests; all of them"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     print("RunInstances to user data:\n")
     print("| guests | median | best | server's processor | aim | |\n|---|---|---|---|---|---|")
-    for compute in given.compute:
+    for compute in given.compute or AIMS:
         measure(compute, given.rounds)
 
 
