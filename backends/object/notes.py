@@ -105,7 +105,7 @@ def annotate(
             also(tx, head)
         return head
 
-    return store.act_with(received, job)
+    return store.act_with((received,), job)
 
 
 def erase(store: ObjectStore, place: Place, name: bytes, check: Check, also: Also[Head] | None) -> tuple[Head, bool]:

@@ -130,7 +130,17 @@ class ObjectStore:
         unlock: Unlock | None = None,
     ) -> Received:
         """The same for a part of an upload. Raises `Locked`."""
-        sealed = upload.sealed_key
+        return self.receive_more(upload.sealed_key, blocks, md5=md5, unlock=unlock)
+
+    def receive_more(
+        self,
+        sealed: bytes | None,
+        blocks: Iterable[bytes],
+        *,
+        md5: Callable[[], bytes] | None = None,
+        unlock: Unlock | None = None,
+    ) -> Received:
+        """The same for a piece of a content whose key is sealed so (None: it lies there as it is)."""
         key = None if sealed is None else ContentKey(self.open_key(sealed, unlock), sealed)
         return self.contents.receive(blocks, key=key, inline=False, md5=md5)
 
@@ -160,7 +170,7 @@ class ObjectStore:
                 also(tx, published)
             return published
 
-        return self._with(received, job)
+        return self._with((received,), job)
 
     def copy(
         self,
@@ -340,7 +350,7 @@ class ObjectStore:
             versions.add_blob(tx, received)
             uploads.put_piece(tx, upload, Piece(number, 0, received.size, now, etag, checksum, received.name))
 
-        self._with(received, job)
+        self._with((received,), job)
 
     def complete(
         self,
@@ -400,8 +410,8 @@ class ObjectStore:
         """Run a step of this package's own in a transaction; what it leaves as garbage goes."""
         return self._commit(job)
 
-    def act_with(self, received: Received, job: Job[T]) -> T:
-        """The same for a step that makes use of a received content, which goes again where it fails."""
+    def act_with(self, received: Sequence[Received], job: Job[T]) -> T:
+        """The same for a step that makes use of received contents, which go again where it fails."""
         return self._with(received, job)
 
     # --- inside -------------------------------------------------------------------------------------------------------
@@ -428,16 +438,18 @@ class ObjectStore:
             self.ledger.after(lambda: self.contents.remove(garbage))
         return result
 
-    def _with(self, received: Received, job: Job[T]) -> T:
-        """Commit what makes use of a received content; without the commit the content goes again.
+    def _with(self, received: Sequence[Received], job: Job[T]) -> T:
+        """Commit what makes use of received contents; without the commit the contents go again.
 
-        Where the database itself failed, the commit may have happened: then the blob is left to the sweeper.
+        Where the database itself failed, the commit may have happened: then the blobs are left to the sweeper.
         """
-        if received.writer is None:
+        written = [one for one in received if one.writer is not None]
+        if not written:
             return self._commit(job)
         lost = True
         try:
-            self.contents.keep(received)
+            for one in written:
+                self.contents.keep(one)
             result, garbage = self.ledger.write(job)
             lost = False
         except self.ledger.faults:
@@ -445,13 +457,17 @@ class ObjectStore:
             raise
         finally:
             if lost:
-                self.contents.settle(received, used=False)
+                self._settle(written, used=False)
             else:
-                # Spared from the sweeper until the index knows it for good.
-                self.ledger.after(lambda: self.contents.settle(received, used=True))
+                # Spared from the sweeper until the index knows them for good.
+                self.ledger.after(lambda: self._settle(written, used=True))
         if garbage:
             self.ledger.after(lambda: self.contents.remove(garbage))
         return result
+
+    def _settle(self, received: Sequence[Received], *, used: bool) -> None:
+        for one in received:
+            self.contents.settle(one, used=used)
 
     def _reading(self, head: Head, span: Span, secret: bytes | None) -> Reading:
         if head.blob is not None:

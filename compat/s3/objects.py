@@ -14,7 +14,7 @@ from backends.object.store import Span
 from backends.object.versions import Description, Head
 from compat.errors import AWSError
 from compat.operation import Params, Result, operation
-from compat.s3 import checksums, encryption, faults, locking, properties, sequel
+from compat.s3 import appending, checksums, encryption, faults, locking, properties, sequel
 from compat.s3.absence import absent
 from compat.s3.acl import grants_of_upload
 from compat.s3.conditions import check_read, expectation, moment, span_of
@@ -44,13 +44,18 @@ OVERRIDES = {
 def put_object(ctx: Context, p: Params) -> Result:
     bucket, key, body = bucket_of(ctx, p), key_of(p), ctx.body
     assert body is not None
-    if p.get("WriteOffsetBytes") is not None:
-        raise faults.no_such_header("x-amz-write-offset-bytes")
+    offset = p.get("WriteOffsetBytes")
+    target = None if offset is None else appending.target_of(ctx, bucket, key, offset)
     now = properties.now(ctx)
     terms = locking.terms_of_upload(bucket, p, now)
     facts, storage, tags = properties.facts_of(p), storage_of(bucket, p), properties.tags_of(p)
     grants = grants_of_upload(ctx, bucket, p)
-    expect = expectation(p, key)
+    if target is not None:
+        check_size(body.length)
+        result = appending.append_to(ctx, p, bucket, key, target, body)
+        show_expiration(ctx, bucket, key, result["Size"], "", now, result)
+        return result
+    expect = expectation(p, key) if offset is None else appending.only_new(expectation(p, key))
     algorithm = checksums.chosen(body, p)
     if "lock" in bucket.documents:
         terms = locking.with_default(bucket, terms, now)

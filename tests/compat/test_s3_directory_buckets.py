@@ -142,7 +142,6 @@ def test_what_directory_buckets_do_not_have(s3: Any, bucket: str) -> None:
         {"Tagging": "a=b"},
         {"ObjectLockLegalHoldStatus": "ON"},
         {"WebsiteRedirectLocation": "/there"},
-        {"WriteOffsetBytes": 1},
         {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": "k" * 32},
     ]
     for members in absent:
