@@ -99,7 +99,7 @@ def restore_object(ctx: Context, p: Params) -> Result:
 def _asked(request: dict[str, Any]) -> tuple[int, str]:
     """For how many days a copy is asked, and by which tier."""
     if request.get("Type") is not None or request.get("SelectParameters") or request.get("OutputLocation"):
-        raise faults.not_offered("A restore that selects")
+        raise faults.not_offered("A restore that selects (at AWS, S3 Select is closed to new customers)")
     days = request.get("Days")
     tier = (request.get("GlacierJobParameters") or {}).get("Tier") or request.get("Tier") or "Standard"
     if tier not in TIERS or days is None:

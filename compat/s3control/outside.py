@@ -29,7 +29,8 @@ withheld(
     *_all("List", "AccessPointsForObjectLambda"),
 )
 withheld(
-    "all regions are in one place here, so that nothing routes between them",
+    "botocore sends what names one by its ARN to a host below amazonaws.com, whatever the endpoint, signed by SigV4A, so "
+    "that no request would come here",
     *_all("Create Delete Get", "MultiRegionAccessPoint"),
     *_all("Get Put", "MultiRegionAccessPointPolicy"),
     *_all("Get", "MultiRegionAccessPointPolicyStatus"),

@@ -158,7 +158,36 @@ def test_queries_on_json(world: Any) -> None:
     assert as_json(world, "library.json", "SELECT * FROM S3Object[*].books[*].tags[*]", document) == [
         {"_1": "x"},
         {"_1": "y"},
+        {},
+        {},
     ]
+
+
+RULES = """{"Rules": [{"id": "1"}, {"expr": "y > x"}, {"id": "2", "expr": "z = DEBUG"}]}
+{"created": "June 27", "modified": "July 6", "note": null}
+"""
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("SELECT id FROM S3Object[*].Rules[*].id", [{"id": "1"}, {}, {"id": "2"}, {}]),
+        ("SELECT id FROM S3Object[*].Rules[*].id WHERE id IS NOT MISSING", [{"id": "1"}, {"id": "2"}]),
+        ("SELECT r.id FROM S3Object[*].rules[*] r WHERE r.Expr IS MISSING", [{"id": "1"}, {}]),
+        ("SELECT d.created, d.modified FROM S3Object[*] d", [{}, {"created": "June 27", "modified": "July 6"}]),
+        ("SELECT _1.created FROM S3Object[*]", [{}, {"created": "June 27"}]),
+        ("SELECT s.rules[1].EXPR FROM S3Object s", [{"EXPR": "y > x"}, {}]),
+        ('SELECT s."rules" FROM S3Object s', [{}, {}]),
+        ("SELECT s.note FROM S3Object s WHERE s.note IS NULL", [{}, {"note": None}]),
+        ("SELECT s.note FROM S3Object s WHERE s.note IS NOT MISSING", [{"note": None}]),
+        ("SELECT s.* FROM S3Object s WHERE s.created IS NOT NULL", [json.loads(RULES.splitlines()[1])]),
+        ("SELECT m FROM S3Object[*].Rules[2].* m", [{"m": "2"}, {"m": "z = DEBUG"}, {}]),
+    ],
+)
+def test_what_is_missing_gives_empty_records(world: Any, query: str, expected: list[Any]) -> None:
+    s3, bucket = world
+    s3.put_object(Bucket=bucket, Key="rules.json", Body=RULES)
+    assert as_json(world, "rules.json", query, {"JSON": {"Type": "DOCUMENT"}}) == expected
 
 
 def test_queries_on_parquet(world: Any) -> None:

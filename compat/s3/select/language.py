@@ -14,7 +14,8 @@ from compat.errors import AWSError
 
 LONGEST = 256 * 1024
 DEEPEST = 64
-STAR = "*"
+STAR, MEMBERS = "*", ".*"
+"""Every element of an array; every member of an object."""
 
 _TOKEN = re.compile(
     r"""\s*(?:
@@ -50,7 +51,7 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """A way to a value: names, positions, and `*` for every element."""
+    """A way to a value: names, positions, and wildcards."""
 
     steps: tuple[Name | int | str, ...]
 
@@ -177,6 +178,8 @@ class _Parser:
         if self._sign("*"):
             return ()
         found = [(self._expression(), self._alias())]
+        if isinstance(found[0][0], Path) and found[0][0].steps[1:] == (MEMBERS,) and self._peek()[1].lower() == "from":
+            return ()  # `s.*`; the row has no other name
         while self._sign(","):
             found.append((self._expression(), self._alias()))
         return tuple(found)
@@ -203,7 +206,7 @@ class _Parser:
             if self._sign("."):
                 kind, value = self._take()
                 if (kind, value) == ("sign", "*"):
-                    steps.append(STAR)
+                    steps.append(MEMBERS)
                 elif kind in ("word", "quoted"):
                     steps.append(Name(value, kind == "quoted"))
                 else:
@@ -264,9 +267,10 @@ class _Parser:
                 continue
             if self._word("is"):
                 turned = self._word("not")
+                word = self._peek()[1].lower()
                 if not self._word("null", "missing"):
                     raise wrong("ParseExpectedKeyword", "Expected NULL or MISSING after IS.")
-                test: Any = Call("is null", (left,))
+                test: Any = Call(f"is {word}", (left,))
             else:
                 ahead = self._peek(1)
                 turned = self._peek()[1].lower() == "not" and ahead[1].lower() in ("between", "in", "like")

@@ -82,7 +82,7 @@ def _json(end: str, names: tuple[str, ...] | None, columns: Columns) -> Write:
     def write(row: Sequence[Any]) -> str:
         if names is None and columns.shape == JSON:
             value = _parsed(row[0])
-            record: Any = value if isinstance(value, dict) else {"_1": value}
+            record: Any = value if isinstance(value, dict) else {} if row[0] is None else {"_1": value}
             return json.dumps(record, ensure_ascii=False, separators=(",", ":")) + end
         if names is None:
             present = _present(row) if columns.shape == "csv" else row

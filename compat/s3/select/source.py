@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from backends.object.query import Lens
 from compat.s3.select.language import wrong
-from compat.s3.select.translate import ANY, BOOL, JSON, NUMBER, TEXT, TIME, Columns, identifier, quoted
+from compat.s3.select.translate import ANY, BOOL, JSON, NUMBER, TEXT, TIME, Columns, identifier
+from compat.s3.select.walking import quoted
 
 MOST_COLUMNS = 4096
 LONGEST_RECORD = 8 << 20

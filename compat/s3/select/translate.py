@@ -6,7 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from compat.s3.select.language import STAR, Call, Literal, Name, Path, Query, wrong
+from compat.s3.select import walking
+from compat.s3.select.language import MEMBERS, STAR, Call, Literal, Name, Path, Query, wrong
+from compat.s3.select.walking import quoted
 
 TEXT, NUMBER, BOOL, TIME, JSON, ANY = "text", "number", "bool", "time", "json", "any"
 AGGREGATES = frozenset({"count", "sum", "avg", "min", "max"})
@@ -57,11 +59,6 @@ class Plan(NamedTuple):
     encoded: tuple[bool, ...] = ()
 
 
-def quoted(text: str) -> str:
-    """A text constant."""
-    return "'" + text.replace("'", "''") + "'"
-
-
 def identifier(text: str) -> str:
     """A name."""
     return '"' + text.replace('"', '""') + '"'
@@ -110,29 +107,23 @@ def _aggregates(expression: Any) -> bool:
 
 class _Translator:
     def __init__(self, query: Query, columns: Columns) -> None:
-        self._columns, self._alias = columns, query.alias
-        self._query = query
+        self._columns, self._query = columns, query
+        last = query.source.steps[-1:]
+        alias = query.alias or (last[0].text if last and isinstance(last[0], Name) else None)
+        self._row_names = {alias.lower()} if alias is not None else {"s3object"}
+        if alias is None and query.source.steps and columns.shape == JSON:
+            self._row_names.add("_1")
 
     # --- where rows come from -----------------------------------------------------------------------------------------
 
     def source(self, relation: str) -> str:
-        """The FROM item, with the path behind `S3Object` walked: each `[*]` after the first makes rows of elements."""
+        """The FROM item, with the path behind `S3Object` walked."""
         steps = list(self._query.source.steps)
         if steps[:1] == [STAR]:
             steps = steps[1:]
         if steps and self._columns.shape != JSON:
             raise wrong("InvalidDataSource", "A path behind S3Object needs JSON.")
-        walked: list[Name | int | str] = []
-        for step in steps:
-            walked.append(step)
-            if step == STAR:
-                path = quoted(_json_path(walked[:-1]) + "[*]")
-                relation = f"(SELECT unnest(json_extract(j, {path})::JSON[]) AS j FROM {relation})"
-                walked.clear()
-        if walked:
-            path = quoted(_json_path(walked))
-            relation = f"(SELECT json_extract(j, {path}) AS j FROM {relation} WHERE json_exists(j, {path}))"
-        return f"{relation} AS r"
+        return f"{walking.rows(relation, steps)} AS r"
 
     # --- values -------------------------------------------------------------------------------------------------------
 
@@ -147,15 +138,13 @@ class _Translator:
     def _path(self, steps: tuple[Name | int | str, ...]) -> Sql:
         first = steps[0]
         assert isinstance(first, Name)
-        is_row = (self._alias is not None and first.text.lower() == self._alias.lower()) or (
-            self._alias is None and first.text.lower() == "s3object"
-        )
+        is_row = first.text.lower() in self._row_names
         if is_row and (len(steps) > 1 or self._columns.shape == JSON):
             steps = steps[1:]
-        if STAR in steps:
+        if STAR in steps or MEMBERS in steps:
             raise wrong("UnsupportedSyntax", "A star is only allowed alone in the SELECT list.")
         if self._columns.shape == JSON:
-            return Sql(f"json_extract(r.j, {quoted(_json_path(steps))})" if steps else "r.j", JSON)
+            return Sql(walking.at("r.j", steps), JSON)
         if self._columns.shape == "csv":
             return self._field(steps)
         return self._column(steps)
@@ -220,8 +209,9 @@ class _Translator:
         if name == "like":
             text = " ESCAPE ".join([f"{_as_text(values[0])} LIKE {_as_text(values[1])}", *map(_as_text, values[2:])])
             return Sql(f"({text})", BOOL)
-        if name == "is null":
-            nothing = f" OR json_type({values[0].text}) = 'NULL'" if values[0].kind == JSON else ""
+        if name in ("is null", "is missing"):
+            is_both = name == "is null" and values[0].kind == JSON
+            nothing = f" OR json_type({values[0].text}) = 'NULL'" if is_both else ""
             return Sql(f"({values[0].text} IS NULL{nothing})", BOOL)
         if name in ("+", "-", "*", "/", "%"):
             left, right = (_as_number(value) for value in values)
@@ -281,17 +271,6 @@ def _literal(value: Any) -> Sql:
     if isinstance(value, int) and abs(value) >= 2**63:
         value = float(value)
     return Sql(repr(value), NUMBER)
-
-
-def _json_path(steps: Sequence[Name | int | str]) -> str:
-    text = "$"
-    for step in steps:
-        if isinstance(step, Name):
-            escaped = step.text.replace("\\", "\\\\").replace('"', '\\"')
-            text += f'."{escaped}"'
-        else:
-            text += f"[{step}]"
-    return text
 
 
 def _as_text(value: Sql) -> str:
