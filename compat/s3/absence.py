@@ -9,7 +9,7 @@ from compat.errors import AWSError
 from compat.iam.authorize import ask, wording
 from compat.iam.guards import REFUSALS
 from compat.s3 import faults
-from compat.s3.directory_rules import is_directory
+from compat.s3.directory_rules import is_directory, is_door
 from compat.s3.places import NULL, containers, version_of
 
 if TYPE_CHECKING:
@@ -42,9 +42,14 @@ def _told_absent(ctx: Context, operation: Operation) -> AWSError | None:
 REFUSALS["s3"] = _told_absent
 
 
+def _is_directory(ctx: Context) -> bool:
+    name: str = ctx.params["Bucket"]
+    return is_directory(name) or is_door(name)
+
+
 def absent(ctx: Context, key: str, version: str | None = None) -> AWSError:
     """The error for a key, or for a version of it as the call names it, in the call's bucket."""
-    if ctx.rules.auth == "enforce" and not is_directory(ctx.params["Bucket"]):
+    if ctx.rules.auth == "enforce" and not _is_directory(ctx):
         # The condition s3:prefix sees the key that was asked for.
         decision = ask(ctx, "s3:ListBucket", f"arn:{ctx.partition}:s3:::{ctx.params['Bucket']}", {"Prefix": key})
         if not decision.allowed:

@@ -20,7 +20,7 @@ from compat.s3 import annotating, checksums, encryption, faults, locking, proper
 from compat.s3.acl import grants_of_upload
 from compat.s3.conditions import check_read, expectation, moment, source_span
 from compat.s3.directory_buckets import check_copy, storage_of
-from compat.s3.directory_rules import is_directory
+from compat.s3.directory_rules import is_directory, is_door
 from compat.s3.directory_sessions import demands_of_read
 from compat.s3.encryption import Protection
 from compat.s3.lifecycle_rules import show_expiration
@@ -68,8 +68,8 @@ def source_of(p: Params) -> Source:
 def read_source(ctx: Context, p: Params) -> Iterable[Demand]:
     """What a copy demands of its source."""
     source = source_of(p)
-    if is_directory(source.bucket):
-        yield from demands_of_read(ctx, source.bucket)
+    if is_directory(source.bucket) or is_door(source.bucket):
+        yield from demands_of_read(ctx, source.bucket, source.key)
         return
     action = "s3:GetObject" if source.version is None else "s3:GetObjectVersion"
     yield Demand(action, (f"arn:{ctx.partition}:s3:::{source.bucket}/{source.key}",))

@@ -14,7 +14,8 @@ from compat.operation import Params, Result, operation
 from compat.s3 import faults, locking, properties, sequel
 from compat.s3.absence import check_genuine
 from compat.s3.conditions import expectation_of_delete
-from compat.s3.directory_rules import is_directory
+from compat.s3.directory_rules import is_directory, is_door
+from compat.s3.directory_sessions import check_scope
 from compat.s3.places import LONGEST_KEY, NULL, bucket_of, key_of, version_of
 
 if TYPE_CHECKING:
@@ -100,6 +101,8 @@ def _doom(ctx: Context, bucket: Known, one: dict[str, Any]) -> Doomed:
         if not ask(ctx, action, arn).allowed:
             raise faults.denied()
         bypass = bypass and ask(ctx, "s3:BypassGovernanceRetention", arn).allowed
+    if is_door(ctx.params["Bucket"]):
+        check_scope(ctx, ctx.params["Bucket"], "DeleteObject", {"Key": key})
     try:
         version = version_of({"VersionId": named})
         if named is not None:

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from backends.object.containers import Known
     from compat.context import Context
 
-SUFFIX = "--x-s3"
+SUFFIX, DOOR_SUFFIX = "--x-s3", "--xa-s3"
 EXPRESS = "EXPRESS_ONEZONE"
 NAME = re.compile(r"(?P<base>[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)--(?P<zone>[a-z0-9]+-[a-z0-9-]+)--x-s3")
+DOOR_NAME = re.compile(r"(?P<base>[a-z0-9][a-z0-9-]{1,48}[a-z0-9])--(?P<zone>[a-z0-9]+-[a-z0-9-]+)--xa-s3")
 READING = frozenset("GetObject GetObjectAttributes HeadObject ListMultipartUploads ListObjectsV2 ListParts".split())
 """What a session that only reads may do."""
 ZONAL = READING | frozenset(
@@ -50,9 +51,14 @@ def is_directory(name: str) -> bool:
     return name.endswith(SUFFIX)
 
 
+def is_door(name: str) -> bool:
+    """Whether an access point of that name is, or would be, one of a directory bucket."""
+    return name.endswith(DOOR_SUFFIX)
+
+
 def zone_of(name: str) -> str:
-    """The id of the zone in a directory bucket's name; empty where the name has none."""
-    found = NAME.fullmatch(name)
+    """The id of the zone in the name of a directory bucket or of an access point of one; empty where there is none."""
+    found = NAME.fullmatch(name) or DOOR_NAME.fullmatch(name)
     return found["zone"] if found is not None else ""
 
 

@@ -22,19 +22,20 @@ from compat.iam.directory import facts_of
 from compat.iam.guards import guard, resource_tags
 from compat.iam.keys import FAMILIES, Keys, service_keys
 from compat.iam.names import new_access_key
-from compat.iam.policy.evaluate import ResourceSide
+from compat.iam.policy.evaluate import Passage, ResourceSide
 from compat.iam.policy.request import ContextValue
 from compat.iam.s3_keys import EXACT, MEMBERS
 from compat.operation import Operation, Params, Result, operation
 from compat.s3 import encryption, faults
 from compat.s3.acl import blocks
 from compat.s3.directory_buckets import is_name
-from compat.s3.directory_rules import READING, ZONAL, bucket_arn, is_directory, zone_of
-from compat.s3.places import bucket_of, containers
-from compat.s3.policies import is_public_policy
+from compat.s3.directory_rules import READING, ZONAL, bucket_arn, is_directory, is_door, zone_of
+from compat.s3.places import bucket_of, containers, door_arn
+from compat.s3.policies import NOBODY, is_public_policy, unless_restricted
+from compat.s3.scopes import scope_allows
 
 if TYPE_CHECKING:
-    from backends.object.containers import Known
+    from backends.object.containers import Known, KnownDoor
     from compat.context import Context
 
 SESSION_SECONDS = 300
@@ -44,7 +45,9 @@ POLICY_ACTIONS = frozenset({"s3express:GetBucketPolicy", "s3express:PutBucketPol
 
 
 def arn_of(ctx: Context, name: str) -> str:
-    """The ARN of the directory bucket of that name, or of the one that the caller would make."""
+    """The ARN of the access point or directory bucket of that name, or of the bucket that the caller would make."""
+    if is_door(name):
+        return door_arn(_door(ctx, name))
     known = containers(ctx.cloud).find(name)
     if known is not None:
         return bucket_arn(known)
@@ -58,7 +61,7 @@ def arn_of(ctx: Context, name: str) -> str:
 def _of_directory(ctx: Context, operation: Operation, p: Params) -> list[Demand] | None:
     """What a call about a directory bucket demands; None for calls about others."""
     name = p.get("Bucket") or ""
-    if not is_directory(name):
+    if not (is_directory(name) or is_door(name)):
         if ctx.principal.session_bucket is not None:
             _refuse(ctx)
         return None
@@ -68,6 +71,7 @@ def _of_directory(ctx: Context, operation: Operation, p: Params) -> list[Demand]
         action = "s3express:" + operation.action.partition(":")[2]
         return [Demand(action, (arn_of(ctx, name),))]
     mode = READ_ONLY if operation.name in READING or operation.name == "HeadBucket" else READ_WRITE
+    check_scope(ctx, name, operation.name, p)
     return _let_in(ctx, name, mode)
 
 
@@ -80,13 +84,17 @@ def _with_tags(ctx: Context, p: Params) -> Iterable[Demand]:
 @demands_instead("s3control")
 def _of_tags(ctx: Context, operation: Operation, p: Params) -> list[Demand] | None:
     arn = p.get("ResourceArn") or ""
+    if is_door(p.get("Name") or ""):
+        name = p["Name"].rpartition("/")[2]
+        arn = f"arn:{partition_of(ctx.region)}:s3express:{ctx.region}:{ctx.account}:accesspoint/{name}"
     if arn.split(":", 3)[2:3] != ["s3express"]:
         return None
     return [Demand(f"s3express:{operation.name}", (arn,))]
 
 
-def demands_of_read(ctx: Context, name: str) -> list[Demand]:
+def demands_of_read(ctx: Context, name: str, key: str) -> list[Demand]:
     """What reading an object of a directory bucket demands, beside what the call demands that does so."""
+    check_scope(ctx, name, "GetObject", {"Key": key})
     return _let_in(ctx, name, READ_ONLY)
 
 
@@ -103,7 +111,7 @@ def _let_in(ctx: Context, name: str, mode: str) -> list[Demand]:
 def _of_session(ctx: Context, p: Params, name: str) -> list[Demand]:
     if ctx.principal.session_bucket is not None:
         _refuse(ctx)
-    if containers(ctx.cloud).find(name) is None:
+    if not is_door(name) and containers(ctx.cloud).find(name) is None:
         return []
     return [Demand(CREATE_SESSION, (arn_of(ctx, name),), {"s3express:sessionmode": _mode(ctx, p, name)})]
 
@@ -121,9 +129,22 @@ def _mode(ctx: Context, p: Params, name: str) -> str:
     return READ_WRITE if wide.allowed else READ_ONLY
 
 
+def _door(ctx: Context, name: str) -> KnownDoor:
+    door = containers(ctx.cloud).door(name)
+    if door is None:
+        raise faults.no_such_access_point(name)
+    return door
+
+
 def _refuse(ctx: Context) -> None:
     if ctx.rules.auth == "enforce":
         raise faults.denied()
+
+
+def check_scope(ctx: Context, name: str, operation: str, p: Params) -> None:
+    """Refuse what lies outside the scope of the access point that stands in the place of the bucket, if one does."""
+    if is_door(name) and not scope_allows(_door(ctx, name).body.get("scope") or {}, operation, p):
+        _refuse(ctx)
 
 
 # --- what the bucket says -----------------------------------------------------------------------------------------
@@ -132,6 +153,8 @@ def _refuse(ctx: Context) -> None:
 @guard("s3express")
 def directory_side(ctx: Context, action: str, resource: str) -> ResourceSide | None:
     """A directory bucket's owner and policy; None where neither can matter."""
+    if is_door(resource):
+        return _door_side(ctx, resource) if action == CREATE_SESSION else None
     name = resource.rpartition(":bucket/")[2]
     if action == "s3express:CreateBucket" or not is_directory(name):
         return None  # whose a taken name is says the operation itself
@@ -154,8 +177,31 @@ def directory_side(ctx: Context, action: str, resource: str) -> ResourceSide | N
     return ResourceSide(known.tenant, written, name=name, unlimited_owner=action in POLICY_ACTIONS)
 
 
+def _door_side(ctx: Context, arn: str) -> ResourceSide | None:
+    """What an access point and the directory bucket behind it say."""
+    door = _door(ctx, arn.rpartition("/")[2])
+    known = containers(ctx.cloud).find(door.container)
+    if known is None:
+        return None
+    network = "VPC" if door.body.get("vpc") else "Internet"
+    keys = {
+        "s3express:dataaccesspointarn": arn,
+        "s3express:dataaccesspointaccount": door.tenant,
+        "s3express:accesspointnetworkorigin": network,
+    }
+    # No request comes out of a VPC here.
+    own = NOBODY if network == "VPC" else unless_restricted(ctx, known, door, door.body.get("policy"))
+    policy = known.documents.get("policy")
+    written = unless_restricted(ctx, known, door, None if policy is None else policy["text"])
+    passage = Passage(arn, bucket_arn(known), ResourceSide(door.tenant, own, name=door.name), keys)
+    return ResourceSide(known.tenant, written, name=known.name, passage=passage)
+
+
 @resource_tags("s3express")
 def _tags_of(ctx: Context, arn: str) -> Mapping[str, str] | None:
+    if is_door(arn):
+        door = containers(ctx.cloud).door(arn.rpartition("/")[2])
+        return None if door is None else {tag["Key"]: tag["Value"] for tag in door.body.get("tags") or ()}
     known = containers(ctx.cloud).find(arn.rpartition(":bucket/")[2])
     document = None if known is None else known.documents.get("tagging")
     return None if document is None else {tag["Key"]: tag["Value"] for tag in document["TagSet"]}
@@ -177,7 +223,7 @@ def _bucket_tag(keys: Keys, name: str) -> ContextValue:
     return next((value for key, value in tags.items() if key.lower() == name), None)
 
 
-FAMILIES["s3express:buckettag"] = _bucket_tag
+FAMILIES["s3express:buckettag"] = FAMILIES["s3express:accesspointtag"] = _bucket_tag
 
 # --- sessions -----------------------------------------------------------------------------------------------------
 
@@ -185,10 +231,10 @@ FAMILIES["s3express:buckettag"] = _bucket_tag
 @operation("s3:CreateSession", on="{Bucket}", action=CREATE_SESSION, reads=False)
 def create_session(ctx: Context, p: Params) -> Result:
     name = p["Bucket"]
-    if not is_directory(name):
+    if not (is_directory(name) or is_door(name)):
         bucket_of(ctx, p)
         raise faults.invalid_request("CreateSession is only supported for directory buckets.")
-    known = containers(ctx.cloud).find(name)
+    known = bucket_of(ctx, p) if is_door(name) else containers(ctx.cloud).find(name)
     if known is None:
         _check_may_make(ctx, name)
         mode, shown = READ_WRITE, {}

@@ -15,9 +15,10 @@ from compat.errors import AWSError
 from compat.model import service_model
 from compat.operation import Params
 from compat.s3 import directory_rules, faults
-from compat.s3.directory_rules import SUFFIX
+from compat.s3.directory_rules import DOOR_SUFFIX, SUFFIX, ZONAL, is_door
 
 if TYPE_CHECKING:
+    from backends.object.models import Door
     from compat.cloud import Cloud
     from compat.context import Context
 
@@ -38,6 +39,8 @@ THROUGH_DOORS = frozenset(
     "PutObjectAnnotation PutObjectLegalHold PutObjectRetention PutObjectTagging RestoreObject SelectObjectContent "
     "UploadPart UploadPartCopy".split()
 )
+
+THROUGH_DIRECTORY_DOORS = ZONAL - {"RenameObject"}
 
 
 def containers(cloud: Cloud) -> Containers:
@@ -90,7 +93,7 @@ def _behind(ctx: Context, name: str) -> Known:
     known: Known | None = None if door is None else ctx.cloud.hosts["containers"].find(door.container)
     if known is None:
         raise faults.no_such_bucket(name) if not name.startswith("arn:") else faults.no_such_access_point(name)
-    if ctx.operation.name not in THROUGH_DOORS:
+    if ctx.operation.name not in (THROUGH_DIRECTORY_DOORS if is_door(name) else THROUGH_DOORS):
         raise faults.method_not_allowed(ctx.operation.name[:6].upper(), "ACCESSPOINT")
     return known
 
@@ -99,7 +102,7 @@ def door_named(ctx: Context, name: str) -> KnownDoor | None:
     """The access point that stands in the place of a bucket's name: by its alias, its ARN, or the first label of its
     host (`name-account`)."""
     doors: Containers = ctx.cloud.hosts["containers"]
-    if name.endswith(ALIAS_SUFFIX):
+    if name.endswith((ALIAS_SUFFIX, DOOR_SUFFIX)):
         return doors.door(name)
     found = _DOOR_ARN.fullmatch(name)
     if found is not None:
@@ -122,9 +125,10 @@ def door_of_resource(ctx: Context, resource: str) -> tuple[KnownDoor, str] | Non
     return None if door is None else (door, key)
 
 
-def door_arn(door: KnownDoor) -> str:
+def door_arn(door: KnownDoor | Door) -> str:
     """The ARN of an access point."""
-    return f"arn:{partition_of(door.region)}:s3:{door.region}:{door.tenant}:accesspoint/{door.name}"
+    service = "s3express" if is_door(door.name) else "s3"
+    return f"arn:{partition_of(door.region)}:{service}:{door.region}:{door.tenant}:accesspoint/{door.name}"
 
 
 def check_account(text: str) -> None:

@@ -151,16 +151,16 @@ def passage_side(ctx: Context, action: str, resource: str) -> ResourceSide | Non
         "s3:dataaccesspointaccount": door.tenant,
         "s3:accesspointnetworkorigin": network,
     }
-    own = ResourceSide(door.tenant, _unless_restricted(ctx, known, door, door.body.get("policy")), name=door.name)
+    own = ResourceSide(door.tenant, unless_restricted(ctx, known, door, door.body.get("policy")), name=door.name)
     if network == "VPC":  # no request comes out of a VPC here
         own = ResourceSide(door.tenant, NOBODY, name=door.name)
     passage = Passage(arn + f"/object/{key}" if key else arn, behind + f"/{key}" if key else behind, own, keys)
     policy = known.documents.get("policy")
-    written = _unless_restricted(ctx, known, door, None if policy is None else policy["text"])
+    written = unless_restricted(ctx, known, door, None if policy is None else policy["text"])
     return ResourceSide(known.tenant, written, name=known.name, passage=passage)
 
 
-def _unless_restricted(ctx: Context, known: Known, door: KnownDoor, written: str | None) -> str | None:
+def unless_restricted(ctx: Context, known: Known, door: KnownDoor, written: str | None) -> str | None:
     """A policy, but for callers of other accounts none that is public where a block restricts such."""
     if written is None or ctx.account == known.tenant or not is_public_policy(written):
         return written

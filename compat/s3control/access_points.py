@@ -14,10 +14,11 @@ from compat.operation import Params, Result, operation
 from compat.s3 import faults
 from compat.s3.bucket_documents import checked_block
 from compat.s3.directory_buckets import ALL_BLOCKED
-from compat.s3.directory_rules import is_directory
+from compat.s3.directory_rules import DOOR_NAME, DOOR_SUFFIX, is_directory, is_door, zone_of
 from compat.s3.places import ALIAS_SUFFIX, containers, door_arn
 from compat.s3.policies import check_policy, is_public_policy
 from compat.s3.properties import check_tags
+from compat.s3.scopes import checked_scope
 from compat.s3control.public_access import account_of
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,48}[a-z0-9]")
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 _OF_NAME, _RANDOM = 20, 34
+LONGEST_NAME = 63
 MOST = 1000
 ON = "accesspoint/{Name}"
 
@@ -66,8 +68,12 @@ def _bucket(ctx: Context, p: Params) -> Known:
     known = containers(ctx.cloud).find(p["Bucket"])
     if known is None:
         raise faults.no_such_bucket(p["Bucket"])
-    if is_directory(known.name):
-        raise faults.not_offered("An access point of a directory bucket")
+    if is_directory(known.name) != is_door(p["Name"]):
+        raise faults.invalid_request(
+            "The names of access points of directory buckets end in --zone-id--xa-s3, no others."
+        )
+    if is_door(p["Name"]) and zone_of(p["Name"]) != zone_of(known.name):
+        raise faults.invalid_request("The access point must be in the zone of its directory bucket.")
     if known.tenant != (p.get("BucketAccountId") or ctx.account):
         raise faults.denied()
     if known.region != ctx.region:
@@ -78,10 +84,11 @@ def _bucket(ctx: Context, p: Params) -> Known:
 @operation("s3control:CreateAccessPoint", on=ON)
 def create_access_point(ctx: Context, p: Params) -> Result:
     name = _name_of(ctx, p)
-    if not _NAME.fullmatch(name) or name.endswith(ALIAS_SUFFIX):
+    form = DOOR_NAME if is_door(name) else _NAME
+    if not form.fullmatch(name) or name.endswith(ALIAS_SUFFIX) or len(name) > LONGEST_NAME:
         raise faults.invalid_request("The access point name is not valid.")
-    if p.get("Scope"):
-        raise faults.invalid_request("Scopes are only supported for access points of directory buckets.")
+    if p.get("Scope") and not is_door(name):
+        raise _scopeless()
     known, block, tags = _bucket(ctx, p), p.get("PublicAccessBlockConfiguration"), p.get("Tags") or []
     check_tags(tags, 50)
     body: dict[str, Any] = {"public": ALL_BLOCKED if block is None else checked_block(block), "owner": known.tenant}
@@ -89,24 +96,30 @@ def create_access_point(ctx: Context, p: Params) -> Result:
         body["vpc"] = vpc
     if tags:
         body["tags"] = tags
+    if scope := checked_scope(p.get("Scope")):
+        body["scope"] = scope
     try:
         row = doors.add(
             ctx.unit,
-            _alias(name),
+            name if is_door(name) else _alias(name),
             tenant=ctx.account,
             region=ctx.region,
             name=name,
             container=known.name,
             body=body,
         )
-    except Exists:
+    except Exists as taken:
+        if taken.facts.get("tenant") != ctx.account:
+            raise faults.invalid_request("The access point name is taken in its zone.") from None
         raise AWSError(
             "AccessPointAlreadyOwnedByYou",
             "Your previous request to create the named accesspoint succeeded and you already own it.",
             409,
             AccessPointName=name,
         ) from None
-    return {"AccessPointArn": ctx.arn("s3", f"accesspoint/{name}"), "Alias": row.alias}
+    if is_door(name):
+        return {"AccessPointArn": door_arn(row)}
+    return {"AccessPointArn": door_arn(row), "Alias": row.alias}
 
 
 def _shown(door: Any, body: Any) -> dict[str, Any]:
@@ -116,9 +129,10 @@ def _shown(door: Any, body: Any) -> dict[str, Any]:
         "NetworkOrigin": "VPC" if body.get("vpc") else "Internet",
         "Bucket": door.container,
         "AccessPointArn": door_arn(door),
-        "Alias": door.alias,
         "BucketAccountId": body["owner"],
     }
+    if not is_door(door.name):
+        about["Alias"] = door.alias
     if body.get("vpc"):
         about["VpcConfiguration"] = {"VpcId": body["vpc"]}
     return about
@@ -128,12 +142,17 @@ def _shown(door: Any, body: Any) -> dict[str, Any]:
 def get_access_point(ctx: Context, p: Params) -> Result:
     door = door_of(ctx, p)
     place = f"{door.region}.amazonaws.com"
-    hosts = {
-        "ipv4": f"s3-accesspoint.{place}",
-        "dualstack": f"s3-accesspoint.dualstack.{place}",
-        "fips": f"s3-accesspoint-fips.{place}",
-        "fips_dualstack": f"s3-accesspoint-fips.dualstack.{place}",
-    }
+    zone = f"s3express-{zone_of(door.name)}.{place}"
+    hosts = (
+        {"ipv4": zone, "dualstack": zone.replace(place, f"dualstack.{place}")}
+        if is_door(door.name)
+        else {
+            "ipv4": f"s3-accesspoint.{place}",
+            "dualstack": f"s3-accesspoint.dualstack.{place}",
+            "fips": f"s3-accesspoint-fips.{place}",
+            "fips_dualstack": f"s3-accesspoint-fips.dualstack.{place}",
+        }
+    )
     return {
         **_shown(door, door.body),
         "PublicAccessBlockConfiguration": dict(door.body["public"]),
@@ -144,11 +163,14 @@ def get_access_point(ctx: Context, p: Params) -> Result:
 
 @operation("s3control:ListAccessPoints", streams=False)
 def list_access_points(ctx: Context, p: Params) -> Result:
+    return _listed(ctx, p, p.get("Bucket"), but_ending=DOOR_SUFFIX)
+
+
+def _listed(ctx: Context, p: Params, bucket: str | None, **which: Any) -> Result:
     account_of(ctx, p)
     limit = min(p.get("MaxResults") or MOST, MOST)
-    found = doors.of(
-        ctx.unit, ctx.account, ctx.region, container=p.get("Bucket"), after=p.get("NextToken") or "", limit=limit + 1
-    )
+    after = p.get("NextToken") or ""
+    found = doors.of(ctx.unit, ctx.account, ctx.region, container=bucket, after=after, limit=limit + 1, **which)
     result: Result = {"AccessPointList": [_shown(row, row.body) for row in found[:limit]]}
     if len(found) > limit:
         result["NextToken"] = found[limit - 1].name
@@ -157,9 +179,7 @@ def list_access_points(ctx: Context, p: Params) -> Result:
 
 @operation("s3control:ListAccessPointsForDirectoryBuckets", action="s3express:ListAccessPointsForDirectoryBuckets")
 def list_access_points_for_directory_buckets(ctx: Context, p: Params) -> Result:
-    """None of them has access points here."""
-    account_of(ctx, p)
-    return {"AccessPointList": []}
+    return _listed(ctx, p, p.get("DirectoryBucket"), ending=DOOR_SUFFIX)
 
 
 @operation("s3control:DeleteAccessPoint", on=ON)
@@ -174,7 +194,7 @@ def delete_access_point(ctx: Context, p: Params) -> None:
 @operation("s3control:PutAccessPointPolicy", on=ON)
 def put_access_point_policy(ctx: Context, p: Params) -> None:
     door, written = door_of(ctx, p), p["Policy"]
-    check_policy(ctx, written, door_arn(door))
+    check_policy(ctx, written, door_arn(door), express=is_door(door.name))
     known = containers(ctx.cloud).find(door.container)
     blocked = door.body["public"].get("BlockPublicPolicy") or (
         known is not None and (known.documents.get("public") or {}).get("BlockPublicPolicy")
@@ -207,3 +227,35 @@ def get_access_point_policy_status(ctx: Context, p: Params) -> Result:
     door = door_of(ctx, p)
     public = is_public_policy(_policy(door)) and not door.body["public"].get("RestrictPublicBuckets")
     return {"PolicyStatus": {"IsPublic": public and not door.body.get("vpc")}}
+
+
+# --- scopes, which access points of directory buckets have ------------------------------------------------------------
+
+
+def _scopeless() -> AWSError:
+    return faults.invalid_request("Scopes are only supported for access points of directory buckets.")
+
+
+def _scoped(ctx: Context, p: Params) -> KnownDoor:
+    door = door_of(ctx, p)
+    if not is_door(door.name):
+        raise _scopeless()
+    return door
+
+
+@operation("s3control:PutAccessPointScope", on=ON, action="s3express:PutAccessPointScope")
+def put_access_point_scope(ctx: Context, p: Params) -> None:
+    _scoped(ctx, p)
+    amend(ctx, p, scope=checked_scope(p["Scope"]) or None)
+
+
+@operation("s3control:GetAccessPointScope", on=ON, action="s3express:GetAccessPointScope", streams=True)
+def get_access_point_scope(ctx: Context, p: Params) -> Result:
+    """The scope; an empty one where there is none."""
+    return {"Scope": dict(_scoped(ctx, p).body.get("scope") or {})}
+
+
+@operation("s3control:DeleteAccessPointScope", on=ON, action="s3express:DeleteAccessPointScope")
+def delete_access_point_scope(ctx: Context, p: Params) -> None:
+    _scoped(ctx, p)
+    amend(ctx, p, scope=None)

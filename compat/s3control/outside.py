@@ -19,7 +19,6 @@ withheld(
     *_all("Get Put", "BucketVersioning"),
     *_all("List", "RegionalBuckets"),
 )
-withheld("only access points of directory buckets have scopes", *_all("Delete Get Put", "AccessPointScope"))
 withheld(
     "there are no functions that S3 Object Lambda could call",
     *_all("Create Delete Get", "AccessPointForObjectLambda"),
@@ -29,8 +28,8 @@ withheld(
     *_all("List", "AccessPointsForObjectLambda"),
 )
 withheld(
-    "botocore sends what names one by its ARN to a host below amazonaws.com, whatever the endpoint, signed by SigV4A, so "
-    "that no request would come here",
+    "botocore sends what names one by its ARN to a host below amazonaws.com, whatever the endpoint, and signs by "
+    "SigV4A: no request would come here",
     *_all("Create Delete Get", "MultiRegionAccessPoint"),
     *_all("Get Put", "MultiRegionAccessPointPolicy"),
     *_all("Get", "MultiRegionAccessPointPolicyStatus"),

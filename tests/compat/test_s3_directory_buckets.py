@@ -305,8 +305,6 @@ def test_tags_of_a_bucket(server: Server, s3: Any, account: str) -> None:
     s3control.tag_resource(**about, Tags=[{"Key": "stage", "Value": "test"}])
     s3control.untag_resource(**about, TagKeys=["team"])
     assert s3control.list_tags_for_resource(**about)["Tags"] == [{"Key": "stage", "Value": "test"}]
-    with refused("NotImplemented"):
-        s3control.create_access_point(AccountId=account, Name="door", Bucket=bucket)
 
 
 def test_presigned_urls(s3: Any, bucket: str) -> None:
