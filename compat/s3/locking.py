@@ -26,6 +26,12 @@ LONGEST = {"Days": 36500, "Years": 100}
 PACIFIC = ZoneInfo("America/Los_Angeles")
 """S3 names times in errors as they are in Seattle."""
 LENGTH = {"Days": DAY, "Years": 365 * DAY}
+EVENT_HOLDS = {
+    "ObjectLockEventHold": "x-amz-object-lock-event-hold",
+    "ObjectLockEventHoldDurationDays": "x-amz-object-lock-event-hold-duration-days",
+    "ObjectLockEventHoldDurationYears": "x-amz-object-lock-event-hold-duration-years",
+}
+"""What is not offered, and refused: nobody is to believe that something is protected."""
 
 
 def _no_lock() -> AWSError:
@@ -79,6 +85,8 @@ def check_bypass(bucket: Known, p: Params) -> None:
 
 def terms_of_upload(bucket: Known, p: Params, now: int) -> Terms:
     """What a call says of the lock of a new object."""
+    if not EVENT_HOLDS.keys().isdisjoint(p):
+        raise faults.no_such_header(next(header for member, header in EVENT_HOLDS.items() if member in p))
     mode, until, hold = p.get("ObjectLockMode"), p.get("ObjectLockRetainUntilDate"), p.get("ObjectLockLegalHoldStatus")
     if mode is None and until is None and hold is None:
         return {}
@@ -154,6 +162,7 @@ def _not_locked() -> AWSError:
 def put_object_retention(ctx: Context, p: Params) -> Result:
     bucket, head = _locked_head(ctx, p)
     wanted, now, bypass = p.get("Retention") or {}, properties.now(ctx), bool(p.get("BypassGovernanceRetention"))
+    _check_event(wanted, "EventHold", "EventHoldDuration")
     mode, until = wanted.get("Mode"), wanted.get("RetainUntilDate")
     if (mode is None) != (until is None) or mode not in (None, *MODES):
         raise faults.malformed()
@@ -235,7 +244,13 @@ def put_object_lock_configuration(ctx: Context, p: Params) -> None:
     keep(ctx, bucket, "lock", document)
 
 
+def _check_event(retention: dict[str, Any], *members: str) -> None:
+    if any(retention.get(member) for member in members):
+        raise faults.not_offered("An event hold of Object Lock")
+
+
 def _check_default(retention: dict[str, Any]) -> None:
+    _check_event(retention, "DefaultEventHold")
     given = [name for name in LONGEST if retention.get(name) is not None]
     if retention.get("Mode") not in MODES or len(given) != 1:
         raise faults.malformed()

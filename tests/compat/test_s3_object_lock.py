@@ -194,3 +194,14 @@ def test_reading_the_lock_is_a_permission_of_its_own(moving: Server, s3: Any, bu
     ).head_object
     assert "ObjectLockMode" not in reader(Bucket=bucket, Key="k")
     assert s3.head_object(Bucket=bucket, Key="k")["ObjectLockMode"] == GOVERNANCE
+
+
+def test_event_holds_are_refused(s3: Any, bucket: str) -> None:
+    assert code_of(s3.put_object, Bucket=bucket, Key="k", Body=b"x", ObjectLockEventHold="ON") == "NotImplemented"
+    s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+    retention = {"Mode": GOVERNANCE, "EventHold": "ON", "EventHoldDuration": {"Days": 1}}
+    assert code_of(s3.put_object_retention, Bucket=bucket, Key="k", Retention=retention) == "NotImplemented"
+    rule = {"DefaultRetention": {"Mode": GOVERNANCE, "DefaultEventHold": {"Days": 1}}}
+    configuration = {"ObjectLockEnabled": "Enabled", "Rule": rule}
+    refused = code_of(s3.put_object_lock_configuration, Bucket=bucket, ObjectLockConfiguration=configuration)
+    assert refused == "NotImplemented"
