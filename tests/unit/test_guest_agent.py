@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import types
 from pathlib import Path
@@ -124,3 +125,22 @@ def test_marks_go_with_their_guest(agents: Agents, tmp_path: Path) -> None:
     agents.forget(NAME)
     agents.forget(NAME)
     assert marks(tmp_path) == []
+
+
+CHANNEL = """<domain><devices><channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0' state='{state}'/>
+<alias name='channel0'/></channel></devices></domain>"""
+
+
+@pytest.mark.parametrize(
+    ("state", "opened", "missed"),
+    [("disconnected", True, True), ("disconnected", False, False), ("connected", True, False)],
+)
+def test_an_agent_is_missed_that_only_qemu_has_heard_of(
+    monkeypatch: pytest.MonkeyPatch, state: str, opened: bool, missed: bool
+) -> None:
+    told = {"return": [{"label": "charserial0", "frontend-open": True}]}
+    told["return"].append({"label": "charchannel0", "frontend-open": opened})
+    answer = types.SimpleNamespace(qemuMonitorCommand=lambda domain, command, flags: json.dumps(told))
+    monkeypatch.setitem(sys.modules, "libvirt_qemu", answer)  # type: ignore[arg-type]
+    domain = types.SimpleNamespace(XMLDesc=lambda: CHANNEL.format(state=state))
+    assert libvirt_agent.agent_missed(domain) is missed

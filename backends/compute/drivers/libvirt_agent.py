@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 from backends.compute.drivers.libvirt_domain import AGENT
 
@@ -21,6 +22,9 @@ ANSWER = 2
 """Seconds within which an agent has to answer."""
 STILL = 10
 """Seconds within which it has to have frozen, or thawed, its file systems."""
+QUEUED = 30.0
+"""Seconds after which libvirt drops what its guest tells it while a copy is made (libvirt's QEMU_JOB_WAIT_TIME). It
+lets nobody note meanwhile that an agent came, though it could, and the end of the copy has to wait behind that."""
 
 _log = logging.getLogger(__name__)
 
@@ -32,13 +36,36 @@ def agent_answers(domain: Any) -> bool:
 
     if domain is None or not domain.isActive():
         return False
-    channel = ElementTree.fromstring(domain.XMLDesc()).find(f"devices/channel/target[@name='{AGENT}']")
-    if channel is None or channel.get("state") != "connected":
+    channel = _channel(domain)
+    if channel is None or not _connected(channel):
         return False
     with contextlib.suppress(libvirt.libvirtError):
         answer = libvirt_qemu.qemuAgentCommand(domain, '{"execute":"guest-ping"}', ANSWER, 0)
         return "return" in json.loads(answer)
     return False
+
+
+def agent_missed(domain: Any) -> bool:
+    """Whether an agent has opened its end of the channel, as QEMU knows, and libvirt has not heard of it."""
+    import libvirt_qemu
+
+    channel = _channel(domain)
+    if channel is None or _connected(channel) or (name := channel.find("alias")) is None:
+        return False
+    told = json.loads(libvirt_qemu.qemuMonitorCommand(domain, '{"execute":"query-chardev"}', 0))
+    return any(one["label"] == f"char{name.get('name')}" and one["frontend-open"] for one in told["return"])
+
+
+def _channel(domain: Any) -> Element | None:
+    """The channel between the agent and libvirt."""
+    root = ElementTree.fromstring(domain.XMLDesc())
+    return root.find(f"devices/channel/target[@name='{AGENT}']/..")
+
+
+def _connected(channel: Element) -> bool:
+    """Whether libvirt knows that somebody is at the other end."""
+    target = channel.find("target")
+    return target is not None and target.get("state") == "connected"
 
 
 class Agents:

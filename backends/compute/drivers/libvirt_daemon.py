@@ -7,11 +7,13 @@ of the machine below `/run`, what must last below the deployment's data folder.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
 import os
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -127,6 +129,13 @@ class OwnDaemon:
             return int((self.run / "libvirtd.pid").read_text())
         except (OSError, ValueError):
             return None
+
+    def end(self) -> None:
+        """Have the daemon end, soon; its guests go on, and `ensure` starts the next one."""
+        pid = self.pid()
+        with contextlib.suppress(OSError):
+            if pid is not None and Path(f"/proc/{pid}/comm").read_text().strip() == "libvirtd":
+                os.kill(pid, signal.SIGTERM)
 
     def _prepare(self) -> None:
         try:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement
 
+from backends.compute.drivers.libvirt_agent import QUEUED, agent_missed
 from backends.compute.drivers.libvirt_domain import domain_name, text
 from backends.compute.drivers.libvirt_qemu import QemuGuests, target_of
 from backends.errors import DriverError, Exhausted, Unsupported
@@ -19,6 +21,8 @@ COPYING = 3600.0
 MIB = 1 << 20
 WHOLE, DONE = 3, 4
 """Where `jobInfo` has the bytes of all data, and of those processed; of a backup, libvirt 9 counts its disks there."""
+
+_log = logging.getLogger(__name__)
 
 
 class QemuDisks:
@@ -70,9 +74,30 @@ class QemuDisks:
         report: Callable[[int], None] = lambda percent: None,
     ) -> Mapping[str, bool]:
         """See `OpenDisks`."""
-        return self._guests.session.run(
+        session, began = self._guests.session, time.monotonic()
+        done = session.run(
             lambda connection: self._back_up(connection, targets, checkpoint, since, report), within=COPYING
         )
+        if time.monotonic() - began >= QUEUED:
+            self._hear_agents(targets)
+        return done
+
+    def _hear_agents(self, disks: Iterable[str]) -> None:
+        """Find an agent that came while a long copy was made, and that libvirt did not note."""
+
+        def missed(connection: Any) -> bool:
+            held = self._holder(connection, next(iter(disks)))
+            return held is not None and agent_missed(held[0])
+
+        try:
+            if self._guests.session.run(missed):
+                renewed = self._guests.session.renew()
+                _log.warning(
+                    "libvirt missed that the agent of a guest came while a copy was made; %s",
+                    "libvirtd is started anew" if renewed else "it will not be asked before libvirtd is started anew",
+                )
+        except DriverError as error:
+            _log.warning("whether the agent of a guest came during a copy is not known: %s", error)
 
     def _back_up(
         self,

@@ -128,6 +128,7 @@ class LibvirtGuests:
         connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._happened, None)
         connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, self._was_reset, None)
         connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, self._removed, None)
+        connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, self._agent_moved, None)
         threading.Thread(target=self._settle, args=(connection,), name="libvirt-settles", daemon=True).start()
 
     def _settle(self, connection: Any) -> None:
@@ -165,6 +166,9 @@ class LibvirtGuests:
         self.tell()
 
     def _removed(self, connection: Any, domain: Any, device: str, opaque: Any) -> None:
+        self.tell()
+
+    def _agent_moved(self, connection: Any, domain: Any, state: int, reason: int, opaque: Any) -> None:
         self.tell()
 
     def tell(self) -> None:

@@ -35,6 +35,9 @@ class Daemon(Protocol):
     def ensure(self) -> None:
         """After success the daemon listens. Raises `Away`."""
 
+    def end(self) -> None:
+        """Have it end; what it runs goes on."""
+
 
 class Session:
     """A connection to one libvirt URI, made when first needed and again when it broke."""
@@ -62,6 +65,14 @@ class Session:
             future.cancel()
             self._give_up()
             raise Away(f"libvirt did not answer within {within:g} s") from error
+
+    def renew(self) -> bool:
+        """Have a daemon of ours end, so that the next one asks everything that runs how it is. False where it is
+        somebody else's."""
+        if self._daemon is None:
+            return False
+        self._daemon.end()
+        return True
 
     def close(self) -> None:
         """Leave the daemon; guests go on."""

@@ -278,6 +278,65 @@ def test_a_guest_without_room_is_held_told_and_goes_on_when_there_is(world: Mach
     assert held == 1, "it is told once"
 
 
+AGENT = r"""
+port=$(grep -l org.qemu.guest_agent.0 /sys/class/virtio-ports/*/name); port=/dev/$(basename $(dirname $port))
+say() { echo "$1" >&3; }
+exec 3<>$port
+while sleep 0.1; do while read -r line <&3; do
+    case "$line" in
+        *guest-sync*) id=${line##*id}; say "{\"return\": $(echo "$id" | tr -cd 0-9)}" ;;
+        *guest-ping*) : >/run/pinged; say '{"return": {}}' ;;
+        *guest-fsfreeze-freeze*) printf frozen | dd of=DISK bs=512k seek=9 conv=notrunc,fsync; echo freeze >>/run/agent
+            while [ -e /run/wait ]; do sleep 0.1; done; [ -e /run/mute ] || say '{"return": 1}' ;;
+        *guest-fsfreeze-thaw*) printf thawed | dd of=DISK bs=512k seek=9 conv=notrunc,fsync; echo thaw >>/run/agent
+            say '{"return": 1}' ;;
+        *) say '{"error": {"class": "CommandNotFound", "desc": "a stand-in"}}' ;;
+    esac
+done; done
+"""
+"""A stand-in for QEMU's guest agent. What it is told it does not do, but writes on a disk and into a file: a copy that
+has `frozen` began after the one, and before the other. It reads on where nobody is at the other end of its port."""
+
+
+def heard(world: Machine) -> list[str]:
+    """What the agent was told to do."""
+    return world.run("cat /run/agent 2>/dev/null; true").split()
+
+
+def test_an_agent_holds_its_file_systems_still_while_a_copy_begins(world: Machine) -> None:
+    volume, ebs = world.volumes[0], new_client(world.cloud.endpoint, "ebs", ACCOUNT)
+    text = AGENT.replace("DISK", place(volume)).replace("'", "'\\''")
+    world.run(f"printf %s '{text}' >/run/agent.sh; setsid sh /run/agent.sh </dev/null >/dev/null 2>&1 &")
+    # No copy is begun before it is known: libvirt drops the news of an agent that comes during one.
+    until(lambda: world.run("ls /run/pinged || true"), lambda: world.run("cat /run/agent.sh; ls /dev"))
+    snapshot = world.snapshot(volume)
+    assert content(ebs, snapshot)[9] == b"frozen"
+    assert heard(world) == ["freeze", "thaw"]
+    assert world.read(volume, 9, 6) == "thawed"
+
+
+def test_an_agent_that_does_not_freeze_in_time_is_not_waited_for(world: Machine) -> None:
+    before = heard(world)
+    world.run("touch /run/mute")
+    world.snapshot(world.volumes[0])
+    assert heard(world) == [*before, "freeze", "thaw"]
+    world.run("rm /run/mute")
+
+
+def test_a_guest_that_a_killed_server_left_frozen_goes_on(world: Machine) -> None:
+    before = heard(world)
+    world.run("touch /run/wait")
+    snapshot = world.ec2.create_snapshot(VolumeId=world.volumes[0])["SnapshotId"]
+    until(lambda: heard(world) == [*before, "freeze"], lambda: str(heard(world)))
+    world.cloud.kill()
+    world.cloud.start_again()
+    world.ec2 = new_client(world.cloud.endpoint, "ec2", ACCOUNT)
+    world.run("rm /run/wait")
+    wait(world.ec2, "snapshot_completed", SnapshotIds=[snapshot])
+    until(lambda: heard(world)[-1] == "thaw", lambda: str(heard(world)))
+    until(lambda: world.read(world.volumes[0], 9, 6) == "thawed", lambda: "it stays frozen")
+
+
 def test_an_image_is_made_while_it_is_off_and_then_it_runs_again(world: Machine) -> None:
     world.run("echo from the first > /var/mark")
     boot = world.run("cat /proc/sys/kernel/random/boot_id")
