@@ -21,6 +21,7 @@ from sqlalchemy import (
     Engine,
     Integer,
     String,
+    Text,
     and_,
     create_engine,
     event,
@@ -128,6 +129,15 @@ class Stamp(Base):
     __tablename__ = "stamp"
     topic: Mapped[str] = mapped_column(String(64), primary_key=True)
     value: Mapped[int] = mapped_column(BigInteger, default=0)
+
+
+class ChangedParts(Base):
+    """Which parts of a topic the commit changed that gave its stamp this value, one a line. See `Changes`."""
+
+    __tablename__ = "changed_parts"
+    topic: Mapped[str] = mapped_column(String(64), primary_key=True)
+    value: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    parts: Mapped[str] = mapped_column(Text)
 
 
 class ScopedSession(Session):
@@ -329,6 +339,7 @@ class Unit:
         elif self._connection is not None or self._topics:
             if self._topics:
                 self.database.stamps.bump(self.cursor, self._topics)
+                self.database.changes.write(self.cursor, self._topics, parts)
             self.connection.commit()
             self.database.stamps.moved(self._topics)
             self.database.changes.note(self._topics, parts)
@@ -365,6 +376,7 @@ class Batch:
         try:
             if self.topics:
                 self._database.stamps.bump(self.cursor, self.topics)
+                self._database.changes.write(self.cursor, self.topics, self.parts)
             self.connection.commit()
             self._database.stamps.moved(self.topics)
             self._database.changes.note(self.topics, self.parts)
@@ -395,7 +407,7 @@ class Database:
         """What the driver itself raises, for statements past the session."""
         self.writer = self.engine.execution_options(nephele_write=True)
         self.stamps = Stamps(self)
-        self.changes = Changes(complete=exclusive and self.is_sqlite)
+        self.changes = Changes(self, complete=exclusive and self.is_sqlite)
         self.turn = Turn()
         """The turn to write (SQLite): held while a write transaction is open, by whomever."""
         self._local = threading.local()

@@ -205,9 +205,9 @@ def step(world: World, what: str, network: str, number: int) -> None:
             service.add_port(world.name("port"), segment)
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_reading_only_what_changed_ends_as_reading_everything(tmp_path: Path, seed: int) -> None:
-    world, dice, machine = new_world(tmp_path, exclusive=True), random.Random(seed), Machine()
+@pytest.mark.parametrize(("seed", "exclusive"), [(0, True), (1, True), (2, False), (3, False)])
+def test_reading_only_what_changed_ends_as_reading_everything(tmp_path: Path, seed: int, exclusive: bool) -> None:
+    world, dice, machine = new_world(tmp_path, exclusive=exclusive), random.Random(seed), Machine()
     world.host.driver = machine
     with world.service() as service:
         for id in ("one", "two"):
@@ -231,8 +231,9 @@ def test_reading_only_what_changed_ends_as_reading_everything(tmp_path: Path, se
     world.database.close()
 
 
-def test_a_change_of_rules_reads_one_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    world, machine = new_world(tmp_path, exclusive=True), Machine()
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_a_change_of_rules_reads_one_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exclusive: bool) -> None:
+    world, machine = new_world(tmp_path, exclusive=exclusive), Machine()
     world.host.driver = machine
     asked: list[object] = []
     monkeypatch.setattr(lifecycle, "read_many", lambda session, ids=None: asked.append(ids) or read_many(session, ids))
