@@ -199,7 +199,12 @@ def test_statistics_that_cannot_be_are_refused(cloudwatch: Any, code: str, about
         ("ValidationError", [query(period=61)]),
         ("ValidationError", [query(stat="Mean")]),
         ("ValidationError", [query(id=f"q{number}") for number in range(501)]),
-        ("NotImplemented", [query(), {"Id": "e", "Expression": "q * 2"}]),
+        ("ValidationError", [query(), {"Id": "e", "Expression": "q *"}]),
+        ("ValidationError", [query(), {"Id": "e", "Expression": "q * other"}]),
+        ("ValidationError", [query(), {"Id": "e", "Expression": "SUM(q)"}]),
+        ("ValidationError", [query(), {"Id": "e", "Expression": "GUESS(q)"}]),
+        ("ValidationError", [query(), {"Id": "e", "Expression": "f + 1"}, {"Id": "f", "Expression": "e + q"}]),
+        ("NotImplemented", [query(), {"Id": "e", "Expression": "ANOMALY_DETECTION_BAND(q)"}]),
         ("NotImplemented", [{"Id": "e", "Expression": "SELECT MAX(n) FROM Mine"}]),
         ("NotImplemented", [query(stat="tm99")]),
     ],
@@ -279,6 +284,38 @@ def test_metrics_belong_to_an_account_and_a_region(client: Callable[..., Any], c
     for other in (client("cloudwatch", region="eu-west-1"), client("cloudwatch", account="123123123123")):
         assert other.list_metrics(Namespace=SPACE)["Metrics"] == []
         assert points(other, minute(5), minute(-5), "Sum") == []
+
+
+def test_expressions_count_with_metrics(cloudwatch: Any) -> None:
+    at = minute(20)
+    for number, (errors, requests) in enumerate([(1, 10), (2, 0), (None, 10), (3, 4)]):
+        if errors is not None:
+            put(cloudwatch, "errors", at + number * MINUTE, Value=errors)
+        put(cloudwatch, "requests", at + number * MINUTE, Value=requests)
+
+    def told(expression: str, **about: Any) -> list[tuple[list[int], list[float], str]]:
+        queries = [
+            query("errors", id="m1", ReturnData=False),
+            query("requests", id="m2", ReturnData=False),
+            {"Id": "half", "Expression": "m1 / 2", "ReturnData": False},
+            {"Id": "e", "Expression": expression, **about},
+        ]
+        asked = {"StartTime": at, "EndTime": at + 4 * MINUTE, "ScanBy": "TimestampAscending"}
+        found = cloudwatch.get_metric_data(MetricDataQueries=queries, **asked)["MetricDataResults"]
+        return [([(one - at) // MINUTE for one in r["Timestamps"]], r["Values"], r["Label"]) for r in found]
+
+    assert told("m1 / m2 * 100", Label="rate") == [([0, 3], [10, 75], "rate")]
+    assert told("half * 2 - m1") == [([0, 1, 3], [0, 0, 0], "e")]
+    assert told("SUM(METRICS())") == [([0, 1, 2, 3], [11, 2, 10, 7], "e")]
+    assert told('SUM(METRICS("m1"))') == [([0, 1, 3], [1, 2, 3], "e")]
+    assert told("FILL(m1, 0)") == [([0, 1, 2, 3], [1, 2, 0, 3], "e")]
+    assert told("RATE(m1) * 60") == [([1, 3], [1, 0.5], "e")]
+    assert told("IF(m2 > 5, m1, -1)") == [([0, 1, 3], [1, -1, -1], "e")]
+    assert told("m1 / MAX(m1) ^ 2") == [([0, 1, 3], pytest.approx([1 / 9, 2 / 9, 3 / 9]), "e")]
+    assert told("[m1, m2]", Label="both") == [
+        ([0, 1, 3], [1, 2, 3], "both errors"),
+        ([0, 1, 2, 3], [10, 0, 10, 4], "both requests"),
+    ]
 
 
 def test_policies_decide_who_may_measure_what(client: Callable[..., Any]) -> None:
