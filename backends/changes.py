@@ -23,7 +23,7 @@ Parts = dict[str, set[str] | None]
 KEPT = 1024
 """How many values of a topic's stamp are kept with their parts, at least."""
 PRUNED = 128
-"""Every so many rows that a process writes, beginning with its first, it forgets what is older."""
+"""Every so many rows of a topic that a process writes, beginning with its first, it forgets what is older."""
 MOST_PARTS = 256
 """More parts at once are not told one by one."""
 
@@ -58,7 +58,7 @@ class Changes:
             f"DELETE FROM changed_parts WHERE topic = {mark} AND value <= "
             f"(SELECT stamp.value FROM stamp WHERE stamp.topic = changed_parts.topic) - {KEPT}"
         )
-        self._written = 0
+        self._written: dict[str, int] = {}
 
     def write(self, cursor: Any, topics: Collection[str], parts: Parts) -> None:
         """Write down which parts of `topics` change, inside the cursor's transaction, which has moved their stamps."""
@@ -68,9 +68,10 @@ class Changes:
             changed = parts.get(topic)
             if changed is not None and len(changed) <= MOST_PARTS:
                 cursor.execute(self._write, ("\n".join(sorted(changed)), topic))
-                if self._written % PRUNED == 0:
+                written = self._written.get(topic, 0)
+                if written % PRUNED == 0:
                     cursor.execute(self._prune, (topic,))
-                self._written += 1
+                self._written[topic] = written + 1
 
     def note(self, topics: Collection[str], parts: Parts) -> None:
         """Say that a change of `topics` was committed, before anybody is told of it."""
