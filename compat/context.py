@@ -77,7 +77,8 @@ class Call:
     plain: bool = False
     """Whether nothing of the request beside `params` can change its answer."""
     source_ip: str = "127.0.0.1"
-    secure: bool = False
+    tls: tuple[str, str] | None = None
+    """Version and cipher of the connection (`TLSv1.3`, `TLS_AES_256_GCM_SHA384`); None where it is not sealed."""
     user_agent: str = ""
     headers: Mapping[str, str] | None = None
     auth_type: str = "header"

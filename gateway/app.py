@@ -35,6 +35,7 @@ from gateway.parts import Parts
 from gateway.reset import reset
 from gateway.seed import make_buckets
 from gateway.settings import Settings
+from gateway.tls import Certificates
 
 if TYPE_CHECKING:
     from gateway.connection import Line
@@ -80,7 +81,9 @@ class App:
         self._containers: Containers = parts.cloud.hosts["containers"]
         self._endpoint = Endpoint(parts.cloud, parts.dispatcher, observe=self._observe)
         self._consoles = Consoles(settings.data_dir, lambda guest: _open_console(parts, guest))
-        state = _State(parts, self._consoles)
+        self.certificates = Certificates(settings.data_dir, settings.tls_certificate)
+        """For those who speak TLS (see `gateway.connection`)."""
+        state = _State(parts, self._consoles, self.certificates)
         self._internal = internal.make(settings, __version__, _implemented, state, self._metrics)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -186,8 +189,11 @@ def _open_console(parts: Parts, guest: str) -> Stream:
 class _State:
     """What Nephele's own paths may know of the cloud and do to it."""
 
-    def __init__(self, parts: Parts, consoles: Consoles) -> None:
-        self._parts, self._consoles = parts, consoles
+    def __init__(self, parts: Parts, consoles: Consoles, certificates: Certificates) -> None:
+        self._parts, self._consoles, self._certificates = parts, consoles, certificates
+
+    def authority(self) -> bytes | None:
+        return self._certificates.authority()
 
     def console(self, instance: str) -> str | None:
         with self._parts.cloud.database.unit(None, write=False) as unit:

@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 import typer
 
 from gateway import __version__
-from gateway.clients import Account, Config, Endpoint, ask, client_environment, fail
+from gateway.clients import Account, Config, Endpoint, ask, client_environment, fail, fetch
 from gateway.commands import audit as audit_commands
 from gateway.commands import image, importing
 from gateway.commands.console import console
@@ -186,6 +186,12 @@ def aws(context: typer.Context) -> None:
     if program is None:
         fail("the AWS CLI is not installed: pip install awscli", 127)
     os.execve(program, ["aws", *context.args], environment)
+
+
+@app.command()
+def ca(endpoint: Endpoint = None, config: Config = None) -> None:
+    """Print the certificate that clients have to trust who speak TLS: nephele ca > ca.pem; AWS_CA_BUNDLE=ca.pem …"""
+    typer.echo(fetch(load(config=config), endpoint, "GET", "/_nephele/ca.pem")[1].decode(), nl=False)
 
 
 @app.command()

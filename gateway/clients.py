@@ -74,6 +74,18 @@ def client_environment(settings: Settings, endpoint: str | None, account: str | 
 def ask(
     settings: Settings, endpoint: str | None, method: str, path: str, body: dict[str, Any] | None = None
 ) -> tuple[str, dict[str, Any]]:
+    """As `fetch`, of what answers in JSON."""
+    base, found = fetch(settings, endpoint, method, path, body)
+    try:
+        answer: dict[str, Any] = json.loads(found)
+    except ValueError as error:
+        fail(f"no Nephele answers at {base}: {error}")
+    return base, answer
+
+
+def fetch(
+    settings: Settings, endpoint: str | None, method: str, path: str, body: dict[str, Any] | None = None
+) -> tuple[str, bytes]:
     """Ask a server's own paths as a root; where it is, and what it answered. Ends the command when it does not."""
     import urllib.error
     import urllib.request
@@ -89,8 +101,7 @@ def ask(
     )
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:
-            found: dict[str, Any] = json.load(answer)
-            return base, found
+            return base, answer.read()
     except urllib.error.HTTPError as error:
         with error:
             fail(f"{base} answered {error.code}: {error.read(4096).decode('utf-8', 'replace')}")

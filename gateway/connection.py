@@ -17,8 +17,9 @@ from httptools import HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.cycle import BODILESS, EXTENSIONS, Cycle, head_of_answer
-from gateway.head import Head
+from gateway.head import TLS, Head
 from gateway.lines import head_lines
+from gateway.tls import HELLO, Certificates, seal
 
 log = logging.getLogger("nephele.connection")
 
@@ -127,6 +128,7 @@ class HttpConnection(HttpToolsProtocol):
     _plain = True
     """Whether the headers say nothing of a body or of the connection."""
     _at_once: Any = None
+    _certificates: Certificates | None = None
     _told: list[tuple[bytes, bytes]] | None = None
     _lines = b""
 
@@ -135,6 +137,7 @@ class HttpConnection(HttpToolsProtocol):
         super().connection_made(transport)
         self._line = Line(self)
         self._at_once = getattr(self.app, "at_once", None)
+        self._certificates = getattr(self.app, "certificates", None) if self.scheme == "http" else None
         self._deadline = self.loop.time() + MOST_WAIT
         self._hurry()
 
@@ -254,6 +257,9 @@ class HttpConnection(HttpToolsProtocol):
         """Bytes came. A head that does not end is cut off, even where the parser has nothing to tell of it yet."""
         if self._refused:
             return
+        if data[0] == HELLO and self.cycle is None and not self._in_head and self._certificates is not None:
+            self._go_under_tls(data)
+            return
         begun = self._in_head
         if self._coming:
             data = self._take_body(data)
@@ -285,6 +291,18 @@ class HttpConnection(HttpToolsProtocol):
         """Refuse what is no request."""
         too_large = self._in_head and (self._size > MOST_HEAD or len(self.headers) > MOST_HEADERS)
         self._refuse(*(_TOO_LARGE if too_large else _UNREADABLE))
+
+    def _go_under_tls(self, data: bytes) -> None:
+        """A client that speaks TLS came: another connection takes this one's place, behind the sealing of it."""
+        assert self._certificates is not None and self.server is not None
+        inner = type(self)(
+            config=self.config, server_state=self.server_state, app_state=self.app_state, _loop=self.loop
+        )
+        if self._watch is not None:
+            self._watch.cancel()
+        self.connections.discard(self)
+        self._refused = True
+        seal(self.transport, inner, self._certificates.context(self.server[0]), data, self.loop)
 
     # --- the short way and the long one ------------------------------------------------------------------------------
 
@@ -320,6 +338,9 @@ class HttpConnection(HttpToolsProtocol):
         self.headers = self.scope["headers"] = headers
         if self.scheme == "http":
             self.scope["extensions"] = EXTENSIONS  # type: ignore[typeddict-item]
+        elif (sealed := self.transport.get_extra_info("ssl_object")) is not None:
+            told: Any = (sealed.version(), sealed.cipher()[0])
+            self.scope["extensions"] = {TLS: told}
         before = self.cycle
         super().on_headers_complete()
         cycle = self.cycle

@@ -322,7 +322,7 @@ class Endpoint:
             request_id=exchange.request_id,
             raw=raw,
             source_ip=head.client or "127.0.0.1",
-            secure=head.scheme == "https",
+            tls=head.tls,
             user_agent=head.text(b"user-agent"),
             headers=Headers(head.view),
             auth_type="anonymous" if proof is None else proof.how,
@@ -434,7 +434,7 @@ class Endpoint:
             service="s3",
             request_id=exchange.request_id,
             source_ip=head.client or "127.0.0.1",
-            secure=head.scheme == "https",
+            tls=head.tls,
             user_agent=head.text(b"user-agent"),
             headers=Headers(head.view),
         )

@@ -14,6 +14,8 @@ ZERO_COPY = "http.response.zerocopysend"
 """ASGI's name for sending from an open file."""
 POURED = "nephele.response.poured"
 """Our connection's name for sending what is filled into a buffer: `fill`, `count`, `more_body`."""
+TLS = "nephele.tls"
+"""Our connection's name for how it is sealed: version and cipher, as OpenSSL names them."""
 WHOLE = "nephele.response.whole"
 """Our connection's name for an answer in one message: `status`, `headers` (names in lower case), `body`."""
 
@@ -25,7 +27,7 @@ class Head:
     `raw_path` and `raw_query` are the bytes between the spaces of the request line (percent-encoded, as sent, without
     the `?`); `headers` are in the order sent, names in lower case, values as sent; `client` is the peer's address
     (empty when unknown); `scheme` is `http` or `https`; `zero_copy` says that the server can send from open files,
-    `whole` that it takes an answer in one message.
+    `whole` that it takes an answer in one message; `tls` is the connection's version and cipher.
     """
 
     method: str
@@ -36,6 +38,7 @@ class Head:
     scheme: str = "http"
     zero_copy: bool = False
     whole: bool = False
+    tls: tuple[str, str] | None = None
     _view: dict[bytes, bytes] | None = field(default=None, init=False, repr=False, compare=False)
     _query: list[tuple[bytes, bytes]] | None = field(default=None, init=False, repr=False, compare=False)
     _parameters: dict[str, str] | None = field(default=None, init=False, repr=False, compare=False)
@@ -88,7 +91,7 @@ class Head:
 
 def head_of(scope: MutableMapping[str, Any]) -> Head:
     """The head of an ASGI http scope. Nothing is copied or decoded."""
-    client, extensions = scope.get("client"), scope.get("extensions", ())
+    client, extensions = scope.get("client"), scope.get("extensions", {})
     return Head(
         scope["method"],
         scope["raw_path"],
@@ -98,6 +101,7 @@ def head_of(scope: MutableMapping[str, Any]) -> Head:
         scope["scheme"],
         ZERO_COPY in extensions,
         WHOLE in extensions,
+        extensions.get(TLS),
     )
 
 

@@ -59,6 +59,9 @@ class State(Protocol):
     def console(self, instance: str) -> str | None:
         """A token that opens the console of a running instance; None where there is no such instance."""
 
+    def authority(self) -> bytes | None:
+        """The certificate that clients have to trust, in PEM; None where one was given that others signed."""
+
     def ahead(self) -> float:
         """Seconds that the cloud's clock is ahead of the machine's."""
 
@@ -90,6 +93,7 @@ def make(settings: Settings, version: str, services: Services, state: State, met
         routes=[
             Route("/_nephele/health", internal.health),
             Route("/_nephele/info", internal.info),
+            Route("/_nephele/ca.pem", internal.authority),
             Route("/_nephele/reset", internal.reset, methods=["POST"]),
             Route("/_nephele/console/{instance}", internal.console, methods=["POST"]),
             Route("/_nephele/events", internal.events),
@@ -153,6 +157,13 @@ class _Internal:
                 "operations": dict(sorted((await run_in_threadpool(self.services)).items())),
             }
         )
+
+    async def authority(self, request: Request) -> Response:
+        """GET /_nephele/ca.pem: the certificate that clients who speak TLS have to trust."""
+        found = await run_in_threadpool(self.state.authority)
+        if found is None:
+            return JSONResponse({"message": "the certificate was given: trust whoever signed it"}, 404)
+        return Response(found, media_type="application/x-pem-file")
 
     async def localstack_info(self, request: Request) -> Response:
         return JSONResponse(

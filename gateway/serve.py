@@ -31,6 +31,7 @@ from sqlalchemy.engine import make_url
 from gateway import __version__, console, logs
 from gateway.connection import HttpConnection
 from gateway.settings import RootKey, Settings
+from gateway.tls import Certificates
 
 ROOT_KEY_FILE = "root-key.json"
 GRACE = 10
@@ -63,6 +64,7 @@ def run(settings: Settings) -> int:
         listener = stack.enter_context(_bind(settings))
         settings = settings.model_copy(update={"port": listener.getsockname()[1]})
         settings, metadata = metadata_listener(settings, stack)
+        _check_certificate(settings)
         from gateway.app import prepare  # slow to import: what can be refused is refused before
 
         if settings.engine == "inside":
@@ -85,6 +87,14 @@ def _spare_runtime() -> None:
             import botocore.compat  # noqa: F401
         finally:
             del sys.modules["awscrt"]
+
+
+def _check_certificate(settings: Settings) -> None:
+    """Refuse a certificate that cannot be used."""
+    try:
+        Certificates(settings.data_dir, settings.tls_certificate)
+    except OSError as error:  # ssl's errors among them
+        raise StartError(f"cannot use the certificate {settings.tls_certificate}: {error}") from error
 
 
 def check_machine(settings: Settings) -> None:

@@ -53,6 +53,11 @@ class Settings(BaseSettings):
         default_factory=lambda: platformdirs.user_data_path("nephele"),
         description="Folder of all state. Default: `nephele` in the user's XDG data folder.",
     )
+    tls_certificate: Path | None = Field(
+        None,
+        description="PEM file with a certificate, its chain and its key, for clients that speak TLS. Default: one that "
+        "`nephele ca` answers for.",
+    )
     ephemeral: bool = Field(False, description="Keep the state in a temporary folder that goes away at the end.")
     workers: int = Field(1, ge=1, le=64, description="Processes that answer requests.")
     engine: Literal["inside", "apart"] = Field(
@@ -217,10 +222,10 @@ class Settings(BaseSettings):
             raise ValueError("a range of public addresses is a /30 or larger")
         return value
 
-    @field_validator("data_dir")
+    @field_validator("data_dir", "tls_certificate")
     @classmethod
-    def _expand(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+    def _expand(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser().absolute()
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -380,9 +385,8 @@ def _guests(name: str, value: str) -> dict[str, Any]:
 
 
 def _tls(name: str, value: str) -> dict[str, Any]:
-    if _switch(name, value):
-        raise SettingsError(f"{name}: there is no TLS in this version; put a proxy before it, or unset {name}")
-    return {}
+    _switch(name, value)
+    return {}  # who speaks TLS gets it anyway
 
 
 ALIASES: dict[str, Callable[[str, str], dict[str, Any]]] = {
@@ -396,6 +400,7 @@ ALIASES: dict[str, Callable[[str, str], dict[str, Any]]] = {
     "EC2_VM_MANAGER": _guests,
     "S3_BUCKET": lambda name, value: {"buckets": value},
     "USE_SSL": _tls,
+    "CUSTOM_SSL_CERT_PATH": lambda name, value: {"tls_certificate": value},
     "AWS_DEFAULT_REGION": lambda name, value: {"default_region": value},
 }
 """What variables that LocalStack, moto and MinIO users have in their scripts mean here. Later ones win."""

@@ -50,7 +50,7 @@ def note(cloud: Cloud, exchange: Exchange, status: int, seconds: float) -> None:
         signature=None if anonymous or call is None else _signature(call),
         how=None if anonymous or call is None else HOW.get(call.auth_type),
         host=head.host,
-        secure=head.scheme == "https",
+        tls=head.tls,
     )
     note_visit(cloud, bucket, visit)
 

@@ -199,7 +199,7 @@ EXACT: dict[str, Callable[[Keys], ContextValue]] = {
     "aws:currenttime": _moment,
     "aws:epochtime": lambda keys: str(int(keys.ctx.cloud.database.clock().timestamp())),
     "aws:sourceip": lambda keys: keys.ctx.call.source_ip,
-    "aws:securetransport": lambda keys: truth(keys.ctx.call.secure),
+    "aws:securetransport": lambda keys: truth(keys.ctx.call.tls is not None),
     "aws:useragent": lambda keys: keys.ctx.call.user_agent or None,
     "aws:referer": lambda keys: (keys.ctx.call.headers or {}).get("referer"),
     "aws:requestedregion": _requested_region,

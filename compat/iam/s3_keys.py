@@ -124,7 +124,7 @@ EXACT: dict[str, Callable[[Keys], ContextValue]] = {
     "resourceaccount": _resource_account,
     "requestobjecttagkeys": _request_tag_keys,
     "objectcreationoperation": lambda keys: truth(keys.ctx.operation.name not in ("UploadPart", "UploadPartCopy")),
-    "tlsversion": lambda keys: "1.3" if keys.ctx.call.secure else None,
+    "tlsversion": lambda keys: keys.ctx.call.tls and keys.ctx.call.tls[0].removeprefix("TLSv"),
 }
 
 

@@ -89,7 +89,7 @@ class Visit(NamedTuple):
     signature: str | None
     how: str | None
     host: str
-    secure: bool
+    tls: tuple[str, str] | None
 
 
 def name_of(operation: str, website: bool = False) -> str:
@@ -138,10 +138,10 @@ def line_of(bucket: Known, visit: Visit) -> str:
         text(visit.version),
         visit.request_id,
         text(visit.signature),
-        "ECDHE-RSA-AES128-GCM-SHA256" if visit.secure else "-",
+        text(visit.tls and visit.tls[1]),
         text(visit.how),
         text(visit.host),
-        "TLSv1.3" if visit.secure else "-",
+        text(visit.tls and visit.tls[0]),
         "-",
         "-",
     )

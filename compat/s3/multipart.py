@@ -203,7 +203,7 @@ def complete_multipart_upload(ctx: Context, p: Params) -> Result:
         raise faults.no_such_upload(id) from None
     host = (ctx.call.headers or {}).get("host") or "s3.amazonaws.com"
     result: Result = {
-        "Location": location("https" if ctx.call.secure else "http", host, bucket.name, key),
+        "Location": location("https" if ctx.call.tls else "http", host, bucket.name, key),
         "Bucket": bucket.name,
         "Key": key,
         "ETag": f'"{etag}"',

@@ -79,7 +79,7 @@ def test_a_file_that_is_no_toml_is_refused(text: str, tmp_path: Path) -> None:
         ("EC2_VM_MANAGER", "esx", "compute: there is no driver 'esx'"),
         ("ENFORCE_IAM", "maybe", "ENFORCE_IAM: must be 1 or 0"),
         ("GATEWAY_LISTEN", "0.0.0.0", "GATEWAY_LISTEN: must be ADDRESS:PORT"),
-        ("USE_SSL", "1", "USE_SSL: there is no TLS"),
+        ("USE_SSL", "perhaps", "USE_SSL: must be 1 or 0"),
         ("NEPHELE_DEFAULT_ACCOUNT", "12", "default_account"),
         ("NEPHELE_DATABASE_URL", "sqlite:///:memory:", "database_url"),
     ],
