@@ -26,6 +26,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from gateway import hooks
 from gateway.head import Head
 from gateway.metrics import CONTENT_TYPE, Metrics
 from gateway.settings import Settings
@@ -179,14 +180,14 @@ class _Internal:
         )
 
     async def init(self, request: Request) -> Response:
-        """No init hooks run here: every stage is over, and there were no scripts."""
-        stages = ("boot", "start", "ready")
-        stage = request.path_params.get("stage", "").lower()
+        """GET /_localstack/init[/{stage}]: how the scripts fare that run at start and at the end."""
+        told, stage = hooks.told(self.settings.data_dir), request.path_params.get("stage", "").upper()
         if not stage:
-            return JSONResponse({"completed": {s.upper(): True for s in stages} | {"SHUTDOWN": False}, "scripts": []})
-        if stage not in (*stages, "shutdown"):
-            return JSONResponse({"message": f"no such stage {stage}"}, 404)
-        return JSONResponse({"completed": stage in stages, "scripts": []})
+            return JSONResponse(told)
+        if stage not in told["completed"]:
+            return JSONResponse({"message": f"no such stage {stage.lower()}"}, 404)
+        scripts = [script for script in told["scripts"] if script["stage"] == stage]
+        return JSONResponse({"completed": told["completed"][stage], "scripts": scripts})
 
     async def events(self, request: Request) -> Response:
         """GET /_nephele/events?bucket=&after=&limit=: for roots, since keys of all accounts stand in it."""

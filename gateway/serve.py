@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ctypes
 import fcntl
@@ -29,7 +30,9 @@ import uvicorn
 from sqlalchemy.engine import make_url
 
 from gateway import __version__, console, logs
+from gateway.clients import client_environment
 from gateway.connection import HttpConnection
+from gateway.hooks import LONGEST_END, Hooks
 from gateway.settings import RootKey, Settings
 from gateway.tls import Certificates
 
@@ -65,16 +68,27 @@ def run(settings: Settings) -> int:
         settings = settings.model_copy(update={"port": listener.getsockname()[1]})
         settings, metadata = metadata_listener(settings, stack)
         _check_certificate(settings)
+        hooks = Hooks(settings, client_environment(settings, None, None))
+        hooks.run("boot")
         from gateway.app import prepare  # slow to import: what can be refused is refused before
 
         if settings.engine == "inside":
             check_machine(settings)
         prepare(settings)
+        hooks.run("start")
         gc.freeze()
         shown = banner(settings, fresh_key)
+
+        def ready() -> None:
+            _say(shown)
+            hooks.run_aside("ready")
+
+        def end() -> None:
+            hooks.run("shutdown", LONGEST_END)
+
         if settings.workers == 1:
-            return _work(settings, listener, 0, lambda: _say(shown), metadata)
-        return _supervise(settings, listener, lambda: _say(shown), metadata)
+            return _work(settings, listener, 0, ready, metadata, end)
+        return _supervise(settings, listener, ready, metadata, end)
 
 
 def _spare_runtime() -> None:
@@ -243,16 +257,20 @@ def banner(settings: Settings, fresh_key: RootKey | None) -> str:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, which says when it is ready, and for which being told to end is no error."""
+    """uvicorn, which says when it is ready and when it ends, and for which being told to end is no error."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], object]) -> None:
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], object], end: Callable[[], object]) -> None:
         super().__init__(config)
-        self._ready = ready
+        self._ready, self._end = ready, end
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await asyncio.to_thread(self._end)  # requests are still answered
+        await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -270,6 +288,7 @@ def _work(
     worker: int,
     ready: Callable[[], object],
     metadata: socket.socket | None,
+    end: Callable[[], object] = lambda: None,
 ) -> int:
     """Answer requests in this process until told to end. Worker 0 reconciles for all."""
     from gateway.app import create_app
@@ -291,7 +310,7 @@ def _work(
         timeout_keep_alive=75,
         timeout_graceful_shutdown=GRACE,
     )
-    server = _Server(config, ready)
+    server = _Server(config, ready, end)
     # Commits, streams and the reconciler work on other threads: none may keep the event loop waiting for long.
     sys.setswitchinterval(SWITCH)
     try:
@@ -302,7 +321,11 @@ def _work(
 
 
 def _supervise(
-    settings: Settings, listener: socket.socket, ready: Callable[[], object], metadata: socket.socket | None
+    settings: Settings,
+    listener: socket.socket,
+    ready: Callable[[], object],
+    metadata: socket.socket | None,
+    before_end: Callable[[], object],
 ) -> int:
     """Keep `settings.workers` processes answering on one socket; end them all when told to end."""
     forking = multiprocessing.get_context("fork")
@@ -319,6 +342,8 @@ def _supervise(
 
     def end(number: int, frame: object) -> None:
         ending.append(number)
+        if len(ending) == 1:
+            before_end()
         for process in born:
             process.terminate()
 

@@ -155,6 +155,11 @@ class Settings(BaseSettings):
         pattern=r"^(sqlite:///[^:]|postgresql\+psycopg://)",
         description="SQLAlchemy URL, `sqlite:///…` or `postgresql+psycopg://…`. Default: SQLite in the data folder.",
     )
+    init_dirs: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (Path("/etc/nephele/init"), Path("/etc/localstack/init")),
+        description="Folders, with commas between them, whose `boot.d`, `start.d`, `ready.d` and `shutdown.d` hold "
+        "scripts that run at those moments (see docs/hooks.md).",
+    )
     buckets: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Buckets of the default account that are made at start, with commas between them."
     )
@@ -188,9 +193,9 @@ class Settings(BaseSettings):
     def _split_servers(cls, value: Any) -> Any:
         return [str(ipaddress.IPv4Address(each)) for each in _split(value)]
 
-    @field_validator("buckets", mode="before")
+    @field_validator("buckets", "init_dirs", mode="before")
     @classmethod
-    def _split_buckets(cls, value: Any) -> Any:
+    def _split_names(cls, value: Any) -> Any:
         return _split(value)
 
     @field_validator("scheduler_filters", mode="before")

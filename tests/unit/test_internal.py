@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.head import Head
+from gateway.hooks import Hooks
 from gateway.internal import claims, make
 from gateway.metrics import Metrics
 from gateway.settings import load
@@ -95,10 +97,19 @@ def test_info_tells_what_is_enforced_and_which_drivers() -> None:
     assert info["drivers"] == {"compute": "simulated", "volume": "sparse", "network": "simulated", "objects": "files"}
 
 
-def test_init_stages() -> None:
-    cloud = Cloud()
-    assert cloud.ask("GET", "/_localstack/init").json["completed"]["READY"] is True
-    assert cloud.ask("GET", "/_localstack/init/ready").json == {"completed": True, "scripts": []}
+def test_init_stages(tmp_path: Path) -> None:
+    cloud = Cloud(data_dir=tmp_path, init_dirs=str(tmp_path))
+    (tmp_path / "ready.d").mkdir()
+    (tmp_path / "ready.d" / "one.py").write_text("")
+    assert cloud.ask("GET", "/_localstack/init").json["completed"]["READY"] is False
+    hooks = Hooks(load({"data_dir": tmp_path, "init_dirs": str(tmp_path)}), {})
+    hooks.run("boot")
+    assert cloud.ask("GET", "/_localstack/init/boot").json == {"completed": True, "scripts": []}
+    script = {"stage": "READY", "name": "one.py", "state": "UNKNOWN"}
+    assert cloud.ask("GET", "/_localstack/init/ready").json == {"completed": False, "scripts": [script]}
+    hooks.run("ready")
+    told = {"completed": True, "scripts": [script | {"state": "SUCCESSFUL"}]}
+    assert cloud.ask("GET", "/_localstack/init/ready").json == told
     assert cloud.ask("GET", "/_localstack/init/never").status == 404
 
 
