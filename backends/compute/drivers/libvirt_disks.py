@@ -18,6 +18,8 @@ from backends.volume.drivers.base import Limits
 
 COPYING = 3600.0
 """Seconds that a copy may take."""
+ENDING = 10.0
+"""Seconds that a copy may take to end when it is told to."""
 MIB = 1 << 20
 WHOLE, DONE = 3, 4
 """Where `jobInfo` has the bytes of all data, and of those processed; of a backup, libvirt 9 counts its disks there."""
@@ -113,6 +115,7 @@ class QemuDisks:
         if len({domain.name() for domain, _ in held.values()}) != 1:
             raise DriverError("the disks are not one guest's")
         domain = next(iter(held.values()))[0]
+        _abandon(domain)
         known = {one.getName() for one in domain.listAllCheckpoints()}
         if checkpoint in known:
             domain.checkpointLookupByName(checkpoint).delete()
@@ -187,6 +190,19 @@ def _every_disk(domain: Any) -> list[str]:
 
     root = ElementTree.fromstring(domain.XMLDesc())
     return [place.get("dev", "") for place in root.iterfind("devices/disk/target")]
+
+
+def _abandon(domain: Any) -> None:
+    """End a copy that a process began which was killed over it: nobody waits for it, and it bars the next one."""
+    import libvirt
+
+    told = domain.jobStats()
+    if told.get("type") and told.get("operation") == libvirt.VIR_DOMAIN_JOB_OPERATION_BACKUP:
+        _log.warning("a copy of a disk of %s was left by an end of ours: it is given up", domain.name())
+        domain.abortJob()
+        deadline = time.monotonic() + ENDING
+        while domain.jobInfo()[0] != libvirt.VIR_DOMAIN_JOB_NONE and time.monotonic() < deadline:
+            time.sleep(0.02)
 
 
 def _wait(domain: Any, report: Callable[[int], None]) -> None:

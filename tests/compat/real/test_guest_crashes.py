@@ -1,4 +1,4 @@
-"""The engine is killed before any step of a container's life: the next one ends where nothing had happened."""
+"""The engine is killed before any step of a guest's life: the next one ends where nothing had happened."""
 
 from __future__ import annotations
 
@@ -9,25 +9,46 @@ from typing import Any
 
 import pytest
 
+from backends.compute.drivers import libvirt
 from tests.compat.real.containers import able
-from tests.sandbox import Sandbox
+from tests.sandbox import Sandbox, unable
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
-LEAST = {"run": 8, "attach": 4, "detach": 4, "stop": 4, "drop": 5}
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+CONTAINER = {"run": 8, "attach": 4, "detach": 4, "stop": 4, "drop": 5}
+QEMU = {"run": 4, "stop": 1, "sleep": 1, "wake": 2, "drop": 3, "attach": 4, "detach": 2, "change": 2}
+QEMU |= {"copy": 16, "copy again": 16, "freeze": 10}
+"""The parts of a life, and how many steps each has at least."""
 
 
-@pytest.fixture(scope="module")
-def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    able()
+def play(module: str, request: pytest.FixtureRequest, folder: Path) -> dict[str, Any]:
+    """What a module tells that kills before every step."""
     image: Path = request.getfixturevalue("image")  # before the sandbox, where nothing can be downloaded
     sandbox: Sandbox = request.getfixturevalue("sandbox")
-    folder = tmp_path_factory.mktemp("crashes")
-    words = [sys.executable, "-m", "tests.compat.real.guest_crashes", str(folder), str(image)]
-    found: dict[str, Any] = json.loads(sandbox.run(*words, timeout=280).stdout)
+    words = [sys.executable, "-m", f"tests.compat.real.{module}", str(folder), str(image)]
+    found: dict[str, Any] = json.loads(sandbox.run(*words, timeout=500).stdout)
     return found
 
 
-@pytest.mark.parametrize("part", list(LEAST))
-def test_the_end_is_the_same_whatever_step_was_the_last(told: dict[str, Any], part: str) -> None:
-    assert told[part]["wrong"] == []
-    assert told[part]["steps"] >= LEAST[part], told[part]
+@pytest.fixture(scope="module")
+def containers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    able()
+    return play("guest_crashes", request, tmp_path_factory.mktemp("crashes"))
+
+
+@pytest.fixture(scope="module")
+def machines(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    if missing := [f"{one.what} ({one.remedy})" for one in libvirt.lacks()]:
+        unable("lacks " + "; ".join(missing))
+    return play("qemu_crashes", request, tmp_path_factory.mktemp("crashes"))
+
+
+@pytest.mark.parametrize("part", list(CONTAINER))
+def test_a_container_ends_the_same_whatever_step_was_the_last(containers: dict[str, Any], part: str) -> None:
+    assert containers[part]["wrong"] == []
+    assert containers[part]["steps"] >= CONTAINER[part], containers[part]
+
+
+@pytest.mark.parametrize("part", list(QEMU))
+def test_a_machine_and_its_disks_end_the_same_whatever_step_was_the_last(machines: dict[str, Any], part: str) -> None:
+    assert machines[part]["wrong"] == []
+    assert machines[part]["steps"] >= QEMU[part], machines[part]
