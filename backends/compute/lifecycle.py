@@ -162,8 +162,8 @@ def _start_failed(database: Database, guest: Guest, error: NativeError) -> bool:
 
 
 def _give_up(database: Database, guest: Guest, cause: Cause, reason: str = "") -> None:
-    """A new guest that cannot start is ended; one that ran before goes back to being stopped."""
-    first = guest.boot == 1
+    """A new guest that cannot start is ended; one that ran before, however often it was started, ends up stopped."""
+    first = guest.applied == 0
     with database.unit(None, write=True) as unit:
         values = {
             "wanted": GuestWish.TERMINATED if first else GuestWish.STOPPED,

@@ -260,6 +260,26 @@ def test_a_start_is_not_tried_for_ever(database: Database, host: ComputeHost) ->
     assert (guest(database).state, guest(database).cause) == (GuestState.TERMINATED, Cause.FAULT)
 
 
+@pytest.mark.parametrize("trouble", ["machinery", "disk"])
+def test_what_ran_before_a_reboot_is_not_lost_with_it(database: Database, host: ComputeHost, trouble: str) -> None:
+    """It was never stopped by anybody, and cannot be started again."""
+    launch(database)
+    settle(database, host)
+    fresh = SimulatedGuests()
+    survey(database, replace(host, driver=fresh))
+    if trouble == "disk":
+        with database.unit(None, write=True) as unit:
+            unit.session.get_one(Disk, "vol-root").state = DiskState.ERROR
+
+    def broken(spec: GuestSpec) -> bool:
+        raise DriverError("always")
+
+    fresh.ensure_running = broken  # type: ignore[method-assign]
+    settle(database, replace(host, driver=fresh))
+    assert guest(database).state == GuestState.STOPPED
+    assert guest(database).cause == (Cause.FAULT if trouble == "machinery" else Cause.NO_DISK)
+
+
 def test_a_guest_waits_for_its_disks_and_ends_when_one_is_broken(database: Database, host: ComputeHost) -> None:
     launch(database)
     assert not converge(database, host)
