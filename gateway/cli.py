@@ -126,14 +126,13 @@ def run_engine(
         name: value for name, value in locals().items() if value is not None and name not in ("config", "rootless")
     }
     settings = load(given, config)
-    if rootless:
-        from gateway.commands.rootless import enter
-
-        enter()
     from gateway import engine
+    from gateway.commands.rootless import enter
     from gateway.serve import StartError
 
     try:
+        if rootless:
+            enter(settings.data_dir)
         status = engine.run_engine(settings)
     except StartError as error:
         fail(str(error))

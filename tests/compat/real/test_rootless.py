@@ -53,10 +53,14 @@ class Engine:
                 continue
         return found
 
-    def end(self) -> None:
-        """End the engine, and then everything in its namespace."""
+    def stop(self) -> None:
+        """End the engine alone."""
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(timeout=60)
+
+    def end(self) -> None:
+        """End the engine, and then everything in its namespace."""
+        self.stop()
         for pid in self.all():
             os.kill(pid, signal.SIGKILL)
 
@@ -65,6 +69,13 @@ class Rootless(World):
     """A server of an ordinary user's, and one instance of its."""
 
     image = ""
+    prefix: list[str]
+    engine: Engine
+
+    def guest(self) -> str:
+        """The process of the instance."""
+        found = [pid for pid in self.engine.all() if self.id.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        return " ".join(map(str, found))
 
 
 @pytest.fixture(scope="module")
@@ -87,13 +98,13 @@ def world(request: pytest.FixtureRequest, folder: Path) -> Iterator[Rootless]:
     prefix = [*sandbox.prefix, *ordinary.prefix(folder)]
     data = folder / "home" / "data"
     with Server(data, "--no-engine", *REAL, prefix=prefix) as cloud:
-        engine = Engine(prefix, data)
+        made = Rootless(cloud, sandbox)
+        made.prefix, made.engine = prefix, Engine(prefix, data)
         try:
-            made = Rootless(cloud, sandbox)
             made.image = made.nephele("image", "import", str(disk), "--name", "micro", "--account", ACCOUNT).split()[-1]
             yield made
         finally:
-            engine.end()
+            made.engine.end()
 
 
 def test_its_processes_are_nobody_elses(world: Rootless) -> None:
@@ -123,6 +134,26 @@ def test_an_instance_boots_and_finds_who_it_is(world: Rootless) -> None:
 def test_the_machine_sees_nothing_of_its_networks(world: Rootless) -> None:
     assert world.sandbox.run("ls", "/run/netns").stdout == ""
     assert world.sandbox.run("ip", "-o", "link").stdout.count("\n") == 1
+
+
+def test_the_next_engine_goes_back_to_its_guests(world: Rootless) -> None:
+    before = world.guest()
+    assert before
+    world.engine.stop()
+    world.engine = Engine(world.prefix, world.cloud.data)
+    assert world.guest() == before
+    subnet = world.instance()["SubnetId"]
+    card = world.ec2.create_network_interface(SubnetId=subnet)["NetworkInterface"]["NetworkInterfaceId"]
+    held = world.ec2.attach_network_interface(NetworkInterfaceId=card, InstanceId=world.id, DeviceIndex=1)
+
+    def state(wanted: str) -> bool:
+        shown = world.ec2.describe_network_interfaces(NetworkInterfaceIds=[card])["NetworkInterfaces"][0]
+        return shown.get("Attachment", {}).get("Status", "detached") == wanted
+
+    until(lambda: state("attached"), lambda: "its network is not reached")
+    world.ec2.detach_network_interface(AttachmentId=held["AttachmentId"], Force=True)
+    until(lambda: state("detached"), lambda: "it is never unplugged")
+    assert world.instance()["State"]["Name"] == "running"
 
 
 def test_it_ends_and_nothing_is_left(world: Rootless) -> None:
