@@ -43,7 +43,7 @@ def doctor(
     The status is 0 when everything that is needed is there, 1 when something is not. Simulated clouds run anyway."""
     from gateway.commands.doctor import examine
 
-    sys.exit(examine(load(config=config).data_dir, as_json=as_json))
+    sys.exit(examine(load(config=config), as_json=as_json))
 
 
 class Shape(StrEnum):

@@ -133,6 +133,25 @@ def preflight(settings: Settings) -> None:
         raise CannotRun("\n".join(lines))
 
 
+def worry(settings: Settings) -> tuple[str, str]:
+    """What speaks against the settings on this machine, though it can carry them, and the variable that mends it; both
+    empty when nothing does."""
+    if settings.network != "linux":
+        return "", ""
+    from backends.network.drivers.linux import pools
+
+    others = pools.overlapping(settings.mark, settings.public_pool)
+    if not others:
+        return "", ""
+    taken = ", ".join(f"{pool} of deployment {name}" for name, pool in others)
+    free = pools.free()
+    return (
+        f"public addresses come out of {settings.public_pool}, which overlaps {taken}: where both give out one, "
+        "this machine reaches one of its two owners only",
+        "" if free is None else f"NEPHELE_PUBLIC_POOL={free}",
+    )
+
+
 def guest_driver(settings: Settings, network: NetworkDriver) -> GuestDriver:
     """What runs guests."""
     if settings.compute == "simulated":

@@ -12,6 +12,7 @@ import ctypes
 import fcntl
 import gc
 import json
+import logging
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -35,6 +36,8 @@ from gateway.connection import HttpConnection
 from gateway.hooks import LONGEST_END, Hooks
 from gateway.settings import RootKey, Settings
 from gateway.tls import Certificates
+
+log = logging.getLogger("nephele.serve")
 
 ROOT_KEY_FILE = "root-key.json"
 GRACE = 10
@@ -112,14 +115,17 @@ def _check_certificate(settings: Settings) -> None:
 
 
 def check_machine(settings: Settings) -> None:
-    """Refuse drivers that this machine cannot carry, before anything is made."""
+    """Refuse drivers that this machine cannot carry, before anything is made, and tell what is doubtful."""
     if (settings.compute, settings.network) != ("simulated", "simulated"):
-        from gateway.compose import CannotRun, preflight
+        from gateway.compose import CannotRun, preflight, worry
 
         try:
             preflight(settings)
         except CannotRun as error:
             raise StartError(str(error)) from error
+        told, mend = worry(settings)
+        if told:
+            log.warning("%s%s", told, f" ({mend} does not)" if mend else "")
 
 
 def _say(text: str) -> None:

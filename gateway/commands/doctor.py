@@ -27,6 +27,7 @@ import typer
 from backends.compute.drivers import accelerator, libvirt
 from backends.network.drivers import linux
 from gateway.commands.rootless import inside
+from gateway.settings import Settings
 
 FICLONE = 0x40049409  # linux/fs.h
 APT = "apt-get install -y --no-install-recommends"
@@ -50,9 +51,11 @@ class Finding:
 Look = Callable[[Path], Iterator[Finding]]
 
 
-def examine(folder: Path, *, as_json: bool) -> int:
-    """Look at everything and print it; the exit status. `folder` is where data is, or will be."""
+def examine(settings: Settings, *, as_json: bool) -> int:
+    """Look at everything and print it; the exit status. The data folder may be there, or not yet."""
+    folder = settings.data_dir
     found = [finding for look in LOOKS for finding in look(folder)]
+    found += _pool(settings, found)
     if os.geteuid() != 0 and _run(*inside("true")) == "":
         found = _as_inside(found, folder)
     well = all(finding.well for finding in found if finding.needed)
@@ -182,6 +185,17 @@ def _network(folder: Path) -> Iterator[Finding]:
         "namespaces and nftables work" if not lacking else "; ".join(lacking),
         mend=f"{APT} libnftables1 iproute2 && pip install 'nephele[real]'",
     )
+
+
+def _pool(settings: Settings, found: list[Finding]) -> Iterator[Finding]:
+    """Whether another deployment on this host lends the same public addresses. That of an ordinary user is alone."""
+    if os.geteuid() != 0 or not any(one.name == "networks" and one.well for one in found):
+        return
+    from gateway.compose import worry
+
+    told, mend = worry(settings.model_copy(update={"network": "linux"}))
+    said = told or f"{settings.public_pool} is no other deployment's"
+    yield Finding("public pool", not told, said, needed=False, mend=f"sudo make real {mend}" if mend else "")
 
 
 def _guests(folder: Path) -> Iterator[Finding]:

@@ -6,13 +6,17 @@ Guests are simulated; a namespace with a card stands in for each one, named and 
 from __future__ import annotations
 
 import hashlib
+import json
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tests.compat.conftest import Client
 from tests.sandbox import Sandbox
+from tests.server import Server
 
 pytestmark = pytest.mark.real
 
@@ -187,3 +191,22 @@ def test_a_filter_is_stateless_and_ends_what_is_under_way(tenant: Cloud) -> None
         CidrBlock=ANY,
     )
     tenant.soon(two, ip, False)
+
+
+def test_pools_that_overlap_are_told(cloud: Server, tenant: Cloud, tmp_path: Path) -> None:
+    """The default VPC leads outside, so that this machine has its deployment's link."""
+    tenant.ec2.describe_vpcs()
+    until(lambda: "e2e" in tenant.sandbox.run("ip", "-d", "link").stdout)
+    for pool, well in (("198.51.100.128/25", False), ("198.18.0.0/15", True)):
+        environment = {"NEPHELE_PUBLIC_POOL": pool, "NEPHELE_DATA_DIR": str(tmp_path / "other")}
+        words = ["env", *(f"{name}={value}" for name, value in environment.items()), sys.executable, "-m", "gateway"]
+        found = json.loads(tenant.sandbox.run(*words, "doctor", "--json", check=False).stdout)["findings"]
+        told = next(one for one in found if one["name"] == "public pool")
+        assert told["well"] is well, told
+        if not well:
+            assert "198.51.100.0/24 of deployment e2e" in told["said"]
+            assert told["mend"] == "sudo make real NEPHELE_PUBLIC_POOL=198.18.0.0/16"
+        with Server(tmp_path / "other", *ARGUMENTS, environment=environment, prefix=tenant.sandbox.prefix) as other:
+            assert ("198.51.100.0/24 of deployment e2e" in other.log.read_text()) is not well
+            other.log.unlink()
+    assert "overlaps" not in cloud.log.read_text()

@@ -17,6 +17,7 @@ from backends.errors import DriverError
 from backends.network.drivers.linux import layout, links, namespace
 from backends.network.drivers.linux.layout import HOP, MAC, MAIN, KernelRoute, Layout, index_of
 from backends.network.drivers.linux.namespace import Namespace
+from backends.network.drivers.linux.pools import sign
 from backends.network.drivers.linux.rules import GATEWAY_LINK
 from backends.network.drivers.linux.ruleset import Chain, Ruleset, whole
 
@@ -100,7 +101,7 @@ class Edge:
         (links.IPV4 / "conf" / self._link / "send_redirects").write_text("0")
         index = index_of(self._link)
         host.links.addr("replace", index=index, address=str(self._pool.network_address), prefixlen=32)
-        host.links.link("set", index=index, state="up")
+        host.links.link("set", index=index, state="up", IFLA_IFALIAS=sign(self._deployment, self._pool))
         layout.put(host.links, Layout(), Layout(neighbours=frozenset({(self._link, HOP, MAC)})), self._step)
         host.rules.run(whole(self._host_rules(), self._table))
         if self._outgoing != "none":
