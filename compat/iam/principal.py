@@ -106,6 +106,19 @@ def root(account: str, *, access_key: str | None = None) -> Principal:
     )
 
 
+def role_session(account: str, id: str, name: str, path: str, session: str) -> Principal:
+    """Whoever has taken on, under the name `session`, the role of `account` with that id (`AROA…`), name and path."""
+    return Principal(
+        account=account,
+        arn=f"arn:aws:sts::{account}:assumed-role/{name}/{session}",
+        kind=PrincipalKind.ROLE_SESSION,
+        unique_id=f"{id}:{session}",
+        role_name=name,
+        role_path=path,
+        session_name=session,
+    )
+
+
 def service(name: str, account: str) -> Principal:
     """The service `name` (`ec2.amazonaws.com`) that acts for `account`."""
     return Principal(account=account, arn=name, kind=PrincipalKind.SERVICE, unique_id=name, service=name)

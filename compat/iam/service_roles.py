@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from compat.context import Call, Context
 from compat.iam.authorize import ask
 from compat.iam.directory import directory
-from compat.iam.principal import Principal, PrincipalKind, root, service
+from compat.iam.principal import Principal, role_session, root, service
 from compat.operation import Operation, find
 
 if TYPE_CHECKING:
@@ -40,16 +41,7 @@ def assume(
     with acting(cloud, _TRUSTED, service(who, account), region) as ctx:
         if not ask(ctx, "sts:AssumeRole", arn, None, extra).allowed:
             return None
-    return Principal(
-        account=account,
-        arn=f"arn:aws:sts::{account}:assumed-role/{role.name}/{session}",
-        kind=PrincipalKind.ROLE_SESSION,
-        unique_id=f"{role.id}:{session}",
-        role_name=role.name,
-        role_path=role.path,
-        session_name=session,
-        temporary=True,
-    )
+    return replace(role_session(account, role.id, role.name, role.path, session), temporary=True)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from compat.context import Call, Context, partition_of
 from compat.iam.authorize import ask
 from compat.iam.directory import directory, facts_of
 from compat.iam.names import new_access_key
-from compat.iam.principal import Principal, PrincipalKind, service
+from compat.iam.principal import role_session, service
 from compat.metadata.tree import pretty
 from compat.operation import Operation
 
@@ -84,15 +84,7 @@ class RoleCredentials:
             context.close()
 
     def _issue(self, guest: Guest, role: Role) -> tuple[datetime, str]:
-        session = Principal(
-            account=role.tenant,
-            arn=f"arn:aws:sts::{role.tenant}:assumed-role/{role.name}/{guest.id}",
-            kind=PrincipalKind.ROLE_SESSION,
-            unique_id=f"{role.id}:{guest.id}",
-            role_name=role.name,
-            role_path=role.path,
-            session_name=guest.id,
-        )
+        session = role_session(role.tenant, role.id, role.name, role.path, guest.id)
         id = new_access_key("ASIA", role.tenant)
         with self._cloud.database.unit(Scope(role.tenant, ""), write=True) as unit:
             identity = self._cloud.services["identity"](unit)

@@ -14,7 +14,7 @@ from compat.iam.keys import Keys, service_keys
 from compat.iam.mfa_devices import proves
 from compat.iam.policy.evaluate import ResourceSide
 from compat.iam.policy.request import ContextValue
-from compat.iam.principal import Principal, PrincipalKind
+from compat.iam.principal import Principal, PrincipalKind, role_session
 from compat.operation import operation
 from compat.sts.issuing import ROLE, issue, packed, policies, policy_arns, role_named, role_seconds, session_tags
 
@@ -81,15 +81,8 @@ def assume_role(ctx: Context, p: Params) -> Result:
     source = caller.source_identity or p.get("SourceIdentity")
     if caller.source_identity and p.get("SourceIdentity") not in (None, caller.source_identity):
         raise AWSError("AccessDenied", "The source identity of a session cannot be changed.")
-    name = p["RoleSessionName"]
-    session = Principal(
-        account=role.account,
-        arn=f"arn:aws:sts::{role.account}:assumed-role/{role.name}/{name}",
-        kind=PrincipalKind.ROLE_SESSION,
-        unique_id=f"{role.id}:{name}",
-        role_name=role.name,
-        role_path=role.path,
-        session_name=name,
+    session = replace(
+        role_session(role.account, role.id, role.name, role.path, p["RoleSessionName"]),
         session_tags=tags,
         transitive_tags=transitive,
         session_policies=policies(p),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from backends.identity.models import Possession
@@ -13,7 +14,7 @@ from compat.iam.authorize import ask
 from compat.iam.directory import RoleFacts
 from compat.iam.oidc_providers import KIND
 from compat.iam.policy.request import ContextValue
-from compat.iam.principal import ANONYMOUS, Principal, PrincipalKind
+from compat.iam.principal import ANONYMOUS, Principal, PrincipalKind, role_session
 from compat.iam.reference import claims_of
 from compat.operation import operation
 from compat.sts.issuers import Unreachable, Untrusted, Unusable, issuers
@@ -225,17 +226,10 @@ def _refused(action: str) -> AWSError:
 def _session(
     ctx: Context, p: Params, role: RoleFacts, provider: Provider, keys: Mapping[str, ContextValue]
 ) -> Principal:
-    name = p["RoleSessionName"]
     tags, transitive = session_tags(ANONYMOUS, p)
     kept = {f"{provider.id.lower()}:{claim}" for claim in IN_SESSIONS} | {"aws:federatedprovider"}
-    return Principal(
-        account=role.account,
-        arn=f"arn:aws:sts::{role.account}:assumed-role/{role.name}/{name}",
-        kind=PrincipalKind.ROLE_SESSION,
-        unique_id=f"{role.id}:{name}",
-        role_name=role.name,
-        role_path=role.path,
-        session_name=name,
+    return replace(
+        role_session(role.account, role.id, role.name, role.path, p["RoleSessionName"]),
         session_tags=tags,
         transitive_tags=transitive,
         session_policies=policies(p),
