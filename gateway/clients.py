@@ -62,8 +62,12 @@ def _root(settings: Settings) -> RootKey:
 def client_environment(settings: Settings, endpoint: str | None, account: str | None) -> dict[str, str]:
     """The variables with which AWS's tools find the server, and are somebody there."""
     key = RootKey(access_key=account, secret_key="test") if account else _root(settings)
+    base = _endpoint(settings, endpoint)
+    scheme, _, place = base.partition("://")
     return {
-        "AWS_ENDPOINT_URL": _endpoint(settings, endpoint),
+        "AWS_ENDPOINT_URL": base,
+        # botocore puts "ACCOUNT." before the host of S3 Control; before an @ it is a user's name, and the host stays.
+        "AWS_ENDPOINT_URL_S3_CONTROL": f"{scheme}://@{place}",
         "AWS_ACCESS_KEY_ID": key.access_key,
         "AWS_SECRET_ACCESS_KEY": key.secret_key,
         "AWS_DEFAULT_REGION": settings.default_region,

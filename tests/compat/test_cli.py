@@ -364,6 +364,12 @@ def test_aws_runs_the_aws_cli_at_the_endpoint(server: Server) -> None:
     assert (done.stdout, done.returncode) == ("000000000000\n", 0)
 
 
+def test_s3_control_is_reached_by_the_aws_cli(server: Server) -> None:
+    names = ("s3control", "list-jobs", "--account-id", "000000000000", "--query", "Jobs[?JobId=='none']")
+    done = nephele("aws", *names, "--output", "json", NEPHELE_PORT=str(server.port))
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
 def test_operations_in_three_shapes() -> None:
     lines = nephele("operations").stdout.splitlines()
     assert "sts:GetCallerIdentity" in lines
