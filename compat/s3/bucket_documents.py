@@ -5,16 +5,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from botocore.model import StringShape
-
 from backends.object.containers import Known
 from compat.errors import AWSError
-from compat.model import service_model
 from compat.operation import Params, operation
 from compat.s3 import faults
 from compat.s3.acl import ENFORCED, bucket_grants
 from compat.s3.directory_rules import is_directory
-from compat.s3.documents import deleter, getter, keep, named, putter
+from compat.s3.documents import deleter, getter, keep, putter
 from compat.s3.places import bucket_of, canonical_id, ownership
 
 if TYPE_CHECKING:
@@ -289,57 +286,3 @@ putter("s3:PutBucketAbac", "abac", "AbacStatus", _check_abac)
 getter("s3:GetBucketAbac", "abac", "AbacStatus", default={"Status": "Disabled"})
 putter("s3:PutBucketRequestPayment", "payment", "RequestPaymentConfiguration", _check_payer)
 getter("s3:GetBucketRequestPayment", "payment", default={"Payer": "BucketOwner"})
-
-# --- documents with ids -----------------------------------------------------------------------------------------------
-
-
-def _check_inventory(document: dict[str, Any]) -> None:
-    target = (document.get("Destination") or {}).get("S3BucketDestination") or {}
-    if not re.fullmatch("arn:[a-z-]+:s3:::[a-z0-9.-]+", target.get("Bucket") or ""):
-        raise AWSError("InvalidS3DestinationBucket", "Invalid bucket ARN.", 400)
-    _one_of(target.get("Format"), ("CSV", "ORC", "Parquet"))
-    _one_of((document.get("Schedule") or {}).get("Frequency"), ("Daily", "Weekly"))
-    _one_of(document.get("IncludedObjectVersions"), ("All", "Current"))
-    known = service_model("s3").shape_for("InventoryOptionalField")
-    assert isinstance(known, StringShape)
-    for field in document.get("OptionalFields") or ():
-        _one_of(field, known.enum)
-
-
-named(
-    (
-        "s3:PutBucketInventoryConfiguration",
-        "s3:GetBucketInventoryConfiguration",
-        "s3:DeleteBucketInventoryConfiguration",
-        "s3:ListBucketInventoryConfigurations",
-    ),
-    "InventoryConfiguration",
-    _check_inventory,
-)
-named(
-    (
-        "s3:PutBucketAnalyticsConfiguration",
-        "s3:GetBucketAnalyticsConfiguration",
-        "s3:DeleteBucketAnalyticsConfiguration",
-        "s3:ListBucketAnalyticsConfigurations",
-    ),
-    "AnalyticsConfiguration",
-)
-named(
-    (
-        "s3:PutBucketMetricsConfiguration",
-        "s3:GetBucketMetricsConfiguration",
-        "s3:DeleteBucketMetricsConfiguration",
-        "s3:ListBucketMetricsConfigurations",
-    ),
-    "MetricsConfiguration",
-)
-named(
-    (
-        "s3:PutBucketIntelligentTieringConfiguration",
-        "s3:GetBucketIntelligentTieringConfiguration",
-        "s3:DeleteBucketIntelligentTieringConfiguration",
-        "s3:ListBucketIntelligentTieringConfigurations",
-    ),
-    "IntelligentTieringConfiguration",
-)

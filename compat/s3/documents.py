@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from backends.db import EPOCH, MICROSECOND
 from backends.object.containers import Known
+from compat.errors import AWSError
 from compat.operation import Params, Result, operation
 from compat.s3 import faults
 from compat.s3.paging import name_in, token_of
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 Check = Callable[["Context", Known, dict[str, Any]], None]
 CheckOne = Callable[[dict[str, Any]], None]
-PAGE = 100
+PAGE, MOST = 100, 1000
 DONE: Result = {"$status": 204}
 
 
@@ -107,6 +108,14 @@ def named(names: tuple[str, str, str, str], member: str, check: CheckOne | None 
             raise faults.invalid_argument("The configuration id is too long", "id", p["Id"])
         if check is not None:
             check(document)
+        had = bucket.named.get(kind, {})
+        if len(had) >= MOST and p["Id"] not in had:
+            raise AWSError(
+                "TooManyConfigurations",
+                "You are attempting to create a new configuration but have already reached the 1,000-configuration "
+                "limit.",
+                400,
+            )
         keep(ctx, bucket, kind, document, p["Id"])
         return DONE
 
