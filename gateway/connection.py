@@ -277,6 +277,16 @@ class HttpConnection(HttpToolsProtocol):
         else:
             self._hurry()
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client will send no more, and may listen still: then it is told that its body is too short."""
+        cycle = self.cycle
+        if not isinstance(cycle, Cycle) or cycle.response_complete or not cycle.more_body or self._refused:
+            return False
+        cycle.keep_alive = cycle.more_body = False
+        self._refused = True
+        cycle.message_event.set()
+        return True
+
     def _take_body(self, data: bytes) -> bytes:
         """Take of a long body what came; what came behind it. The parser would only copy the bytes."""
         taken = min(len(data), self._coming)

@@ -6,6 +6,7 @@ tells nothing is S3, whose anonymous requests carry no other mark.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
@@ -226,11 +227,18 @@ def _by_rest(service: Service, head: Head, scope: str) -> Route:
     return Route(service.name, operation, service.protocol, path, scope=scope)
 
 
+_BROKEN = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+
+
 def _decoded(raw: bytes, service: Service) -> str:
     """A label, percent-decoded exactly once."""
     try:
-        return (unquote_to_bytes(raw) if b"%" in raw else raw).decode("utf-8")
-    except UnicodeDecodeError:
+        if b"%" not in raw:
+            return raw.decode("utf-8")
+        if _BROKEN.search(raw) is not None:
+            raise ValueError(raw)
+        return unquote_to_bytes(raw).decode("utf-8")
+    except ValueError:  # UnicodeDecodeError among them
         code = "InvalidURI" if service.protocol == "rest-xml" else "ValidationException"
         text = "Couldn't parse the specified URI."
         raise WireFault(code, text, 400, service=service.name, protocol=service.protocol) from None

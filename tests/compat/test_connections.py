@@ -7,6 +7,8 @@ import socket
 
 import pytest
 
+from tests.compat.conftest import new_client
+from tests.compat.s3_worlds import make_bucket
 from tests.peer import code, peer
 from tests.server import Server
 
@@ -73,6 +75,29 @@ def test_nothing_is_asked_for_before_the_caller_may_send_it(server: Server) -> N
         # Whoever got no `100 Continue` sends no body: what follows on this connection would be taken for it.
         assert headers["connection"] == "close"
         assert client.is_closed()
+
+
+@pytest.mark.parametrize("length", [10, 1 << 20], ids=["short", "long"])
+def test_a_body_that_ends_too_early(server: Server, account: str, length: int) -> None:
+    s3 = new_client(server.endpoint, "s3", account)
+    url = s3.generate_presigned_url("put_object", {"Bucket": make_bucket(s3), "Key": "key"})
+    with peer(server) as client:
+        head = (
+            f"PUT {url.removeprefix(server.endpoint)} HTTP/1.1\r\nHost: {server.endpoint.removeprefix('http://')}\r\n"
+        )
+        client.send(head.encode() + b"Content-Length: %d\r\n\r\nabc" % length)
+        client.socket.shutdown(socket.SHUT_WR)
+        status, _, content = client.answer()
+        assert (status, code(content)) == (400, "IncompleteBody")
+        assert client.is_closed()
+
+
+@pytest.mark.parametrize("path", [b"/bucket/a%zz", b"/bucket/a%2", b"/bucket/%", b"/%C0%AF/key", b"/bucket/%ED%A0%80"])
+def test_a_path_that_is_no_text(server: Server, path: bytes) -> None:
+    with peer(server) as client:
+        client.send(b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        status, _, content = client.answer()
+        assert (status, code(content)) == (400, "InvalidURI")
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET", b"GET / HTTP/1.1\r\nHost: loc", REFUSED_PUT % 10**6 + b"\r\nabc"])
