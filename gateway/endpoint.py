@@ -167,6 +167,10 @@ class Endpoint:
         except (AWSError, WireFault, SignatureFault) as refusal:
             status = await self._refuse(exchange, refusal)
         except Exception:  # the edge: whatever it is, the client gets an answer and the log the trace
+            if exchange.sent is not None and isinstance(exchange.sent.body, Stream):
+                # Too late for another answer: the connection is dropped, so that nobody takes a part for the whole.
+                self._observe(exchange, 500, perf_counter() - began)
+                raise
             log.exception("request %s failed", exchange.request_id)
             unforeseen = AWSError("InternalError", "An internal error occurred; the server's log has the details.", 500)
             status = await self._refuse(exchange, unforeseen)

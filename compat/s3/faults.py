@@ -196,7 +196,8 @@ def _failed(fact: DriverError) -> AWSError:
 
 def _damaged(fact: Damaged) -> AWSError:
     """500, in words: a second try will not help."""
-    text = f"The stored content of this object is damaged: {fact.reason}. `nephele audit` tells what else is."
+    reason = fact.facts.get("reason", fact)
+    text = f"The stored content of this object is damaged: {reason}. `nephele audit` tells what else is."
     return AWSError("InternalError", text, 500)
 
 
