@@ -110,6 +110,10 @@ def _request_tags(keys: Keys) -> dict[str, str]:
     return {}
 
 
+def _inventory_fields(keys: Keys) -> ContextValue:
+    return text((keys.p.get("InventoryConfiguration") or {}).get("OptionalFields"))
+
+
 EXACT: dict[str, Callable[[Keys], ContextValue]] = {
     "x-amz-copy-source": _copy_source,
     "locationconstraint": _location,
@@ -124,6 +128,7 @@ EXACT: dict[str, Callable[[Keys], ContextValue]] = {
     "resourceaccount": _resource_account,
     "requestobjecttagkeys": _request_tag_keys,
     "objectcreationoperation": lambda keys: truth(keys.ctx.operation.name not in ("UploadPart", "UploadPartCopy")),
+    "inventoryaccessibleoptionalfields": _inventory_fields,
     "tlsversion": lambda keys: keys.ctx.call.tls and keys.ctx.call.tls[0].removeprefix("TLSv"),
 }
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from sqlalchemy import select
 
 from compat.errors import AWSError
+from compat.iam.keys import Keys, text
+from compat.iam.policy.request import ContextValue
+from compat.iam.s3_keys import EXACT
 from compat.operation import Params, Result, operation
 from compat.records import Record, record_kind
 from compat.s3 import faults
@@ -29,6 +33,8 @@ JOB = record_kind(
 )
 ON = "job/{JobId}"
 MOST = 1000
+FORMATS = ("S3BatchOperations_CSV_20180820", "S3InventoryReport_CSV_20161130")
+_ROLE = re.compile(r"arn:[a-z-]+:iam::[0-9]{12}:role/.+")
 OVER = ("Cancelled", "Complete", "Failed")
 KEPT = (
     "ConfirmationRequired",
@@ -56,6 +62,30 @@ def _check_priority(priority: int) -> int:
     return priority
 
 
+def _check_manifest(manifest: dict[str, Any] | None) -> None:
+    if manifest is None:
+        return
+    spec, location = manifest.get("Spec") or {}, manifest.get("Location") or {}
+    if spec.get("Format") not in FORMATS:
+        raise faults.invalid_request(f"The format of the manifest must be one of {', '.join(FORMATS)}.")
+    fields = spec.get("Fields") or []
+    if spec["Format"] == FORMATS[0] and not {"Bucket", "Key"} <= set(fields):
+        raise faults.invalid_request("The fields of a CSV manifest must include Bucket and Key.")
+    if set(fields) - {"Ignore", "Bucket", "Key", "VersionId"}:
+        raise faults.invalid_request("A field of the manifest is not valid.")
+    if not location.get("ObjectArn", "").startswith("arn:") or not location.get("ETag"):
+        raise faults.invalid_request("The location of the manifest must have the ARN of an object and its ETag.")
+
+
+def _check_report(report: dict[str, Any]) -> None:
+    if report.get("Enabled") and (
+        report.get("Format") != "Report_CSV_20180820"
+        or report.get("ReportScope") not in ("AllTasks", "FailedTasksOnly")
+        or not (report.get("Bucket") or "").startswith("arn:")
+    ):
+        raise faults.invalid_request("A report that is enabled needs a bucket, a format and a scope.")
+
+
 @operation("s3control:CreateJob", on="job/*")
 def create_job(ctx: Context, p: Params) -> Result:
     account_of(ctx, p)
@@ -64,6 +94,10 @@ def create_job(ctx: Context, p: Params) -> Result:
     if (p.get("Manifest") is None) == (p.get("ManifestGenerator") is None):
         raise faults.invalid_request("A job has a manifest or a manifest generator.")
     _check_priority(p["Priority"])
+    _check_manifest(p.get("Manifest"))
+    _check_report(p["Report"])
+    if not _ROLE.fullmatch(p["RoleArn"]):
+        raise faults.invalid_request("The role ARN of the job is not valid.")
     tags = p.get("Tags") or []
     check_tags(tags, 50)
     document = {name: plain(p[name]) for name in KEPT if p.get(name) is not None}
@@ -170,3 +204,39 @@ def put_job_tagging(ctx: Context, p: Params) -> None:
 def delete_job_tagging(ctx: Context, p: Params) -> None:
     row = _job(ctx, p)
     row.document = {**row.document, "Tags": []}
+
+
+# --- condition keys ---------------------------------------------------------------------------------------------------
+
+
+def _existing(keys: Keys) -> Record | None:
+    ctx = keys.ctx
+    return ctx.session.scalar(select(JOB.row).where(JOB.row.id == keys.p.get("JobId")))
+
+
+def _operation_of(document: Any) -> ContextValue:
+    return next((name for name, one in (document or {}).items() if one is not None), None)
+
+
+def _existing_operation(keys: Keys) -> ContextValue:
+    row = _existing(keys)
+    return None if row is None else _operation_of(row.document["Operation"])
+
+
+def _existing_priority(keys: Keys) -> ContextValue:
+    row = _existing(keys)
+    return None if row is None else str(row.document["Priority"])
+
+
+def _suspended_cause(keys: Keys) -> ContextValue:
+    row = _existing(keys)
+    return "AWAITING_CONFIRMATION" if row is not None and row.state == "Suspended" else None
+
+
+EXACT |= {
+    "requestjoboperation": lambda keys: _operation_of(keys.p.get("Operation")),
+    "requestjobpriority": lambda keys: text(keys.p.get("Priority")),
+    "existingjoboperation": _existing_operation,
+    "existingjobpriority": _existing_priority,
+    "jobsuspendedcause": _suspended_cause,
+}

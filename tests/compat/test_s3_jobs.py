@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -99,3 +100,77 @@ def test_what_only_directory_buckets_have(server: Server) -> None:
         s3.rename_object(Bucket=bucket, Key="k", RenameSource="other")
     with refused("InvalidRequest", "directory buckets"):
         s3.create_session(Bucket=bucket)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"Manifest": {**JOB["Manifest"], "Spec": {"Format": "S3BatchOperations_CSV_20180820", "Fields": ["Bucket"]}}},
+        {"Manifest": {**JOB["Manifest"], "Spec": {"Format": "S3BatchOperations_CSV_20180820"}}},
+        {"Manifest": {**JOB["Manifest"], "Location": {"ObjectArn": "manifest.csv", "ETag": "60e460c9"}}},
+        {"Report": {"Enabled": True}},
+        {"RoleArn": "batch"},
+    ],
+)
+def test_jobs_that_could_not_run_are_refused(server: Server, changed: dict[str, Any]) -> None:
+    with refused("InvalidRequest"):
+        control(server, OWNER).create_job(**JOB | changed, ConfirmationRequired=True, ClientRequestToken="t2")
+
+
+def test_policies_may_ask_what_a_job_does(server: Server) -> None:
+    root, iam = control(server, OWNER), new_client(server.endpoint, "iam", OWNER)
+    iam.create_user(UserName="jobber")
+    key = iam.create_access_key(UserName="jobber")["AccessKey"]
+    user = control(server, OWNER, key["AccessKeyId"], key["SecretAccessKey"])
+
+    def allow(action: str, **condition: Any) -> None:
+        statement = {"Effect": "Allow", "Action": [action, "iam:PassRole"], "Resource": "*", "Condition": condition}
+        document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        iam.put_user_policy(UserName="jobber", PolicyName="p", PolicyDocument=document)
+
+    tagging = {"StringEquals": {"s3:RequestJobOperation": "S3PutObjectTagging"}}
+    allow("s3:CreateJob", **tagging, NumericLessThan={"s3:RequestJobPriority": "5"})
+    made = user.create_job(**JOB, ConfirmationRequired=True, ClientRequestToken="j1")["JobId"]
+    with refused("AccessDenied"):
+        user.create_job(**JOB | {"Priority": 5}, ConfirmationRequired=True, ClientRequestToken="j2")
+    with refused("AccessDenied"):
+        other = {"Operation": {"S3DeleteObjectTagging": {}}}
+        user.create_job(**JOB | other, ConfirmationRequired=True, ClientRequestToken="j3")
+
+    condition = {"s3:ExistingJobOperation": "S3PutObjectTagging", "s3:JobSuspendedCause": "AWAITING_CONFIRMATION"}
+    allow("s3:UpdateJobStatus", StringEquals=condition, NumericEquals={"s3:ExistingJobPriority": "3"})
+    root.update_job_priority(AccountId=OWNER, JobId=made, Priority=4)
+    with refused("AccessDenied"):
+        user.update_job_status(AccountId=OWNER, JobId=made, RequestedJobStatus="Ready")
+    root.update_job_priority(AccountId=OWNER, JobId=made, Priority=3)
+    user.update_job_status(AccountId=OWNER, JobId=made, RequestedJobStatus="Ready")
+    with refused("AccessDenied"):
+        user.update_job_status(AccountId=OWNER, JobId=made, RequestedJobStatus="Cancelled")
+
+
+def test_policies_may_limit_the_fields_of_inventories(server: Server) -> None:
+    s3, iam = new_client(server.endpoint, "s3", OWNER), new_client(server.endpoint, "iam", OWNER)
+    bucket = make_bucket(s3)
+    iam.create_user(UserName="counter")
+    key = iam.create_access_key(UserName="counter")["AccessKey"]
+    statement = {
+        "Effect": "Allow",
+        "Action": "s3:PutInventoryConfiguration",
+        "Resource": "*",
+        "Condition": {"ForAllValues:StringEquals": {"s3:InventoryAccessibleOptionalFields": ["Size", "ETag"]}},
+    }
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    iam.put_user_policy(UserName="counter", PolicyName="p", PolicyDocument=document)
+    user = new_client(server.endpoint, "s3", key["AccessKeyId"], secret=key["SecretAccessKey"])
+    inventory: dict[str, Any] = {
+        "Id": "i",
+        "IsEnabled": True,
+        "IncludedObjectVersions": "All",
+        "Schedule": {"Frequency": "Daily"},
+        "Destination": {"S3BucketDestination": {"Bucket": f"arn:aws:s3:::{bucket}", "Format": "CSV"}},
+        "OptionalFields": ["Size"],
+    }
+    user.put_bucket_inventory_configuration(Bucket=bucket, Id="i", InventoryConfiguration=inventory)
+    inventory["OptionalFields"] = ["Size", "ObjectOwner"]
+    with refused("AccessDenied"):
+        user.put_bucket_inventory_configuration(Bucket=bucket, Id="i", InventoryConfiguration=inventory)
