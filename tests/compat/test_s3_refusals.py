@@ -79,6 +79,14 @@ def test_governance_where_nothing_is_locked(s3: Client, bucket: str) -> None:
     assert code_of(s3.delete_objects, Bucket=bucket, Delete=objects, BypassGovernanceRetention=True) == told["Code"]
 
 
+def test_versions_are_emptied_with_a_bypass_that_nothing_needs(s3: Client, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="k")
+    objects = {"Objects": [{"Key": "k", "VersionId": "null"}]}
+    emptied = s3.delete_objects(Bucket=bucket, Delete=objects, BypassGovernanceRetention=True)
+    assert [one["Key"] for one in emptied["Deleted"]] == ["k"]
+    s3.delete_bucket(Bucket=bucket)
+
+
 def test_half_a_retention(s3: Client) -> None:
     bucket = make_bucket(s3, ObjectLockEnabledForBucket=True)
     ahead = datetime.now(UTC) + timedelta(days=1)
