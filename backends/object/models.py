@@ -193,7 +193,7 @@ class Assembly(Base):
     """A content made of parts. While `uses` is 0 it is an open upload to `key`; then that many versions are made of it.
 
     `version` and `etag` are what its completion made, for those who complete it again. `sealed_key` is the key of all
-    parts, and of the first version that is made of them.
+    parts, and of the first version that is made of them. `crossed` is 1 once the key was deleted after it was opened.
     """
 
     __tablename__ = "assembly"
@@ -209,6 +209,7 @@ class Assembly(Base):
     storage: Mapped[str] = mapped_column(String(32), default="")
     facts: Mapped[str] = mapped_column(Text, default="")
     sealed_key: Mapped[bytes | None] = mapped_column(LargeBinary)
+    crossed: Mapped[int] = mapped_column(SmallInteger, default=0, server_default="0")
 
     __table_args__ = (partial_index("assembly_open", "container", "key", "opened", "id", where="uses = 0"),)
 

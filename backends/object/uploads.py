@@ -24,7 +24,8 @@ from backends.object.versions import (
 
 
 class Upload(NamedTuple):
-    """An upload. While `uses` is 0 it is open; afterwards `version` and `etag` tell what it became."""
+    """An upload. While `uses` is 0 it is open; afterwards `version` and `etag` tell what it became. `crossed`: the key
+    was deleted since."""
 
     id: str
     container: int
@@ -37,6 +38,7 @@ class Upload(NamedTuple):
     storage: str
     facts: str
     sealed_key: bytes | None
+    crossed: int = 0
 
 
 class Piece(NamedTuple):
@@ -104,7 +106,7 @@ def open_upload(
     """A new upload's id. Raises `Missing` without the container."""
     keeping_of(tx, container)
     id = secrets.token_urlsafe(40).replace("-", ".")
-    tx.run(OPEN, id, container, key, now, 0, "", "", owner, storage, facts, sealed_key)
+    tx.run(OPEN, id, container, key, now, 0, "", "", owner, storage, facts, sealed_key, 0)
     return id
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, delete, insert, literal_column, select, update
+from sqlalchemy import bindparam, delete, exists, insert, literal_column, select, update
 
 from backends.errors import Changed, Damaged, Missing
 from backends.object.contents import Received, digest_of
@@ -133,8 +133,18 @@ PAST_HEAD = Statement(
 NULL_PAST = Statement(_WHOLE.where(*_AT, _PAST, _NULL), "container", "key")
 BY_RANK = Statement(_WHOLE.where(*_RANKED), *_PLACE)
 
+_OPEN = (
+    Assembly.container == bindparam("container"),
+    Assembly.key == bindparam("key"),
+    Assembly.uses == literal_column("0"),
+)
 KEEPING = Statement(select(Container.keeping).where(Container.number == bindparam("container")), "container")
 _VALUES = tuple(dict.fromkeys(("container", "shelf", "key", *_COLUMNS)))
+KEEPING_AND_OPEN = Statement(
+    select(Container.keeping, exists().where(*_OPEN)).where(Container.number == bindparam("container")),
+    "container", "key",
+)  # fmt: skip
+CROSS = Statement(update(Assembly).where(*_OPEN).values(crossed=literal_column("1")), "container", "key")
 INSERT = Statement(insert(Version).values({name: bindparam(name) for name in _VALUES}), *_VALUES)
 _CHANGED = tuple(name for name in _COLUMNS if name != "rank")
 REPLACE = Statement(
@@ -287,15 +297,21 @@ def remove(
 ) -> Deleted:
     """Delete a version, or (`version` None) the key, which leaves a delete marker where versions are kept.
 
-    What is not there is deleted already: no error. Raises `Missing` without the container.
+    What is not there is deleted already: no error. Raises `Missing` without the container. Open uploads to a key whose
+    live version goes are told (`crossed`).
     """
-    keeping = keeping_of(tx, container)
+    state = tx.one(KEEPING_AND_OPEN, container, key)
+    if state is None:
+        raise Missing("the container is gone", container=container)
+    keeping: str = state[0]
     if version is not None:
-        return _remove_version(tx, container, key, version, keeping, expect)
+        return _remove_version(tx, container, key, version, keeping, expect, is_awaited=bool(state[1]))
     row = tx.one(LIVE_HEAD, container, key)
     live = None if row is None else Head(*row)
     if expect is not None:
         expect(live)
+    if live is not None and state[1]:
+        tx.run(CROSS, container, key)
     if not keeping:
         if live is not None:
             tx.run(REMOVE, container, LIVE, key, live.rank)
@@ -422,7 +438,7 @@ def _next_rank(tx: Transaction, container: int, key: bytes, live: Head | None, n
 
 
 def _remove_version(
-    tx: Transaction, container: int, key: bytes, version: str, keeping: str, expect: Expect | None
+    tx: Transaction, container: int, key: bytes, version: str, keeping: str, expect: Expect | None, *, is_awaited: bool
 ) -> Deleted:
     found = find(tx, container, key, version)
     if expect is not None:
@@ -432,6 +448,8 @@ def _remove_version(
     shelf, head = found
     tx.run(REMOVE, container, shelf, key, head.rank)
     leave(tx, head)
+    if shelf == LIVE and is_awaited:
+        tx.run(CROSS, container, key)
     if keeping:
         _promote(tx, container, key)
     return Deleted(version, bool(head.marker), True, keeping)

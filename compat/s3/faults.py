@@ -144,7 +144,7 @@ def conflict() -> AWSError:
 
 
 def conditional_conflict(condition: str, key: str) -> AWSError:
-    """409: the object was written after the upload that is to replace it began."""
+    """409: the object was written or deleted after the upload that is to replace it began."""
     return AWSError(
         "ConditionalRequestConflict",
         "The conditional request cannot succeed due to a conflicting operation against this resource.",

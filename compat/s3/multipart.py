@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -185,9 +185,11 @@ def complete_multipart_upload(ctx: Context, p: Params) -> Result:
         )
     made: list[Description] = []
     plain = False
+    found: Upload | None = None
 
     def judge(upload: Upload, pieces: Sequence[Piece]) -> tuple[Description, Sequence[int]]:
-        nonlocal plain
+        nonlocal plain, found
+        found = upload
         plan = orjson.loads(upload.facts)
         plain = "algorithm" in plan or not encryption.is_opaque(upload.sealed_key)
         _check_type(p, plan)
@@ -197,7 +199,7 @@ def complete_multipart_upload(ctx: Context, p: Params) -> Result:
 
     try:
         also = sequel.created(ctx, bucket, key, "ObjectCreated:CompleteMultipartUpload", lambda: made[0])
-        expect = _unchanged(ctx, bucket, key, p)
+        expect = _unchanged(p, key, lambda: found)
         published, etag = ctx.objects.complete(bucket.number, key, id, judge, expect, also)
     except Missing:
         raise faults.no_such_upload(id) from None
@@ -219,18 +221,22 @@ def complete_multipart_upload(ctx: Context, p: Params) -> Result:
     return result
 
 
-def _unchanged(ctx: Context, bucket: Known, key: str, p: Params) -> Expect | None:
-    """What a completion expects of the object that it replaces: an ETag, and no write since the upload began."""
-    expect = expectation(p, key)
-    if expect is None or p.get("IfMatch") is None:
-        return expect
-    began = find_upload(ctx, bucket, key, p["UploadId"])[0].opened
-    conditions = expect
+def _unchanged(p: Params, key: str, upload: Callable[[], Upload | None]) -> Expect | None:
+    """What a completion expects of the object that it replaces: an ETag or its absence, and neither a write nor a
+    delete since the upload (known by then) began."""
+    conditions = expectation(p, key)
+    if conditions is None:
+        return None
 
     def expected(head: Head | None) -> None:
         conditions(head)
-        if head is not None and head.modified > began:
+        begun = upload()
+        if begun is None:
+            return
+        if head is not None and head.modified > begun.opened:
             raise faults.conditional_conflict("If-Match", key)
+        if head is None and begun.crossed:
+            raise faults.conditional_conflict("If-None-Match", key)
 
     return expected
 

@@ -108,6 +108,44 @@ def test_a_write_during_an_upload_is_a_conflict(s3: Client, bucket: str) -> None
     s3.complete_multipart_upload(**given)
 
 
+def test_a_delete_during_an_upload_is_a_conflict(s3: Client, bucket: str) -> None:
+    def begin() -> dict[str, Any]:
+        named = {"Bucket": bucket, "Key": "k"}
+        named["UploadId"] = s3.create_multipart_upload(**named)["UploadId"]
+        part = s3.upload_part(**named, PartNumber=1, Body=b"part")["ETag"]
+        return named | {"MultipartUpload": {"Parts": [{"ETag": part, "PartNumber": 1}]}}
+
+    s3.delete_object(Bucket=bucket, Key="k")  # nothing is there to be deleted, and nothing begun
+    given = begin()
+    s3.delete_object(Bucket=bucket, Key="k")
+    s3.complete_multipart_upload(**given, IfNoneMatch="*")
+
+    for doomed in ({"Key": "k"}, {"Key": "k", "VersionId": "null"}):
+        given = begin()
+        other = s3.create_multipart_upload(Bucket=bucket, Key="l")["UploadId"]
+        assert refused(s3.complete_multipart_upload, **given, IfNoneMatch="*")["Code"] == "PreconditionFailed"
+        s3.delete_objects(Bucket=bucket, Delete={"Objects": [doomed]})
+        told = refused(s3.complete_multipart_upload, **given, IfNoneMatch="*")
+        assert (told["Code"], told["Condition"], told["Key"]) == ("ConditionalRequestConflict", "If-None-Match", "k")
+        assert refused(s3.complete_multipart_upload, **given, IfMatch='"other"')["Code"] == "NoSuchKey"
+        s3.complete_multipart_upload(**begin(), IfNoneMatch="*")  # begun after the delete
+        s3.abort_multipart_upload(Bucket=bucket, Key="l", UploadId=other)
+    s3.delete_object(Bucket=bucket, Key="k")
+    s3.complete_multipart_upload(**given)  # without a condition, whatever was in between
+
+
+def test_a_delete_marker_during_an_upload_is_a_conflict(s3: Client, bucket: str) -> None:
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    named = {"Bucket": bucket, "Key": "k"}
+    old = s3.put_object(**named, Body=b"old")["VersionId"]
+    s3.put_object(**named, Body=b"new")
+    given = named | {"UploadId": s3.create_multipart_upload(**named)["UploadId"]}
+    given["MultipartUpload"] = {"Parts": [{"ETag": s3.upload_part(**given, PartNumber=1)["ETag"], "PartNumber": 1}]}
+    s3.delete_object(**named, VersionId=old)  # nobody's business: it is not the current one
+    s3.delete_object(**named)
+    assert refused(s3.complete_multipart_upload, **given, IfNoneMatch="*")["Code"] == "ConditionalRequestConflict"
+
+
 def test_completing_what_is_not_there(s3: Client, bucket: str) -> None:
     told = refused(s3.complete_multipart_upload, Bucket=bucket, Key="k", UploadId="none")
     assert told["Code"] == "NoSuchUpload"
