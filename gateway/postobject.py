@@ -22,6 +22,7 @@ from gateway.formdata import FileBody, Form, read_form
 from gateway.head import Head
 from gateway.postpolicy import Policy, authenticate_form, check_policy, missing_field, parse_policy
 from gateway.wire import WireRequest, WireResponse, codec
+from gateway.wire.rest import LATIN
 from gateway.wire.restxml import malformed
 from gateway.wire.xmlread import local, parse
 
@@ -123,7 +124,7 @@ class Upload:
             given["x-amz-acl"] = fields["acl"]
         if "tagging" in fields:
             given["x-amz-tagging"] = urlencode(self._tags(fields["tagging"]))
-        return [(name.encode("latin-1", "replace"), value.encode("utf-8")) for name, value in given.items()]
+        return [(name.encode("latin-1", "replace"), _as_header(name, value)) for name, value in given.items()]
 
     def _tags(self, text: str) -> list[tuple[str, str]]:
         """The tags in a document; none where it is XML, but another document."""
@@ -169,6 +170,13 @@ def _meant(name: str, value: str) -> str:
     if name.startswith("x-amz-meta-") and (is_encoded_word(value) or value != value.strip()):
         return encoded_word(value)
     return value
+
+
+def _as_header(name: str, value: str) -> bytes:
+    """The value of a header: of one that is kept as it is, what Latin-1 cannot write is a space."""
+    if name.encode("latin-1", "replace") not in LATIN:
+        return value.encode("utf-8")
+    return "".join(one if one <= "\xff" else " " for one in value).encode("latin-1")
 
 
 def _is_address(target: str) -> bool:

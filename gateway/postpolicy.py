@@ -18,7 +18,7 @@ from compat.errors import AWSError
 from gateway.authenticated import V2, V4, Authenticated, Lookup, moment_of, proven, same
 from gateway.signature_faults import Fault, SignatureFault
 from gateway.sigv2 import sign
-from gateway.sigv4 import signing_key
+from gateway.sigv4 import MEANT_REGION, NO_REGION, signing_key
 
 # Fields that a policy need not mention.
 _FREE = frozenset({"policy", "signature", "awsaccesskeyid", "x-amz-signature", "file"})
@@ -243,6 +243,8 @@ def _version_4(
         raise SignatureFault(Fault.TERMINATOR, place="query", given=terminator)
     if service != "s3":
         raise SignatureFault(Fault.SERVICE, place="query", given=service, expected="s3")
+    if region == NO_REGION:
+        raise SignatureFault(Fault.REGION, place="query", given=region, expected=MEANT_REGION)
     moment = moment_of(date)
     if moment is None or date[:8] != day:
         raise SignatureFault(Fault.DATE, place="query", scoped=day, date=date)

@@ -38,6 +38,7 @@ class Fault(StrEnum):
     NO_DATE = "no-date"
     DATE = "date"  # scoped, date
     SERVICE = "service"  # given, expected
+    REGION = "region"  # given, expected
     TERMINATOR = "terminator"  # given
     SKEWED = "skewed"  # requested, now
     EXPIRED = "expired"  # expires, seconds, now: a presigned request too late
@@ -77,13 +78,16 @@ QUERY_2_TEXT = "Query-string authentication requires the Signature, Expires and 
 V4_ONLY = "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256."
 
 
-def _malformed(facts: Facts, reason: str) -> AWSError:
+def _malformed(facts: Facts, reason: str, **fields: Any) -> AWSError:
     """A fault of the credentials, called by the place where they stand: header, query, or form."""
     if facts.get("place") == "query":
         return AWSError(
-            "AuthorizationQueryParametersError", f"Error parsing the X-Amz-Credential parameter; {reason}", 400
+            "AuthorizationQueryParametersError",
+            f"Error parsing the X-Amz-Credential parameter; {reason}",
+            400,
+            **fields,
         )
-    return AWSError("AuthorizationHeaderMalformed", f"The authorization header is malformed; {reason}", 400)
+    return AWSError("AuthorizationHeaderMalformed", f"The authorization header is malformed; {reason}", 400, **fields)
 
 
 def _s3_header(facts: Facts) -> AWSError:
@@ -143,6 +147,9 @@ S3_ANSWERS: dict[Fault, Callable[[Facts], AWSError]] = {
     ),
     Fault.SERVICE: lambda f: _malformed(
         f, f'incorrect service "{f["given"]}". This endpoint belongs to "{f["expected"]}".'
+    ),
+    Fault.REGION: lambda f: _malformed(
+        f, f"the region '{f['given']}' is wrong; expecting '{f['expected']}'", Region=f["expected"]
     ),
     Fault.TERMINATOR: lambda f: _malformed(f, f'incorrect terminal "{f["given"]}". This endpoint uses "aws4_request".'),
     Fault.SKEWED: lambda f: AWSError(
@@ -318,6 +325,7 @@ WORDINGS: dict[Fault, tuple[Outcome, Callable[[Facts], str]]] = {
     ),
     Fault.DATE: (Outcome.MISMATCH, _date),
     Fault.SERVICE: (Outcome.MISMATCH, lambda f: f"Credential should be scoped to correct service: '{f['expected']}'."),
+    Fault.REGION: (Outcome.MISMATCH, lambda f: "Credential should be scoped to a valid region."),
     Fault.TERMINATOR: (
         Outcome.MISMATCH,
         lambda f: f"Credential should be scoped with a valid terminator: 'aws4_request', not '{f['given']}'.",

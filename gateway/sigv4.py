@@ -23,6 +23,8 @@ from gateway.hoisted import is_header
 from gateway.signature_faults import Fault, SignatureFault
 
 S3_FAMILY = frozenset({"s3", "s3express", "s3-object-lambda", "s3-outposts"})
+NO_REGION, MEANT_REGION = "aws-global", "us-east-1"
+"""What clients call no region in particular, and the region that they are to sign for then."""
 UNSIGNED = "UNSIGNED-PAYLOAD"
 STREAMING = frozenset(
     {
@@ -253,6 +255,8 @@ def _check_scope(claim: _Claim, service: str) -> None:
         raise SignatureFault(Fault.TERMINATOR, place=claim.how, given=claim.terminator)
     if service and claim.service != service and not (service == "s3" and claim.service in S3_FAMILY):
         raise SignatureFault(Fault.SERVICE, place=claim.how, given=claim.service, expected=service)
+    if claim.region == NO_REGION and claim.service in S3_FAMILY:
+        raise SignatureFault(Fault.REGION, place=claim.how, given=claim.region, expected=MEANT_REGION)
     if claim.date != claim.timestamp[:8]:
         raise SignatureFault(Fault.DATE, place=claim.how, scoped=claim.date, date=claim.timestamp)
 

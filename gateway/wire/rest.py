@@ -31,6 +31,11 @@ _CONVERT: dict[str, Callable[[str], Any]] = {
 
 _CONDITIONS = frozenset({"if-modified-since", "if-unmodified-since"})
 _MAY_BE_EMPTY = frozenset({"part-number-marker", "max-parts"})
+LATIN = frozenset(
+    b"cache-control content-disposition content-encoding content-language content-type expires "
+    b"x-amz-website-redirect-location".split()
+)
+"""Headers, in lower case, that an object only keeps: as Latin-1, as HTTP has them."""
 STATUS = "$status"
 """A result may set the status of its answer under this name, where AWS has several for one operation."""
 HEADERS = "$headers"
@@ -45,8 +50,11 @@ def _utf8(text: str, wire: str, fault: Fault) -> str:
     return text
 
 
-def header_text(value: bytes) -> str:
-    """A header's value: UTF-8 where it is, else Latin-1, without white space around it."""
+def header_text(value: bytes, name: bytes = b"") -> str:
+    """The value of the header `name`, without white space around it: Latin-1 for those in `LATIN`, so that their bytes
+    come back as they were; else UTF-8 where it is."""
+    if name in LATIN:
+        return value.decode("latin-1").strip()
     try:
         return value.decode("utf-8").strip()
     except UnicodeDecodeError:
@@ -116,7 +124,7 @@ class Locations:
         for header, value in request.head.view.items():
             entry = find(header)
             if entry is not None:
-                converted = self._converted(header_text(value), header.decode(), entry[1])
+                converted = self._converted(header_text(value, header), header.decode(), entry[1])
                 if converted is not None:
                     into[entry[0]] = converted
             elif self._prefixes:
@@ -246,10 +254,15 @@ def _date_text(value: Any) -> str:
 
 
 def header_bytes(text: str) -> bytes:
-    """A header's name or value as bytes, with what would end the line replaced by spaces."""
-    if not text.isprintable():
-        text = text.replace("\r", " ").replace("\n", " ").replace("\0", " ")
-    return text.encode("utf-8", "replace")
+    """A header's name or value as bytes, with what would end the line replaced by spaces: Latin-1 where it can be, else
+    UTF-8."""
+    if text.isascii() and text.isprintable():
+        return text.encode()
+    text = text.replace("\r", " ").replace("\n", " ").replace("\0", " ")
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace")
 
 
 def _header_writer(shape: Shape) -> Callable[[Any], str]:

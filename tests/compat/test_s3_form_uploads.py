@@ -67,6 +67,15 @@ def test_a_signed_form(client: Callable[..., Client], s3: Client, bucket: str, v
     assert code(post(form, bytes((3 << 20) + 1)))[:2] == (400, "EntityTooLarge")
 
 
+def test_headers_of_a_form_are_latin(s3: Client, bucket: str) -> None:
+    fields = {"Cache-Control": "a-%E2%80%94_\u2014_\u00e9", "Content-Disposition": 'filename="\u00e9\u2014.pdf"'}
+    form = s3.generate_presigned_post(bucket, "k", Fields=fields, Conditions=[{n: v} for n, v in fields.items()])
+    assert post(form, b"some").status_code == 204
+    stored = s3.head_object(Bucket=bucket, Key="k")
+    assert stored["CacheControl"] == "a-%E2%80%94_ _\u00e9"
+    assert stored["ContentDisposition"] == 'filename="\u00e9 .pdf"'
+
+
 def test_what_a_form_may_wish_for_an_answer(s3: Client, bucket: str) -> None:
     for status in ("200", "201", "204", "404"):
         form = s3.generate_presigned_post(

@@ -9,9 +9,10 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import pytest
 import requests
-from botocore.auth import S3SigV4QueryAuth
+from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
+from botocore.credentials import Credentials
 
 from tests.compat.s3_worlds import make_bucket
 from tests.server import Server
@@ -93,6 +94,34 @@ def test_headers_that_are_not_signed(s3: Client, bucket: str) -> None:
         assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"some"
     answer = requests.put(url, data=b"some", headers={"x-amz-user-agent": "me"}, timeout=10)
     assert code(answer) == (403, "AccessDenied")
+
+
+@pytest.mark.parametrize("given", [b"caf\xe9", "caf\u00e9 \u2014".encode()])
+def test_headers_come_back_byte_by_byte(s3: Client, bucket: str, given: bytes) -> None:
+    url = s3.generate_presigned_url("put_object", Params={"Bucket": bucket, "Key": "k"})
+    assert requests.put(url, data=b"some", headers={"Cache-Control": given}, timeout=10).status_code == 200
+    url = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "k"})
+    assert requests.get(url, timeout=10).headers["Cache-Control"].encode("latin-1") == given
+    url = s3.generate_presigned_url(
+        "get_object", Params={"Bucket": bucket, "Key": "k", "ResponseCacheControl": "\u00e9"}
+    )
+    assert requests.get(url, timeout=10).headers["Cache-Control"] == "\u00e9"
+
+
+def test_no_region_in_particular_is_none_to_sign_for(
+    s3: Client, client: Callable[..., Client], bucket: str, account: str
+) -> None:
+    assert client("s3", region="aws-global").head_bucket(Bucket=bucket)["BucketRegion"] == "us-east-1"
+    keys, url = Credentials(account, "test"), f"{s3.meta.endpoint_url}/{bucket}"
+    request = AWSRequest("PUT", url, headers={"x-amz-content-sha256": "UNSIGNED-PAYLOAD"})
+    S3SigV4Auth(keys, "s3", "aws-global").add_auth(request)
+    answer = requests.put(request.url, headers=dict(request.headers.items()), timeout=10)
+    assert code(answer) == (400, "AuthorizationHeaderMalformed")
+    assert "the region 'aws-global' is wrong; expecting 'us-east-1'" in answer.text
+    assert "<Region>us-east-1</Region>" in answer.text
+    request = AWSRequest("GET", url)
+    S3SigV4QueryAuth(keys, "s3", "aws-global").add_auth(request)
+    assert code(requests.get(request.url, timeout=10)) == (400, "AuthorizationQueryParametersError")
 
 
 def test_answers_that_no_header_can_say(s3: Client, bucket: str) -> None:
