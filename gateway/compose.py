@@ -48,7 +48,7 @@ from backends.volume.host import VolumeHost
 from backends.volume.service import VolumeService
 from compat import tags, tokens
 from compat.cloud import Cloud, Rules
-from compat.cloudwatch.gauge import Gauge
+from compat.cloudwatch.gauge import Gauge, has_alarms
 from compat.dispatch import Dispatcher
 from compat.iam.directory import directory
 from compat.metadata.service import MetadataService
@@ -380,6 +380,19 @@ def _gauger(cloud: Cloud, host: ComputeHost) -> Reconciler:
     # A second's delay is nothing to somebody who looks once a minute.
     gauger = Reconciler(cloud.database, period=2.0, glance=1.0)
     gauger.add(LIFE, gauge.step)
+    made: list[Callable[[], bool]] = []
+
+    def look_at_alarms() -> bool:
+        if not made:
+            with cloud.database.unit(None, write=False) as unit:
+                if not has_alarms(unit.session):
+                    return False
+            from compat.cloudwatch.alarm_rounds import AlarmRounds  # not before there is an alarm
+
+            made.append(AlarmRounds(cloud).step)
+        return made[0]()
+
+    gauger.add(LIFE, look_at_alarms)
     return gauger
 
 

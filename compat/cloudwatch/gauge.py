@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from sqlalchemy import select
+
 from backends.compute.host import ComputeHost
 from backends.compute.usage import Meter
-from backends.db import Database
+from backends.db import Database, ScopedSession
 from backends.metrics.ageing import age
 from backends.metrics.service import seconds
+from compat.records import Record
 
 MINUTE, HOUR = 60, 3600
+
+
+def has_alarms(session: ScopedSession) -> bool:
+    """Whether anybody has an alarm."""
+    return session.scalar(select(Record.id).where(Record.kind == "alarm").limit(1)) is not None
 
 
 class Gauge:
