@@ -83,9 +83,10 @@ def page(
     ids = list(p.get(ids_member) or ()) if ids_member else []
     limit = p.get("MaxResults")
     if ids and limit is not None and ctx.operation.service == "ec2":
+        called = _SETS.get(ids_member or "") or _wire_name(ids_member or "")
         raise AWSError(
             "InvalidParameterCombination",
-            "The parameter MaxResults cannot be used with the parameter " + _wire_name(ids_member or ""),
+            f"The parameter {called} cannot be used with the parameter maxResults",
         )
     if ids:
         ctx.find_all(kind, ids)
@@ -109,6 +110,10 @@ def page(
         prepare(ctx, rows)
     result[listed] = [render(ctx, one) for one in rows]
     return result
+
+
+_SETS = {"InstanceIds": "instancesSet", "VolumeIds": "volumeSet", "SnapshotIds": "snapshotSet"}
+"""How messages call lists of ids, where that is not as the list is sent."""
 
 
 def _wire_name(member: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import select
@@ -25,6 +25,8 @@ from backends.network.models import (
 from backends.network.networks import Networks
 
 SEGMENT_BITS6 = 64
+KEPT = "kept"
+"""The note of a segment that lists the ranges of which no address is given out unasked."""
 
 
 class Segments(Networks):
@@ -109,6 +111,11 @@ class Segments(Networks):
         segment.ranges.append(row)
         return row
 
+    def keep_back(self, segment: Segment, cidrs: Sequence[str]) -> None:
+        """Give out no address of these ranges of a segment unless it is wished for by name."""
+        self.hold(segment)
+        segment.notes = {**segment.notes, KEPT: list(cidrs)}
+
     def remove_segment_range(self, segment: Segment, row: SegmentRange) -> None:
         """Take an IPv6 range from a segment. Raises `InUse` while a port has an address of it."""
         block = ranges.parse6(row.cidr)
@@ -159,7 +166,14 @@ class Segments(Networks):
         block = ranges.parse4(segment.cidr) if segment.cidr else None
         if block is None or len(wanted) + count > segment.free:
             raise NoAddresses(f"{segment.id} has {segment.free} free addresses", id=segment.id)
+        kept = [ipaddress.ip_network(part) for part in segment.notes.get(KEPT, ())]
+
         taken: list[str] = []
+
+        def held(ip: str) -> bool:
+            given = ip in taken or any(ipaddress.ip_address(ip) in part for part in kept)
+            return given or self._is_taken(segment.id, ip)
+
         for ip in wanted:
             if not ranges.assignable(block, ip):
                 raise AddressReserved(f"{ip} cannot be given in {segment.cidr}", ip=ip, cidr=segment.cidr)
@@ -168,7 +182,7 @@ class Segments(Networks):
                 raise AddressTaken(f"{ip} is in use", ip=ip)
             taken.append(ip)
         for _ in range(count):
-            found = ranges.next_free(block, segment.cursor, lambda ip: ip in taken or self._is_taken(segment.id, ip))
+            found = ranges.next_free(block, segment.cursor, held)
             if found is None:
                 raise NoAddresses(f"{segment.id} is full", id=segment.id)
             taken.append(found[0])
@@ -192,7 +206,8 @@ class Segments(Networks):
         while count:
             offset = self.host.dice.randrange(1 << 16, blocks[0].num_addresses - 1)
             ip = str(ipaddress.IPv6Address(int(blocks[0].network_address) + offset))
-            if ip not in taken and not self._is_taken(segment.id, ip):
+            kept = any(ipaddress.ip_address(ip) in ipaddress.ip_network(one) for one in segment.notes.get(KEPT, ()))
+            if ip not in taken and not kept and not self._is_taken(segment.id, ip):
                 taken.append(ip)
                 count -= 1
         return taken

@@ -13,7 +13,7 @@ from backends.network.models import Network, Port, PortAddress, PortGroup
 from backends.volume.models import Attachment
 from compat.context import Context
 from compat.regions import zones
-from compat.vpc.names import private_name, public_name
+from compat.vpc.names import private_domain, private_name, public_name
 
 CODES = {
     GuestState.PENDING: 0,
@@ -229,6 +229,8 @@ def render_instance(ctx: Context, guest: Guest) -> dict[str, Any]:
         answer["IamInstanceProfile"] = {"Arn": profile["Arn"], "Id": profile["Id"]}
     if ports:
         answer |= _from_port(ports[0])
+        if (shown.get("PrivateDnsNameOptions") or {}).get("HostnameType") == "resource-name":
+            answer["PrivateDnsName"] = f"{guest.id}.{private_domain(ctx.region)}"
     if guest.state == GuestState.PENDING:
         trouble = guest.notes.get("trouble")
         answer["StateReason"] = {"Code": "pending", "Message": f"pending: {trouble}" if trouble else "pending"}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from backends.errors import Exists, Missing
 from backends.keys.models import KeyName
 from compat.errors import AWSError
 from compat.kms import faults
-from compat.kms.managed import PREFIX
+from compat.kms.managed import PREFIX, SERVICES
 from compat.kms.pages import paged
 from compat.kms.places import alias_arn, arn_of, check_lasting, find, ring
 from compat.kms.rows import row_of, service
@@ -85,19 +85,20 @@ def delete_alias(ctx: Context, p: Params) -> None:
 
 @operation("kms:ListAliases")
 def list_aliases(ctx: Context, p: Params) -> Result:
+    """Aliases by name. Those of keys that AWS manages are told before there is a key behind them."""
     key = find(ctx, p["KeyId"]).id if p.get("KeyId") else None
-    rows = service(ctx).names_of(ctx.account, ctx.region, key)
+    found: dict[str, dict[str, Any]] = {}
+    for row in service(ctx).names_of(ctx.account, ctx.region, key):
+        target = {"TargetKeyId": row.key.partition("@")[0], "CreationDate": row.created, "LastUpdatedDate": row.changed}
+        found[row.name] = target
+    if key is None:
+        for name in SERVICES:
+            found.setdefault(PREFIX + name, {})
     return paged(
         p,
         "Aliases",
-        rows,
-        lambda row: row.name,
-        lambda row: {
-            "AliasName": row.name,
-            "AliasArn": alias_arn(ctx, row.name),
-            "TargetKeyId": row.key.partition("@")[0],
-            "CreationDate": row.created,
-            "LastUpdatedDate": row.changed,
-        },
+        sorted(found),
+        lambda name: name,
+        lambda name: {"AliasName": name, "AliasArn": alias_arn(ctx, name), **found[name]},
         most=50,
     )

@@ -17,6 +17,7 @@ from compat.regions import Zone, zones
 from compat.tags import drop_tags
 from compat.vpc import named
 from compat.vpc.facts import bad_range, bad_value, dependency, fresh, missing
+from compat.vpc.subnet_cidr_reservations import forget_reservations
 
 kind(
     "subnet",
@@ -191,7 +192,9 @@ def describe_subnets(ctx: Context, p: Params) -> Result:
 @operation("ec2:DeleteSubnet", on="subnet/{SubnetId}", raises={InUse: dependency("subnet")})
 def delete_subnet(ctx: Context, p: Params) -> Result:
     """Delete a subnet that no network interface is in."""
-    ctx.network.remove_segment(ctx.find("subnet", p["SubnetId"]))
+    subnet = ctx.find("subnet", p["SubnetId"])
+    ctx.network.remove_segment(subnet)
+    forget_reservations(ctx, subnet)
     drop_tags(ctx, p["SubnetId"])
     return {}
 

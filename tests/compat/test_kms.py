@@ -216,7 +216,10 @@ def test_lists_come_in_pages(kms: Client) -> None:
     pages = list(kms.get_paginator("list_keys").paginate(PaginationConfig={"PageSize": 2}))
     assert [one["KeyId"] for page in pages for one in page["Keys"]] == keys and len(pages) == 3
     pages = list(kms.get_paginator("list_aliases").paginate(PaginationConfig={"PageSize": 2}))
-    assert [one["AliasName"] for page in pages for one in page["Aliases"]] == [f"alias/n{n}" for n in range(5)]
+    managed = [f"alias/aws/{name}" for name in ("ebs", "s3", "ssm")]
+    aliases = [one for page in pages for one in page["Aliases"]]
+    assert [one["AliasName"] for one in aliases] == [*managed, *(f"alias/n{n}" for n in range(5))]
+    assert ["TargetKeyId" in one for one in aliases] == [False] * 3 + [True] * 5
     assert refused(lambda: kms.list_keys(Marker="%%")) == "InvalidMarkerException"
 
 

@@ -101,6 +101,36 @@ def test_free_addresses_are_counted(ec2: Client, vpc: str) -> None:
     assert again["PrivateIpAddress"] == made[0]["PrivateIpAddress"]
 
 
+def test_reserved_ranges_are_given_to_who_asks_for_their_addresses(ec2: Client, vpc: str) -> None:
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.1.0/28")["Subnet"]["SubnetId"]
+
+    def reserve(cidr: str, **about: Any) -> Any:
+        asked = {"SubnetId": subnet, "Cidr": cidr, "ReservationType": "explicit", **about}
+        return ec2.create_subnet_cidr_reservation(**asked)["SubnetCidrReservation"]
+
+    tags = [{"ResourceType": "subnet-cidr-reservation", "Tags": [{"Key": "k", "Value": "v"}]}]
+    made = reserve("10.0.1.4/30", Description="d", TagSpecifications=tags)
+    assert made["Tags"] == [{"Key": "k", "Value": "v"}]
+    with refused("InvalidParameterValue", "within subnet CIDR block (10.0.1.0/28)"):
+        reserve("10.0.2.0/30")
+    with refused("InvalidParameterValue", "overlap"):
+        reserve("10.0.1.6/31", ReservationType="prefix")
+    cards = [ec2.create_network_interface(SubnetId=subnet)["NetworkInterface"] for _ in range(7)]
+    assert sorted(int(card["PrivateIpAddress"].split(".")[3]) for card in cards) == list(range(8, 15))
+    with refused("InsufficientFreeAddressesInSubnet"):
+        ec2.create_network_interface(SubnetId=subnet)
+    ec2.create_network_interface(SubnetId=subnet, PrivateIpAddress="10.0.1.5")
+    told = ec2.get_subnet_cidr_reservations(SubnetId=subnet)
+    assert (told["SubnetIpv4CidrReservations"], told["SubnetIpv6CidrReservations"]) == ([made], [])
+    wanted = [{"Name": "reservationType", "Values": ["prefix"]}]
+    assert ec2.get_subnet_cidr_reservations(SubnetId=subnet, Filters=wanted)["SubnetIpv4CidrReservations"] == []
+    id = made["SubnetCidrReservationId"]
+    assert ec2.delete_subnet_cidr_reservation(SubnetCidrReservationId=id)["DeletedSubnetCidrReservation"] == made
+    with refused("InvalidSubnetCidrReservationID.NotFound"):
+        ec2.delete_subnet_cidr_reservation(SubnetCidrReservationId=id)
+    assert ec2.create_network_interface(SubnetId=subnet)["NetworkInterface"]["PrivateIpAddress"] == "10.0.1.4"
+
+
 def test_a_subnet_with_an_interface_stays(ec2: Client, vpc: str) -> None:
     subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.0.0/24")["Subnet"]["SubnetId"]
     interface = ec2.create_network_interface(SubnetId=subnet)["NetworkInterface"]["NetworkInterfaceId"]

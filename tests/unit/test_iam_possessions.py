@@ -151,6 +151,37 @@ def test_certificates(nimbus: Nimbus, key: rsa.RSAPrivateKey, certificate: str) 
     assert refused(nimbus, "iam:GetServerCertificate", ServerCertificateName="www") == "NoSuchEntity"
 
 
+METADATA = (
+    '<EntityDescriptor xmlns="urn:oasis:names:tc:SAML:2.0:metadata" entityID="urn:idp"'
+    ' validUntil="2040-01-02T03:04:05Z">'
+    '<IDPSSODescriptor protocolSupportEnumeration="urn:oasis:names:tc:SAML:2.0:protocol">'
+    "<!--" + " " * 1000 + "-->"
+    '<SingleSignOnService Binding="urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST" Location="https://idp.example/sso"/>'
+    "</IDPSSODescriptor></EntityDescriptor>"
+)
+
+
+def test_saml_providers(nimbus: Nimbus) -> None:
+    given = {"Name": "idp", "SAMLMetadataDocument": METADATA, "Tags": [{"Key": "a", "Value": "b"}]}
+    arn = nimbus.call("iam:CreateSAMLProvider", **given)["SAMLProviderArn"]
+    assert arn == f"arn:aws:iam::{ACCOUNT}:saml-provider/idp"
+    assert refused(nimbus, "iam:CreateSAMLProvider", **given) == "EntityAlreadyExists"
+    for text in ("no xml " * 200, METADATA.replace("EntityDescriptor", "Other"), "<!DOCTYPE a>" + METADATA):
+        assert refused(nimbus, "iam:CreateSAMLProvider", Name="other", SAMLMetadataDocument=text) == "InvalidInput"
+    got = nimbus.call("iam:GetSAMLProvider", SAMLProviderArn=arn)
+    assert (got["SAMLMetadataDocument"], got["ValidUntil"].isoformat()) == (METADATA, "2040-01-02T03:04:05+00:00")
+    assert got["Tags"] == given["Tags"]
+    unlimited = METADATA.replace(' validUntil="2040-01-02T03:04:05Z"', "")
+    nimbus.call("iam:UpdateSAMLProvider", SAMLProviderArn=arn, SAMLMetadataDocument=unlimited)
+    [listed] = nimbus.call("iam:ListSAMLProviders")["SAMLProviderList"]
+    assert listed["Arn"] == arn and (listed["ValidUntil"] - listed["CreateDate"]).days == 36500
+    nimbus.call("iam:TagSAMLProvider", SAMLProviderArn=arn, Tags=[{"Key": "c", "Value": "d"}])
+    nimbus.call("iam:UntagSAMLProvider", SAMLProviderArn=arn, TagKeys=["a"])
+    assert nimbus.call("iam:ListSAMLProviderTags", SAMLProviderArn=arn)["Tags"] == [{"Key": "c", "Value": "d"}]
+    nimbus.call("iam:DeleteSAMLProvider", SAMLProviderArn=arn)
+    assert refused(nimbus, "iam:GetSAMLProvider", SAMLProviderArn=arn) == "NoSuchEntity"
+
+
 def test_identity_providers(nimbus: Nimbus) -> None:
     url = "https://token.actions.githubusercontent.com"
     given = {
