@@ -10,7 +10,7 @@ import json
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,8 @@ from backends.db import Scope
 from backends.metrics.service import seconds
 from compat.cloudwatch.alarm_actions import act
 from compat.cloudwatch.alarm_checks import OPERATORS, queries_of
-from compat.cloudwatch.alarm_rows import ALARM, INSUFFICIENT, OK, Alarm, AlarmNote, stamp, turn
-from compat.cloudwatch.alarm_rules import Rule, name_of
+from compat.cloudwatch.alarm_rows import ALARM, INSUFFICIENT, OK, Alarm, AlarmNote, arn, stamp, turn
+from compat.cloudwatch.alarm_rules import Rule, about, name_of
 from compat.cloudwatch.alarms import HISTORY
 from compat.cloudwatch.metric_data import evaluated
 from compat.errors import AWSError
@@ -98,19 +98,7 @@ class AlarmRounds:
                         continue
                     if verdict is not None and verdict.state != alarm.state:
                         verdicts[alarm.id] = verdict
-        states = {one.name: verdicts[one.id].state if one.id in verdicts else one.state for one in alarms}
-        for _ in alarms:  # composite alarms may be about each other
-            before = dict(states)
-            for alarm in alarms:
-                if alarm.is_composite:
-                    verdict = _composed(alarm, states)
-                    states[alarm.name] = verdict.state
-                    if verdict.state != alarm.state:
-                        verdicts[alarm.id] = verdict
-                    else:
-                        verdicts.pop(alarm.id, None)
-            if states == before:
-                break
+            verdicts |= _compose(ctx, alarms, verdicts, now)
         if verdicts:
             with self._cloud.database.unit(scope, write=True) as unit:
                 for row in unit.session.scalars(select(Alarm).where(Alarm.id.in_(verdicts))):
@@ -118,6 +106,32 @@ class AlarmRounds:
                     due = turn(unit.session, unit.now, row, told.state, told.reason, told.data)
                     if due:
                         row.change(due=[*row.document.get("due", ()), *due])
+
+
+def _compose(
+    ctx: Context, alarms: Sequence[Alarm], verdicts: Mapping[str, Verdict], now: datetime
+) -> dict[str, Verdict]:
+    """Verdicts over the composite alarms that change, once those on metrics came to theirs."""
+    states: dict[str | None, tuple[str, datetime]] = {}
+    for one in alarms:
+        before = one.state, datetime.fromisoformat(one.document["transitioned"])
+        states[one.name] = (verdicts[one.id].state, now) if one.id in verdicts else before
+    found: dict[str, Verdict] = {}
+    for _ in alarms:  # composite alarms may be about each other
+        changed = False
+        for alarm in alarms:
+            if alarm.is_composite:
+                verdict = _composed(ctx, alarm, states)
+                if verdict.state != states[alarm.name][0]:
+                    changed, states[alarm.name] = True, (verdict.state, now)
+                    found[alarm.id] = verdict
+        if not changed:
+            break
+    return {id: verdict for id, verdict in found.items() if verdict.state != _state(alarms, id)}
+
+
+def _state(alarms: Sequence[Alarm], id: str) -> str:
+    return next(one.state for one in alarms if one.id == id)
 
 
 def period_of(about: Mapping[str, Any]) -> int:
@@ -132,18 +146,18 @@ def period_of(about: Mapping[str, Any]) -> int:
 
 def judge(ctx: Context, alarm: Alarm, now: datetime) -> Verdict | None:
     """What an alarm on a metric comes to; None where its state is to stay."""
-    about = alarm.about
-    period, most = period_of(about), int(about["EvaluationPeriods"])
+    asked = alarm.about
+    period, most = period_of(asked), int(asked["EvaluationPeriods"])
     grain = MINUTE if period >= MINUTE else period
     end = seconds(now) // grain * grain
     begin = end - period * (most + SPARE)
-    queries = queries_of(about)
-    found = _points(ctx, begin, end, queries)
+    found = _points(ctx, begin, end, queries_of(asked))
     steps = [end - period * (place + 1) for place in range(most + SPARE)]
     known = [(at, found[at]) for at in steps if at in found][:most]
-    if about.get("EvaluateLowSampleCountPercentile") == "ignore" and known and _few(ctx, about, begin, end, known):
+    if asked.get("EvaluateLowSampleCountPercentile") == "ignore" and known and _few(ctx, asked, begin, end, known):
         return None
-    return weigh(about, alarm.state, known, now, period)
+    verdict = weigh(asked, known)
+    return verdict and replace(verdict, data=_data(asked, known, steps[:most], now, period))
 
 
 def _points(ctx: Context, begin: int, end: int, queries: Sequence[Mapping[str, Any]]) -> Mapping[int, float]:
@@ -170,9 +184,7 @@ _BREACHES: dict[str, Callable[[float, float], bool]] = {
 }
 
 
-def weigh(
-    about: Mapping[str, Any], state: str, known: Sequence[tuple[int, float]], now: datetime, period: int
-) -> Verdict | None:
+def weigh(about: Mapping[str, Any], known: Sequence[tuple[int, float]]) -> Verdict | None:
     """The verdict over the data points that there are (the latest first); None where the state is to stay."""
     most = int(about["EvaluationPeriods"])
     wanted = int(about.get("DatapointsToAlarm") or most)
@@ -184,7 +196,7 @@ def weigh(
         if treatment == "ignore":
             return None
         several = "1 datapoint was" if most == 1 else f"{most} datapoints were"
-        return Verdict(INSUFFICIENT, f"Insufficient Data: {several} unknown.", _data(about, known, now, period))
+        return Verdict(INSUFFICIENT, f"Insufficient Data: {several} unknown.")
     if treatment == "breaching":
         alarmed = len(bad) + absent >= wanted
     elif treatment == "notBreaching" or len(known) >= wanted:
@@ -196,8 +208,7 @@ def weigh(
     else:
         alarmed = True
     verdict = ALARM if alarmed else OK
-    reason = _reason(about, verdict, known, bad, absent, wanted, state)
-    return Verdict(verdict, reason, _data(about, known, now, period))
+    return Verdict(verdict, _reason(about, verdict, known, bad, absent, wanted))
 
 
 def _reason(
@@ -207,7 +218,6 @@ def _reason(
     bad: Sequence[tuple[int, float]],
     absent: int,
     wanted: int,
-    state: str,
 ) -> str:
     if not known:
         treated = "Breaching" if about["TreatMissingData"] == "breaching" else "NonBreaching"
@@ -228,7 +238,16 @@ def _reason(
     )
 
 
-def _data(about: Mapping[str, Any], known: Sequence[tuple[int, float]], now: datetime, period: int) -> str:
+def _data(
+    about: Mapping[str, Any],
+    known: Sequence[tuple[int, float]],
+    latest: Sequence[int],
+    now: datetime,
+    period: int,
+) -> str:
+    """The data that a verdict was told by: the values that there were, the latest first, and the periods without."""
+    at_all = {**dict.fromkeys(latest), **dict(known)}
+    points = sorted(at_all.items(), reverse=True)[: max(len(latest), len(known))]
     told: dict[str, Any] = {"version": "1.0", "queryDate": stamp(now)}
     if known:
         told["startDate"] = stamp(datetime.fromtimestamp(known[-1][0], UTC))
@@ -242,18 +261,27 @@ def _data(about: Mapping[str, Any], known: Sequence[tuple[int, float]], now: dat
         "recentDatapoints": [value for _, value in reversed(known)],
         "threshold": float(about["Threshold"]),
         "evaluatedDatapoints": [
-            {"timestamp": stamp(datetime.fromtimestamp(at, UTC)), "value": value} for at, value in known
+            {"timestamp": stamp(datetime.fromtimestamp(at, UTC))} | ({} if value is None else {"value": value})
+            for at, value in points
         ],
     }
     return json.dumps(told)
 
 
-def _composed(alarm: Alarm, states: Mapping[str | None, str]) -> Verdict:
+def _composed(ctx: Context, alarm: Alarm, states: Mapping[str | None, tuple[str, datetime]]) -> Verdict:
+    """What an alarm on others comes to; the reason is the one of them whose state changed last."""
     rule = Rule(alarm.about["AlarmRule"])
-    state = ALARM if rule.holds(lambda reference: states.get(name_of(reference))) else OK
-    return Verdict(state, f"{alarm.document['reason']}" if state == alarm.state else _why(rule, states, state))
 
+    def state_of(reference: str) -> str | None:
+        found = states.get(name_of(reference))
+        return found and found[0]
 
-def _why(rule: Rule, states: Mapping[str | None, str], state: str) -> str:
-    told = ", ".join(f"{reference} is {states.get(name_of(reference), 'missing')}" for reference in rule.names)
-    return f"The rule came to {state}: {told or 'it is always so'}"
+    state = ALARM if rule.holds(state_of) else OK
+    known = [(states[name], name) for name in about(rule) if name in states]
+    if not known:
+        return Verdict(state, f"The alarm rule is always {'true' if state == ALARM else 'false'}")
+    (value, since), name = max(known, key=lambda one: one[0][1])
+    called = arn(ctx, name)
+    trigger = {"arn": called, "state": {"value": value, "timestamp": stamp(since)}}
+    reason = f"{called} transitioned to {value} at {since:%A %d %B, %Y %H:%M:%S} UTC"
+    return Verdict(state, reason, json.dumps({"triggeringAlarms": [trigger]}))

@@ -122,7 +122,7 @@ def set_alarm_state(ctx: Context, p: Params) -> None:
     """Put an alarm into a state until it is next looked at."""
     row = find(ctx.session, p["AlarmName"])
     if row is None:
-        raise AWSError("ResourceNotFound", f"Unknown AlarmName: {p['AlarmName']}", 404)
+        raise AWSError("ResourceNotFound", "", 404)
     if p.get("StateReasonData"):
         try:
             json.loads(p["StateReasonData"])

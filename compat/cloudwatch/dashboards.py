@@ -64,7 +64,9 @@ def put_dashboard(ctx: Context, p: Params) -> Result:
     name, body = p["DashboardName"], p["DashboardBody"]
     if not _NAME.fullmatch(name):
         raise AWSError(
-            "InvalidParameterValue", f"The value {name} for field DashboardName contains invalid characters."
+            "InvalidParameterValue",
+            "The value for field DashboardName contains invalid characters. It can only contain alphanumerics, dash (-)"
+            " and underscore (_).\n",
         )
     _check(body)
     row = _find(ctx, name)

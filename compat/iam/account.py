@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from backends.identity.models import Group, Policy, Profile, Role, User
+from backends.identity.models import Group, Policy, Possession, Profile, Role, User
 from compat.errors import AWSError
 from compat.iam.attachments import MOST_ATTACHED
 from compat.iam.boundaries import boundary_of
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from compat.context import Context
     from compat.operation import Params, Result
 
+TOKENS = "token version"
 _ALIAS = re.compile(r"[a-z0-9]([a-z0-9]|-(?!-)){1,61}[a-z0-9]")
 
 
@@ -91,6 +92,7 @@ def delete_account_password_policy(ctx: Context, p: Params) -> None:
 @operation("iam:GetAccountSummary", on="*", raises=FAULTS)
 def get_account_summary(ctx: Context, p: Params) -> Result:
     identity = ctx.identity
+    tokens = identity.possession(TOKENS, TOKENS)
     return {
         "SummaryMap": {
             "Users": identity.count(User),
@@ -126,9 +128,20 @@ def get_account_summary(ctx: Context, p: Params) -> Result:
             "AttachedPoliciesPerUserQuota": MOST_ATTACHED,
             "AttachedPoliciesPerGroupQuota": MOST_ATTACHED,
             "AttachedPoliciesPerRoleQuota": MOST_ATTACHED,
-            "GlobalEndpointTokenVersion": 1,
+            "GlobalEndpointTokenVersion": 1 if tokens is None else tokens.about["version"],
         }
     }
+
+
+@operation("iam:SetSecurityTokenServicePreferences", on="*", raises=FAULTS)
+def set_security_token_service_preferences(ctx: Context, p: Params) -> None:
+    """Keep which version of tokens the account wants of STS's global endpoint; tokens here are good everywhere."""
+    about = {"version": int(p["GlobalEndpointTokenVersion"][1])}
+    held = ctx.identity.possession(TOKENS, TOKENS)
+    if held is None:
+        ctx.identity.file(Possession(id=TOKENS, kind=TOKENS, about=about))
+    else:
+        held.about = about
 
 
 # --- everything at once -----------------------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ def _signing(user: User, certificate: Possession) -> dict[str, Any]:
     return {
         "UserName": user.name,
         "CertificateId": certificate.id,
-        "CertificateBody": certificate.about["body"],
+        "CertificateBody": certificate.about["body"].strip(),
         "Status": certificate.about["status"],
         "UploadDate": certificate.created,
     }
@@ -160,11 +160,11 @@ def get_server_certificate(ctx: Context, p: Params) -> Result:
     found = _server(ctx, p)
     shown: Result = {
         "ServerCertificateMetadata": _metadata(ctx, found),
-        "CertificateBody": found.about["body"],
+        "CertificateBody": found.about["body"].strip(),
         "Tags": listing(found.tags),
     }
     chain = found.about["chain"]
-    return {"ServerCertificate": shown | {"CertificateChain": chain} if chain else shown}
+    return {"ServerCertificate": shown | {"CertificateChain": chain.strip()} if chain else shown}
 
 
 @operation("iam:ListServerCertificates", on="*", raises=FAULTS)

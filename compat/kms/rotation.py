@@ -65,8 +65,8 @@ def disable_key_rotation(ctx: Context, p: Params) -> None:
 
 @operation("kms:GetKeyRotationStatus", on=the_key, streams=True)
 def get_key_rotation_status(ctx: Context, p: Params) -> Result:
+    """Whether a key is given new material by itself; one that never can be is said not to be."""
     key = find(ctx, p["KeyId"])
-    _check_turns(ctx, key)
     turning = _turning(ctx, key)
     shown: dict[str, Any] = {"KeyId": arn_of(ctx, key), "KeyRotationEnabled": bool(turning.turn_days)}
     if turning.turn_days:

@@ -225,6 +225,10 @@ def test_alarms_follow_their_metrics(moved: Server, account: str) -> None:
     assert "9.0 (" in described(cloudwatch)["StateReason"]
     assert "greater than the threshold (5.0)" in described(cloudwatch)["StateReason"]
     assert json.loads(described(cloudwatch)["StateReasonData"])["recentDatapoints"] == [9]
+    both = described(cloudwatch, "both")
+    assert " transitioned to ALARM at " in both["StateReason"]
+    [trigger] = json.loads(both["StateReasonData"])["triggeringAlarms"]
+    assert trigger["state"]["value"] == "ALARM"
     [action] = until(lambda: history(cloudwatch, "Action"))
     assert action["HistorySummary"] == f"Failed to execute action {TOPIC}"
     put(cloudwatch, now_of(moved), 1)

@@ -209,6 +209,13 @@ def test_aliases_move_and_go(kms: Client) -> None:
     assert refused(lambda: kms.create_alias(AliasName="alias/aws/x", TargetKeyId=one)) == "NotAuthorizedException"
 
 
+@pytest.mark.parametrize("spec, usage", [("RSA_2048", "SIGN_VERIFY"), ("HMAC_256", "GENERATE_VERIFY_MAC")])
+def test_keys_that_are_never_rotated_say_so(kms: Client, spec: str, usage: str) -> None:
+    key = new_key(kms, KeySpec=spec, KeyUsage=usage)
+    assert kms.get_key_rotation_status(KeyId=key)["KeyRotationEnabled"] is False
+    assert refused(lambda: kms.enable_key_rotation(KeyId=key)) == "UnsupportedOperationException"
+
+
 def test_lists_come_in_pages(kms: Client) -> None:
     keys = sorted(new_key(kms) for _ in range(5))
     for number, key in enumerate(keys):

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import pytest
 
 from compat.cloudwatch.alarm_rounds import weigh
 from compat.cloudwatch.alarm_rules import BadRule, Rule, about
 
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
 KEEP = None
 TREATMENTS = ("missing", "ignore", "breaching", "notBreaching")
 
@@ -24,7 +21,7 @@ def verdict(points: str, wanted: int, treatment: str, most: int = 3) -> str | No
         "Threshold": 5.0,
         "ComparisonOperator": "GreaterThanThreshold",
     }
-    found = weigh(asked, "OK", known[:most], NOW, 60)
+    found = weigh(asked, known[:most])
     return found and found.state
 
 
