@@ -11,6 +11,8 @@ from gateway.route import Route
 from gateway.wire import WireResponse
 
 Headers = list[tuple[bytes, bytes]]
+METHODS = frozenset({"DELETE", "GET", "HEAD", "POST", "PUT"})
+"""Those that rules can speak of."""
 
 
 def preflight(cloud: Cloud, head: Head, route: Route, request_id: str) -> WireResponse:
@@ -19,6 +21,8 @@ def preflight(cloud: Cloud, head: Head, route: Route, request_id: str) -> WireRe
     if not origin:
         raise AWSError("BadRequest", "Insufficient information. Origin request header needed.", 400)
     bucket = route.path.get("Bucket", "")
+    if method not in METHODS and has_rules(cloud, bucket):
+        raise AWSError("BadRequest", f"Invalid Access-Control-Request-Method: {method or 'null'}", 400)
     allowed = allow(cloud, bucket, origin, method, _asked(head))
     if allowed is None:
         raise AWSError(

@@ -137,10 +137,10 @@ def _matching(operator: str, each: list[Any]) -> Condition:
 
 
 def _bound(value: Any) -> int | None:
-    """A size in bytes; None for what is none."""
+    """A bound of a size in bytes, which may be below zero; None for what is none."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 19:
         return int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+    if isinstance(value, int) and not isinstance(value, bool):
         return value
     return None
 

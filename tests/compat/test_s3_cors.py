@@ -48,6 +48,10 @@ def test_why_a_preflight_is_refused(server: Server, s3: Client) -> None:
         code, message, method, level = members(asked(server, path, PUT))
         assert (code, method, level) == ("AccessForbidden", "PUT", kind)
         assert message.startswith("CORSResponse: This CORS request is not allowed.")
+        for method, shown in ({}, "null"), ({"Access-Control-Request-Method": "get"}, "get"):
+            unclear = asked(server, path, ORIGIN | method)
+            assert unclear.status_code == 400
+            assert f"<Message>Invalid Access-Control-Request-Method: {shown}</Message>" in unclear.text
 
 
 def test_a_page_is_told_nothing_of_what_it_may_not_send(server: Server, s3: Client) -> None:
