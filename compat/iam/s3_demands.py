@@ -48,7 +48,7 @@ def _with_the_object(ctx: Context, p: Params) -> Iterable[Demand]:
         yield Demand("s3:PutObjectAcl", resource)
     if p.get("Tagging"):
         yield Demand("s3:PutObjectTagging", resource)
-    if p.get("ObjectLockMode") or p.get("ObjectLockRetainUntilDate"):
+    if p.get("ObjectLockMode") or p.get("ObjectLockRetainUntilDate") or p.get("ObjectLockEventHold"):
         yield Demand("s3:PutObjectRetention", resource)
     if p.get("ObjectLockLegalHoldStatus"):
         yield Demand("s3:PutObjectLegalHold", resource)

@@ -75,6 +75,17 @@ def _legal_hold(keys: Keys) -> ContextValue:
     return keys.p.get("ObjectLockLegalHoldStatus") or (keys.p.get("LegalHold") or {}).get("Status")
 
 
+def _event_hold(keys: Keys) -> ContextValue:
+    return keys.p.get("ObjectLockEventHold") or (keys.p.get("Retention") or {}).get("EventHold")
+
+
+def _event_hold_days(keys: Keys) -> ContextValue:
+    term = (keys.p.get("Retention") or {}).get("EventHoldDuration") or {}
+    days = keys.p.get("ObjectLockEventHoldDurationDays") or term.get("Days")
+    years = keys.p.get("ObjectLockEventHoldDurationYears") or term.get("Years")
+    return text(days if days is not None or years is None else years * 365)
+
+
 def _auth_type(keys: Keys) -> ContextValue:
     return AUTH_TYPES.get(keys.ctx.call.auth_type)
 
@@ -121,6 +132,8 @@ EXACT: dict[str, Callable[[Keys], ContextValue]] = {
     "object-lock-remaining-retention-days": _remaining_days,
     "object-lock-mode": _lock_mode,
     "object-lock-legal-hold": _legal_hold,
+    "object-lock-event-hold": _event_hold,
+    "object-lock-event-hold-duration-days": _event_hold_days,
     "authtype": _auth_type,
     "signatureversion": _signature_version,
     "signatureage": _signature_age,

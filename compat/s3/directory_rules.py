@@ -38,10 +38,11 @@ OFFERED = ZONAL | frozenset(
     "PutBucketLifecycleConfiguration PutBucketMetricsConfiguration PutBucketPolicy".split()
 )
 ABSENT = frozenset(
-    "ACL BypassGovernanceRetention CopySourceSSECustomerAlgorithm CopySourceSSECustomerKey GrantFullControl GrantRead "
-    "GrantReadACP GrantWrite GrantWriteACP MFA ObjectLockEnabledForBucket ObjectLockLegalHoldStatus ObjectLockMode "
-    "ObjectLockRetainUntilDate OptionalObjectAttributes RequestPayer SSECustomerAlgorithm SSECustomerKey StartAfter "
-    "Tagging TransitionDefaultMinimumObjectSize UploadIdMarker WebsiteRedirectLocation".split()
+    "ACL BypassGovernanceRetention CopySourceSSECustomerAlgorithm CopySourceSSECustomerKey GrantFullControl "
+    "GrantRead GrantReadACP GrantWrite GrantWriteACP MFA ObjectLockEnabledForBucket ObjectLockEventHold "
+    "ObjectLockLegalHoldStatus ObjectLockMode ObjectLockRetainUntilDate OptionalObjectAttributes RequestPayer "
+    "SSECustomerAlgorithm SSECustomerKey StartAfter Tagging TransitionDefaultMinimumObjectSize UploadIdMarker "
+    "WebsiteRedirectLocation".split()
 )
 """Members of calls that AWS documents as not supported for directory buckets."""
 

@@ -12,10 +12,10 @@ from backends.object.containers import Known
 from backends.object.versions import Expect, Head
 from compat.errors import AWSError
 from compat.operation import Params, Result, operation
-from compat.s3 import faults, properties, sequel
+from compat.s3 import event_holds, faults, properties, sequel
 from compat.s3.documents import document_of, keep
 from compat.s3.places import bucket_of, key_of, version_of
-from compat.s3.terms import DAY, Terms, revision, terms_of
+from compat.s3.terms import DAY, RETENTION, Terms, revision, terms_of
 
 if TYPE_CHECKING:
     from compat.context import Context
@@ -26,12 +26,6 @@ LONGEST = {"Days": 36500, "Years": 100}
 PACIFIC = ZoneInfo("America/Los_Angeles")
 """S3 names times in errors as they are in Seattle."""
 LENGTH = {"Days": DAY, "Years": 365 * DAY}
-EVENT_HOLDS = {
-    "ObjectLockEventHold": "x-amz-object-lock-event-hold",
-    "ObjectLockEventHoldDurationDays": "x-amz-object-lock-event-hold-duration-days",
-    "ObjectLockEventHoldDurationYears": "x-amz-object-lock-event-hold-duration-years",
-}
-"""What is not offered, and refused: nobody is to believe that something is protected."""
 
 
 def _no_lock() -> AWSError:
@@ -54,7 +48,11 @@ def is_locked(terms: Terms, now: int, *, bypass: bool = False) -> bool:
     """Whether a version may not go. `bypass`: governance does not count."""
     if terms.get("hold") == "ON":
         return True
-    return "mode" in terms and terms["until"] > now and not (bypass and terms["mode"] == GOVERNANCE)
+    return "mode" in terms and _is_retained(terms, now) and not (bypass and terms["mode"] == GOVERNANCE)
+
+
+def _is_retained(terms: Terms, now: int) -> bool:
+    return event_holds.is_on(terms) or terms["until"] > now
 
 
 def unlocked(bucket: Known, version: str | None, now: int, bypass: bool, expect: Expect | None) -> Expect | None:
@@ -85,21 +83,19 @@ def check_bypass(bucket: Known, p: Params) -> None:
 
 def terms_of_upload(bucket: Known, p: Params, now: int) -> Terms:
     """What a call says of the lock of a new object."""
-    if not EVENT_HOLDS.keys().isdisjoint(p):
-        raise faults.no_such_header(next(header for member, header in EVENT_HOLDS.items() if member in p))
+    terms = event_holds.of_upload(p)
     mode, until, hold = p.get("ObjectLockMode"), p.get("ObjectLockRetainUntilDate"), p.get("ObjectLockLegalHoldStatus")
     if mode is None and until is None and hold is None:
         return {}
-    if (mode is None) != (until is None):
+    if (mode is None) != (until is None) and not (terms and until is None):
         raise faults.invalid_argument(
             "x-amz-object-lock-retain-until-date and x-amz-object-lock-mode must both be supplied",
             "x-amz-object-lock-mode" if mode is None else "x-amz-object-lock-retain-until-date",
         )
-    terms: Terms = {}
     if mode is not None:
         if mode not in MODES:
             raise faults.invalid_argument("Unknown wormMode directive.", "x-amz-object-lock-mode", mode)
-        terms |= {"mode": mode, "until": _in_the_future(until, now)}
+        terms |= {"mode": mode, "until": 0 if until is None else _in_the_future(until, now)}
     if hold is not None:
         if hold not in ("ON", "OFF"):
             raise faults.invalid_argument(
@@ -117,6 +113,8 @@ def with_default(bucket: Known, terms: Terms, now: int) -> Terms:
     default = None if lock is None or "mode" in terms else (lock.get("Rule") or {}).get("DefaultRetention")
     if not default:
         return terms
+    if held := event_holds.default(default):
+        return terms | held
     length = next(number * LENGTH[name] for name in LENGTH if (number := default.get(name)) is not None)
     return terms | {"mode": default["Mode"], "until": (now + length) // 1000 * 1000}
 
@@ -162,25 +160,63 @@ def _not_locked() -> AWSError:
 def put_object_retention(ctx: Context, p: Params) -> Result:
     bucket, head = _locked_head(ctx, p)
     wanted, now, bypass = p.get("Retention") or {}, properties.now(ctx), bool(p.get("BypassGovernanceRetention"))
-    _check_event(wanted, "EventHold", "EventHoldDuration")
     mode, until = wanted.get("Mode"), wanted.get("RetainUntilDate")
-    if (mode is None) != (until is None) or mode not in (None, *MODES):
+    event, term = wanted.get("EventHold"), wanted.get("EventHoldDuration")
+    if mode not in (None, *MODES) or event not in (None, event_holds.ON, event_holds.OFF):
         raise faults.malformed()
+    if (mode is None) != (until is None) and event is None:
+        raise faults.malformed()
+    if term is not None:
+        term = event_holds.checked(term)
+        if event != event_holds.ON:
+            raise faults.invalid_argument("A duration comes with an event hold that is ON.", "EventHoldDuration")
     moment = None if until is None else _in_the_future(until, now, "RetainUntilDate")
 
     def change(terms: Terms, _: Head) -> None:
-        if "mode" in terms and terms["until"] > now:
-            longer = moment is not None and mode == terms["mode"] and moment >= terms["until"]
-            if not longer and not (bypass and terms["mode"] == GOVERNANCE):
-                raise protected()
-        if moment is None:
-            terms.pop("mode", None)
-            terms.pop("until", None)
+        before = dict(terms)
+        if event is not None:
+            _change_event(terms, event, term, mode, moment, now)
+        elif moment is None:
+            for name in RETENTION:
+                terms.pop(name, None)
         else:
             terms |= {"mode": mode, "until": moment}
+        if "mode" in before and _is_retained(before, now) and not (bypass and before["mode"] == GOVERNANCE):
+            _check_no_weaker(before, terms, released=event == event_holds.OFF)
 
     _revise(ctx, p, bucket, head, change)
     return {}
+
+
+def _change_event(
+    terms: Terms, event: str, term: dict[str, int] | None, mode: str | None, moment: int | None, now: int
+) -> None:
+    """Put a version under an event hold, or say that the event has come."""
+    if mode is not None:
+        terms["mode"] = mode
+    if moment is not None:
+        terms["until"] = moment
+    terms.setdefault("until", 0)
+    if event == event_holds.OFF:
+        event_holds.release(terms, now)
+        if "mode" not in terms:
+            terms.pop("until")
+        return
+    if "mode" not in terms or (term is None and "term" not in terms):
+        raise faults.invalid_request("An event hold needs a retention mode and a duration.")
+    terms |= {"event": event_holds.ON, "term": term or terms["term"]}
+
+
+def _check_no_weaker(before: Terms, terms: Terms, *, released: bool) -> None:
+    """Refuse a retention that holds less than the one before it. That an event has come is no weakness."""
+    held = event_holds.is_on(before)
+    if (
+        terms.get("mode") != before["mode"]
+        or terms["until"] < before["until"]
+        or (held and not released and not event_holds.is_on(terms))
+        or (held and event_holds.length(terms["term"]) < event_holds.length(before["term"]))
+    ):
+        raise protected()
 
 
 def _revise(ctx: Context, p: Params, bucket: Known, head: Head, change: Any) -> None:
@@ -199,7 +235,10 @@ def get_object_retention(ctx: Context, p: Params) -> Result:
     terms = terms_of(head)
     if "mode" not in terms:
         raise _not_locked()
-    return {"Retention": {"Mode": terms["mode"], "RetainUntilDate": EPOCH + terms["until"] * MICROSECOND}}
+    retention = {"Mode": terms["mode"], **event_holds.shown(terms)}
+    if terms["until"]:
+        retention["RetainUntilDate"] = EPOCH + terms["until"] * MICROSECOND
+    return {"Retention": retention}
 
 
 @operation("s3:PutObjectLegalHold", on="{Bucket}/{Key}", streams=True)
@@ -244,13 +283,12 @@ def put_object_lock_configuration(ctx: Context, p: Params) -> None:
     keep(ctx, bucket, "lock", document)
 
 
-def _check_event(retention: dict[str, Any], *members: str) -> None:
-    if any(retention.get(member) for member in members):
-        raise faults.not_offered("An event hold of Object Lock")
-
-
 def _check_default(retention: dict[str, Any]) -> None:
-    _check_event(retention, "DefaultEventHold")
+    if (held := retention.get("DefaultEventHold")) is not None:
+        if retention.get("Mode") not in MODES or any(retention.get(name) is not None for name in LONGEST):
+            raise faults.malformed()
+        event_holds.checked(held)
+        return
     given = [name for name in LONGEST if retention.get(name) is not None]
     if retention.get("Mode") not in MODES or len(given) != 1:
         raise faults.malformed()

@@ -34,7 +34,7 @@ from compat.s3.acl import object_owner
 from compat.s3.places import containers
 from compat.s3.replication_document import PENDING, Plan, Rule, plan_of
 from compat.s3.telling import Cause, Thing, tell
-from compat.s3.terms import Terms, kept, terms_of
+from compat.s3.terms import RETENTION, Terms, kept, terms_of
 
 if TYPE_CHECKING:
     from backends.object.store import ObjectStore
@@ -44,7 +44,7 @@ log = logging.getLogger("nephele.replication")
 
 COMPLETED, FAILED, REPLICA = "COMPLETED", "FAILED", "REPLICA"
 SERVICE = "s3.amazonaws.com"
-LOCK = ("mode", "until", "hold")
+LOCK = (*RETENTION, "hold")
 _AS_ROLE = Operation("s3", "CopyObject", lambda ctx, p: None, "*", "s3:ReplicateObject", streams=True)
 
 

@@ -1,6 +1,7 @@
 """The terms under which a version is kept: Object Lock, restored copies, replication. One JSON text, empty for none.
 
-    {"mode": "GOVERNANCE", "until": µs, "hold": "ON", "replication": "PENDING", "restore": {"ready": µs, "ends": µs}}
+    {"mode": "GOVERNANCE", "until": µs, "event": "ON", "term": {"Days": 1}, "hold": "ON", "replication": "PENDING",
+     "restore": {"ready": µs, "ends": µs}}
 
 Times count microseconds since 1970.
 """
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 DAY = 86_400_000_000
 Terms = dict[str, Any]
+RETENTION = ("mode", "until", "event", "term")
+"""What terms say of a retention."""
 
 
 def terms_of(head: Head) -> Terms:
@@ -53,7 +56,11 @@ def show(ctx: Context, bucket: Known, key: str, head: Head, result: Result) -> N
     terms = terms_of(head)
     if "mode" in terms and _may(ctx, "s3:GetObjectRetention", bucket, key):
         result["ObjectLockMode"] = terms["mode"]
-        result["ObjectLockRetainUntilDate"] = EPOCH + terms["until"] * MICROSECOND
+        if terms["until"]:
+            result["ObjectLockRetainUntilDate"] = EPOCH + terms["until"] * MICROSECOND
+        if "event" in terms:
+            result["ObjectLockEventHold"] = terms["event"]
+            result |= {f"ObjectLockEventHoldDuration{name}": number for name, number in terms["term"].items()}
     if "hold" in terms and _may(ctx, "s3:GetObjectLegalHold", bucket, key):
         result["ObjectLockLegalHoldStatus"] = terms["hold"]
     if "replication" in terms:

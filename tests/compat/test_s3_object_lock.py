@@ -196,12 +196,69 @@ def test_reading_the_lock_is_a_permission_of_its_own(moving: Server, s3: Any, bu
     assert s3.head_object(Bucket=bucket, Key="k")["ObjectLockMode"] == GOVERNANCE
 
 
-def test_event_holds_are_refused(s3: Any, bucket: str) -> None:
-    assert code_of(s3.put_object, Bucket=bucket, Key="k", Body=b"x", ObjectLockEventHold="ON") == "NotImplemented"
+HELD = {"ObjectLockMode": COMPLIANCE, "ObjectLockEventHold": "ON", "ObjectLockEventHoldDurationDays": 3}
+
+
+def held_of(s3: Any, bucket: str, key: str) -> dict[str, Any]:
+    retention: dict[str, Any] = s3.get_object_retention(Bucket=bucket, Key=key)["Retention"]
+    return retention
+
+
+def test_an_event_hold_lasts_until_its_event_and_then_for_its_time(moving: Server, s3: Any, bucket: str) -> None:
+    version = s3.put_object(Bucket=bucket, Key="k", Body=b"x", **HELD)["VersionId"]
+    about = s3.head_object(Bucket=bucket, Key="k")
+    assert {name: about[name] for name in HELD} == HELD
+    assert "ObjectLockRetainUntilDate" not in about
+    assert held_of(s3, bucket, "k") == {"Mode": COMPLIANCE, "EventHold": "ON", "EventHoldDuration": {"Days": 3}}
+    gone = {"Bucket": bucket, "Key": "k", "VersionId": version}
+    advance(moving.endpoint, 10 * DAY)
+    assert code_of(s3.delete_object, **gone) == "AccessDenied"
+    for weaker in ({}, {"EventHold": "ON", "EventHoldDuration": {"Days": 2}}, {"Mode": GOVERNANCE, "EventHold": "OFF"}):
+        refused = code_of(s3.put_object_retention, Bucket=bucket, Key="k", Retention=weaker)
+        assert refused == "AccessDenied", weaker
+    s3.put_object_retention(Bucket=bucket, Key="k", Retention={"EventHold": "ON", "EventHoldDuration": {"Days": 4}})
+    s3.put_object_retention(Bucket=bucket, Key="k", Retention={"EventHold": "OFF"})
+    released = held_of(s3, bucket, "k")
+    assert (released["EventHold"], released["RetainUntilDate"] > future(s3, bucket, 3.9)) == ("OFF", True)
+    assert code_of(s3.delete_object, **gone) == "AccessDenied"
+    advance(moving.endpoint, 5 * DAY)
+    s3.delete_object(**gone)
+
+
+def test_governance_lets_an_event_hold_be_bypassed(s3: Any, bucket: str) -> None:
+    version = s3.put_object(Bucket=bucket, Key="k", Body=b"x", **HELD | {"ObjectLockMode": GOVERNANCE})["VersionId"]
+    assert code_of(s3.put_object_retention, Bucket=bucket, Key="k", Retention={}) == "AccessDenied"
+    s3.put_object_retention(Bucket=bucket, Key="k", Retention={}, BypassGovernanceRetention=True)
+    s3.delete_object(Bucket=bucket, Key="k", VersionId=version)
+
+
+def test_event_holds_by_default(s3: Any, bucket: str) -> None:
+    default = {"Mode": GOVERNANCE, "DefaultEventHold": {"Years": 2}}
+    configuration = {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": default}}
+    s3.put_object_lock_configuration(Bucket=bucket, ObjectLockConfiguration=configuration)
+    assert s3.get_object_lock_configuration(Bucket=bucket)["ObjectLockConfiguration"] == configuration
     s3.put_object(Bucket=bucket, Key="k", Body=b"x")
-    retention = {"Mode": GOVERNANCE, "EventHold": "ON", "EventHoldDuration": {"Days": 1}}
-    assert code_of(s3.put_object_retention, Bucket=bucket, Key="k", Retention=retention) == "NotImplemented"
-    rule = {"DefaultRetention": {"Mode": GOVERNANCE, "DefaultEventHold": {"Days": 1}}}
-    configuration = {"ObjectLockEnabled": "Enabled", "Rule": rule}
-    refused = code_of(s3.put_object_lock_configuration, Bucket=bucket, ObjectLockConfiguration=configuration)
-    assert refused == "NotImplemented"
+    expected = {"Mode": GOVERNANCE, "EventHold": "ON", "EventHoldDuration": {"Years": 2}}
+    assert held_of(s3, bucket, "k") == expected
+    s3.copy_object(Bucket=bucket, Key="copy", CopySource=f"{bucket}/k")
+    assert held_of(s3, bucket, "copy") == expected
+    upload = s3.create_multipart_upload(Bucket=bucket, Key="parts", **HELD)["UploadId"]
+    part = s3.upload_part(Bucket=bucket, Key="parts", UploadId=upload, PartNumber=1, Body=b"x")["ETag"]
+    parts = {"Parts": [{"PartNumber": 1, "ETag": part}]}
+    s3.complete_multipart_upload(Bucket=bucket, Key="parts", UploadId=upload, MultipartUpload=parts)
+    assert held_of(s3, bucket, "parts")["EventHoldDuration"] == {"Days": 3}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"ObjectLockEventHold": "ON"},
+        {"ObjectLockEventHold": "ON", "ObjectLockMode": GOVERNANCE},
+        {"ObjectLockEventHoldDurationDays": 3, "ObjectLockMode": GOVERNANCE},
+        {**HELD, "ObjectLockEventHoldDurationYears": 1},
+        {**HELD, "ObjectLockEventHoldDurationDays": 36501},
+        {**HELD, "ObjectLockEventHoldDurationDays": 0},
+    ],
+)
+def test_event_holds_that_say_too_little_or_too_much(s3: Any, bucket: str, wrong: dict[str, Any]) -> None:
+    assert code_of(s3.put_object, Bucket=bucket, Key="k", Body=b"x", **wrong) == "InvalidArgument"
