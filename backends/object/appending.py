@@ -101,7 +101,20 @@ def _assembly_of(tx: Transaction, container: int, key: bytes, live: Head, first:
         blob = live.blob if arrived is None else arrived.name
         pieces = [piece._replace(number=1, start=0, size=live.size, blob=blob)]
     id = secrets.token_urlsafe(40).replace("-", ".")
-    tx.run(OPEN, id, container, key, live.modified, 1, "", live.etag, live.owner, live.storage, "", live.sealed_key)
+    made = Upload(
+        id,
+        container,
+        key,
+        live.modified,
+        1,
+        "",
+        live.etag,
+        live.owner,
+        live.storage,
+        facts="",
+        sealed_key=live.sealed_key,
+    )
+    tx.run(OPEN, *made)
     for one in pieces:
         if one.blob is not None and live.small is None:
             use_blob(tx, one.blob)  # which the content that is there uses still
