@@ -37,8 +37,9 @@ LINGER = 2.0
 
 
 async def read_all(receive: Receive, limit: int) -> bytes:
-    """The whole raw body. Raises `AWSError` (413) when it is longer than `limit` bytes, and `ClientGone`."""
-    message = await receive()
+    """The whole raw body. Raises `AWSError` (413 when it is longer than `limit` bytes, 400 when nothing of it came for
+    `IDLE` seconds), and `ClientGone`."""
+    message = await _soon(receive)
     if message["type"] == "http.disconnect":
         raise ClientGone
     first: bytes = message.get("body", b"")
@@ -50,7 +51,7 @@ async def read_all(receive: Receive, limit: int) -> bytes:
     while message.get("more_body", False):
         if size > limit:
             raise _too_large(limit)
-        message = await receive()
+        message = await _soon(receive)
         if message["type"] == "http.disconnect":
             raise ClientGone
         parts.append(message.get("body", b""))
@@ -58,6 +59,14 @@ async def read_all(receive: Receive, limit: int) -> bytes:
     if size > limit:
         raise _too_large(limit)
     return b"".join(parts)
+
+
+async def _soon(receive: Receive) -> Any:
+    try:
+        async with asyncio.timeout(IDLE):
+            return await receive()
+    except TimeoutError:
+        raise _too_slow() from None
 
 
 def _too_large(limit: int) -> AWSError:

@@ -79,6 +79,13 @@ def test_read_all(bodies: list[bytes]) -> None:
             asyncio.run(read_all(Server(*pieces(*bodies)[:end], GONE).receive, 300))
 
 
+def test_read_all_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "IDLE", 0.02)
+    with pytest.raises(AWSError) as caught:
+        asyncio.run(read_all(Server(*pieces(b"abc", ended=False)).receive, 300))
+    assert (caught.value.code, caught.value.status) == ("RequestTimeout", 400)
+
+
 def test_read_all_stops_at_its_limit() -> None:
     server = Server(*pieces(*[b"x" * 10] * 100))
     with pytest.raises(AWSError):
