@@ -268,8 +268,10 @@ def compose(settings: Settings, *, drives: bool | None = None) -> Parts:
         for topic in disks.TOPICS:
             copier.add(topic, lambda: capture(database, volume))
         copier.add("tidiness", lambda: tidy(volume))
+    # Where what runs guests does not answer, nobody else waits for it.
+    tender = reconciler if settings.compute == "simulated" else Reconciler(database)
     for topic in guests.TOPICS:
-        reconciler.add(topic, lambda: guests.converge(database, compute))
+        tender.add(topic, lambda: guests.converge(database, compute))
     weaver = reconciler
     if network.driver.applies:  # at once, and beside whatever guests and disks take their time for
         weaver = Reconciler(database, gather=0.0)
@@ -285,7 +287,7 @@ def compose(settings: Settings, *, drives: bool | None = None) -> Parts:
     attendance = _attendance(settings, cloud, compute, metadata) if drives and network.driver.applies else None
     if not drives:
         nudger = Nudger(folder)
-        for topic in {*reconciler.topics, *weaver.topics, *disks.TOPICS}:
+        for topic in {*reconciler.topics, *weaver.topics, *tender.topics, *disks.TOPICS}:
             database.on_nudge(topic, partial(nudger.nudge, topic))
     keeper = _keeper(settings, cloud)
     courier = _courier(settings, cloud)
@@ -297,6 +299,7 @@ def compose(settings: Settings, *, drives: bool | None = None) -> Parts:
         dispatcher,
         reconciler,
         weaver,
+        tender,
         _gauger(cloud, compute),
         keeper,
         copier,

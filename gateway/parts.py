@@ -34,6 +34,8 @@ class Parts:
     reconciler: Reconciler
     weaver: Reconciler
     """Makes networks real, where they are, on a thread of its own; else the reconciler itself."""
+    tender: Reconciler
+    """Looks after guests, where they are real, on a thread of its own; else the reconciler itself."""
     gauger: Reconciler
     """Looks at what guests use, every minute, on a thread of its own."""
     keeper: Reconciler
@@ -65,9 +67,9 @@ class Parts:
     @property
     def works(self) -> list[Reconciler]:
         """Everything that works in the background, to be started by the engine, wherever that is."""
-        woven = [] if self.weaver is self.reconciler else [self.weaver]
+        apart = [work for work in (self.weaver, self.tender) if work is not self.reconciler]
         perhaps = [work for work in (self.copier, self.courier) if work is not None]
-        return [self.reconciler, *woven, self.gauger, self.keeper, self.porter, *perhaps]
+        return [self.reconciler, *apart, self.gauger, self.keeper, self.porter, *perhaps]
 
     def start(self) -> None:
         """Begin to work in the background."""

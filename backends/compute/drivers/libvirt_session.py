@@ -23,6 +23,12 @@ CALL = 30.0
 THREADS = 12
 PAUSE = 2.0
 """Seconds for which nothing is tried after the daemon did not answer."""
+HANGS = 4.0
+"""Seconds that a daemon takes at most to greet whoever connects; one that takes longer hangs. Only the thread that
+knocks waits for it then: everybody else is told at once, until it opens or is gone."""
+PULSE, MISSED = 2, 3
+"""Seconds between two signs of life of a daemon, and how many it may miss before all calls to it are given up."""
+HANGING = "libvirtd hangs: it takes calls, and answers none"
 
 _log = logging.getLogger(__name__)
 _loop_lock = threading.Lock()
@@ -49,6 +55,8 @@ class Session:
         self._lock = threading.Lock()
         self._connection: Any = None
         self._not_before = 0.0
+        self._knocked: float | None = None
+        """When, by the monotonic clock, a connection was asked for that is not there yet."""
 
     def run(self, work: Callable[[Any], T], *, within: float = CALL) -> T:
         """`work(connection)` on a thread of the pool.
@@ -58,13 +66,24 @@ class Session:
         """
         if time.monotonic() < self._not_before:
             raise Away("libvirt does not answer")
-        future = self._pool.submit(self._work, work)
+        if self._hangs():
+            raise Away(HANGING)
+        left = threading.Event()
+        future = self._pool.submit(self._work, work, left)
+        first = min(HANGS, within)
         try:
-            return future.result(within)
+            try:
+                return future.result(first)
+            except Late:
+                if self._hangs():
+                    raise Away(HANGING) from None
+                return future.result(within - first)
         except Late as error:
-            future.cancel()
             self._give_up()
             raise Away(f"libvirt did not answer within {within:g} s") from error
+        finally:
+            left.set()
+            future.cancel()
 
     def renew(self) -> bool:
         """Have a daemon of ours end, so that the next one asks everything that runs how it is. False where it is
@@ -83,9 +102,18 @@ class Session:
             with translated():
                 connection.close()
 
-    def _work(self, work: Callable[[Any], T]) -> T:
+    def _hangs(self) -> bool:
+        """Whether the daemon lets somebody wait at its door."""
+        knocked = self._knocked
+        return knocked is not None and time.monotonic() - knocked >= HANGS
+
+    def _work(self, work: Callable[[Any], T], left: threading.Event) -> T:
+        """Do the work, unless the caller has `left` before there was a connection: it may want something else now."""
         with translated():
-            return work(self._connected())
+            connection = self._connected()
+            if left.is_set():
+                raise Away(HANGING)
+            return work(connection)
 
     def _connected(self) -> Any:
         with self._lock:
@@ -100,22 +128,31 @@ class Session:
 
         _run_events()
         try:
-            connection = libvirt.open(self.uri)
+            connection = self._knock()
         except libvirt.libvirtError:
             if self._daemon is None:
                 raise
             self._daemon.ensure()
-            connection = libvirt.open(self.uri)
-        # A daemon that answers nothing for 15 seconds counts as gone.
-        connection.setKeepAlive(5, 3)
+            connection = self._knock()
+        connection.setKeepAlive(PULSE, MISSED)
         if self.prepare is not None:
             self.prepare(connection)
         return connection
 
+    def _knock(self) -> Any:
+        """Open a connection, which takes as long as the daemon hangs."""
+        import libvirt
+
+        self._knocked = time.monotonic()
+        try:
+            return libvirt.open(self.uri)
+        finally:
+            self._knocked = None
+
     def _give_up(self) -> None:
         """The daemon hangs: leave the threads that wait for it alone, and begin with new ones."""
         self._not_before = time.monotonic() + PAUSE
-        self._connection = None
+        self._connection = self._knocked = None
         old, self._pool = self._pool, ThreadPoolExecutor(THREADS, thread_name_prefix="libvirt")
         self._lock = threading.Lock()
         old.shutdown(wait=False, cancel_futures=True)

@@ -15,6 +15,7 @@ import pytest
 from backends.compute.drivers import container_process
 from tests.compat.real.containers import Container, able
 from tests.compat.real.owners import until
+from tests.compat.waiting import wait
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 ARGUMENTS = ("--compute", "lxc", "--network", "linux")
@@ -76,17 +77,29 @@ def test_an_outage_is_told_and_made_good(world: Container) -> None:
     assert set(world.controllers()) == {stays, late}
 
 
-def test_a_daemon_that_hangs_for_a_while_loses_nothing(world: Container) -> None:
-    """Calls wait for it; they are carried out when it goes on."""
+def test_a_daemon_that_hangs_for_a_while_loses_nothing_and_holds_up_nobody(world: Container) -> None:
+    """Calls for it are told, and carried out when it goes on; what is none of its business goes on meanwhile."""
     daemon, running = world.daemon(), sorted(world.controllers())
+    zone = world.at(running[0]).instance()["Placement"]["AvailabilityZone"]
     os.kill(daemon, signal.SIGSTOP)
-    world.ec2.stop_instances(InstanceIds=running[:1])
-    world.ec2.terminate_instances(InstanceIds=running[1:])
-    assert world.at(running[0]).instance()["State"]["Name"] == "stopping"
-    os.kill(daemon, signal.SIGCONT)
-    world.become("stopped")
+    try:
+        world.ec2.terminate_instances(InstanceIds=running[1:])
+        late = world.launch()
+        volume = world.ec2.create_volume(AvailabilityZone=zone, Size=1)["VolumeId"]
+        wait(world.ec2, "volume_available", VolumeIds=[volume])
+        world.ec2.delete_volume(VolumeId=volume)
+        wait(world.ec2, "volume_deleted", VolumeIds=[volume])
+        until(lambda: checks(world.at(running[0])) == ("impaired", "ok"), lambda: str(world.status()))
+        waiting = world.at(late).instance()
+        assert waiting["State"]["Name"] == "pending" and "libvirt" in waiting["StateReason"]["Message"]
+        assert world.at(running[1]).instance()["State"]["Name"] == "shutting-down"
+    finally:
+        os.kill(daemon, signal.SIGCONT)
+    world.at(late).become("running")
     world.at(running[1]).become("terminated")
-    world.ec2.terminate_instances(InstanceIds=running[:1])
-    world.at(running[0]).become("terminated")
+    until(lambda: checks(world.at(running[0])) == ("ok", "ok"), lambda: str(world.status()))
+    world.ec2.terminate_instances(InstanceIds=[running[0], late])
+    for id in (running[0], late):
+        world.at(id).become("terminated")
     assert not world.controllers() and not world.left()
     assert world.daemon() == daemon
