@@ -182,3 +182,25 @@ def test_a_disk_has_a_serial_number_that_fits_a_virtio_disk(driver: DiskDriver) 
     assert driver.access("vol-0123456789abcdef0").serial == "vol0123456789abcdef0"
     driver.limit("vol-1", Limits(iops=3000))
     assert not driver.tidy()
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_snapshots_of_a_set_are_of_one_moment_though_a_kill_came_between(tmp_path: Path, step: int) -> None:
+    """Killed before the first of them stands, before the second, and after both."""
+    driver = SparseFiles(tmp_path)
+    for disk in ("vol-1", "vol-2"):
+        driver.ensure_disk(DiskSpec(disk, MIB))
+        write(driver, disk, 0, b"before")
+    wanted = {"snap-1": "vol-1", "snap-2": "vol-2"}
+    child = os.fork()
+    if not child:
+        made, seal = iter(range(1, step + 1)), driver._seal
+        driver._seal = lambda target: seal(target) if next(made) < step else os._exit(9)  # type: ignore[method-assign]
+        driver.ensure_snapshots(wanted)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == (9 if step < 3 else 0)
+    for disk in ("vol-1", "vol-2"):
+        write(driver, disk, 0, b"after!")
+    SparseFiles(tmp_path).ensure_snapshots(wanted)
+    assert [driver.read(snapshot, 0, 6) for snapshot in wanted] == [b"before"] * 2
+    assert sorted(os.listdir(tmp_path / "snapshots")) == ["snap-1.raw", "snap-2.raw"]

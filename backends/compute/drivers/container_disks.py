@@ -21,6 +21,8 @@ from backends.volume.drivers.base import Limits
 FITHAW = 0xC0045878
 STILL = 20
 """Seconds for which a container is held up at most."""
+ROOM = 64 * 1024
+"""Bytes on a medium, below which it counts as full."""
 HOLDER = """
 thaw() { for place; do fsfreeze --unfreeze "$place" 2>/dev/null; done; }
 for place; do fsfreeze --freeze "$place" || { thaw "$@"; exit 1; }; done
@@ -79,6 +81,17 @@ class LxcDisks:
 
     def limit(self, disk: str, limits: Limits) -> None:
         """See `OpenDisks`. A container uses its disks as fast as the machine does."""
+
+
+def without_room(record: Record) -> tuple[str, ...]:
+    """The disks, by id, whose files have holes that nothing can be written into, since their medium is full."""
+    found = []
+    for disk, path in record.disks.items():
+        with contextlib.suppress(OSError):
+            about, medium = os.stat(path), os.statvfs(path)
+            if about.st_blocks * 512 < about.st_size and medium.f_bavail * medium.f_frsize < ROOM:
+                found.append(disk)
+    return tuple(sorted(found))
 
 
 def mounted(first: int, path: str) -> list[str]:

@@ -97,6 +97,9 @@ class LxcGuests(LibvirtGuests):
             if first is not None:
                 self._keep(domain, guest, first)
                 self._meet(guest, first)
+            record = Record.read(self._record(guest))
+            if record is not None and (full := container_disks.without_room(record)):
+                return Sighting(Power.ON, "what it writes to its disk fails: there is no room", full)
             return seen
         record = Record.read(self._record(guest))
         if record is not None and (record.lives or self._verdict(guest).exists()):

@@ -62,18 +62,34 @@ class SparseFiles:
         return self.ensure_snapshots({snapshot: disk})[snapshot]
 
     def ensure_snapshots(self, disks: Mapping[str, str], report: Report = silent) -> Mapping[str, int]:
-        """See `DiskDriver`. Guests that have the disks open are held up while these are copied, and no longer."""
+        """See `DiskDriver`. Guests that have the disks open are held up while these are copied, and no longer. Of
+        several snapshots all stand or none does, also after a kill: they have the bytes of one and the same moment."""
+        with _faults(", ".join(disks)):
+            for journal in self._snapshots.glob(".set-*"):
+                self._seal_all(journal)
         wanted = {self._snapshot(snapshot): disk for snapshot, disk in disks.items()}
         wanted = {target: disk for target, disk in wanted.items() if not target.exists()}
         held = [disk for disk in wanted.values() if self._open is not None and self._open.holds(disk)]
         with _faults(", ".join(disks)):
+            journal = self._snapshots / f".set-{min(disks)}"
             try:
                 with self._open.still(held) if self._open is not None and held else contextlib.nullcontext():
                     for target, disk in wanted.items():
                         self._copy(target, self._disk(disk), partial(report, target.stem))
-                for target in wanted:
-                    self._seal(target)
+                if len(wanted) > 1:
+                    for target in wanted:
+                        _sync(_draft(target))
+                    draft = self._snapshots / f".draft-{min(disks)}"
+                    draft.write_text("".join(f"{target.name}\n" for target in wanted))
+                    _sync(draft)
+                    os.replace(draft, journal)
+                    _sync_folder(self._snapshots)
+                    self._seal_all(journal)
+                else:
+                    for target in wanted:
+                        self._seal(target)
             except BaseException:
+                journal.unlink(missing_ok=True)
                 for target in wanted:
                     self._drop(target)
                 raise
@@ -216,10 +232,16 @@ class SparseFiles:
             if os.fstat(file.fileno()).st_size < size:
                 os.truncate(file.fileno(), size)
 
+    def _seal_all(self, journal: Path) -> None:
+        """Let all snapshots of a set stand; begun once, it is finished even after a kill."""
+        for name in journal.read_text().splitlines():
+            if _draft(self._snapshots / name).exists():
+                self._seal(self._snapshots / name)
+        journal.unlink()
+
     def _seal(self, target: Path) -> None:
         """The draft is whole: let `target` stand, durably."""
-        with _draft(target).open("rb") as file:
-            os.fsync(file.fileno())
+        _sync(_draft(target))
         os.replace(_draft(target), target)
         _sync_folder(target.parent)
 
@@ -297,6 +319,11 @@ def _write(descriptor: int, block: bytes) -> None:
     view = memoryview(block)
     while view:
         view = view[os.write(descriptor, view) :]
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

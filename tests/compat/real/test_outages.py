@@ -16,6 +16,8 @@ from backends.compute.drivers import container_process
 from tests.compat.real.containers import Container, able
 from tests.compat.real.owners import until
 from tests.compat.waiting import wait
+from tests.sandbox import Sandbox
+from tests.server import Server
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 ARGUMENTS = ("--compute", "lxc", "--network", "linux")
@@ -23,6 +25,16 @@ TRIED = re.compile("guests cannot be looked at|starting i-|stopping i-|ending i-
 """What the log says of each attempt."""
 MOST = 5.0
 """Seconds between two looks whether it is back, once it is away for long; see `backends/pause.py`."""
+
+
+@pytest.fixture(scope="module")
+def cloud(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server whose volumes have a small file system to themselves, which can be filled."""
+    folder = tmp_path_factory.mktemp("cloud") / "data"
+    (volumes := folder / "volumes").mkdir(parents=True)
+    sandbox.run("mount", "-t", "tmpfs", "-o", "size=1g", "tmpfs", str(volumes))
+    with Server(folder, *ARGUMENTS, prefix=sandbox.prefix) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +87,23 @@ def test_an_outage_is_told_and_made_good(world: Container) -> None:
     until(lambda: checks(world.at(stays)) == ("ok", "ok"), lambda: str(world.status()))
     assert world.first() == first
     assert set(world.controllers()) == {stays, late}
+
+
+def test_a_disk_without_room_is_told_until_there_is_some(world: Container) -> None:
+    world.at(sorted(world.controllers())[0])
+    volume = world.instance()["BlockDeviceMappings"][0]["Ebs"]["VolumeId"]
+    filler = f"{world.cloud.data}/volumes/filler"
+
+    def told() -> tuple[str, str]:
+        found = world.ec2.describe_volume_status(VolumeIds=[volume])["VolumeStatuses"][0]["VolumeStatus"]["Status"]
+        return checks(world)[0], found
+
+    left = world.sandbox.run("df", "-B1", "--output=avail", str(world.cloud.data / "volumes")).stdout.split()[-1]
+    world.sandbox.run("fallocate", "-l", left, filler)
+    until(lambda: told() == ("impaired", "impaired"), lambda: f"{world.status()} {told()}")
+    assert world.instance()["State"]["Name"] == "running"
+    world.sandbox.run("rm", filler)
+    until(lambda: told() == ("ok", "ok"), lambda: f"{world.status()} {told()}")
 
 
 def test_a_daemon_that_hangs_for_a_while_loses_nothing_and_holds_up_nobody(world: Container) -> None:
