@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from backends.network.filters import EntrySpec
-from backends.network.models import Network, PacketFilter, Port, Segment
+from backends.network.models import Network, PacketFilter, Peering, Port, Segment
 from backends.network.plan import NetworkPlan, plan, read_rows
 from backends.network.reach import Packet, Verdict, answer, judge
 from backends.network.rules import spell
-from tests.unit.network_worlds import World, new_world
+from tests.unit.network_worlds import SCOPE, World, new_world
 
 
 @pytest.fixture
@@ -122,3 +123,31 @@ def test_a_packet_filter_forgets_connections(world: World) -> None:
         guard = service.session.get_one(PacketFilter, "guard")
         service.add_entry(guard, EntrySpec(False, 90, True, "tcp", "0.0.0.0/0", 1024, 65535))
     assert answer(now(world), packet) == Verdict(True, "port", "far")
+
+
+def test_a_group_of_another_network_counts_while_the_networks_are_peers(world: World) -> None:
+    def allowed() -> set[str]:
+        return {ip for rule in now(world).groups["db"] if rule.named == "there" for ip in rule.peers}
+
+    with world.service() as service:
+        other = service.add_network(id="other", cidr="10.1.0.0/16", ids=world.ids())
+        service.add_group(id="there", network=other, name="there", description="", rule_out="there-out")
+        service.add_port("friend", world.segment(service, other, "10.1.1.0/24"), ["there"], address="10.1.1.10")
+        net = service.session.get_one(Network, "net")
+        tenant, region = SCOPE
+        service.request_peering(
+            id="link", mine=net, tenant=tenant, region=region, network_id="other", failed_message="no"
+        )
+
+    def settle(state: str, *before: str) -> None:
+        with world.service() as service:
+            service.settle_peering(service.session.scalars(select(Peering)).one(), state, "", allowed=before)
+
+    settle("active", "pending-acceptance")
+    with world.service() as service:
+        group = service.group_named("net", "db")
+        assert group is not None
+        service.allow(group, False, [spell("tcp", 1, 1, "group", "there")], lambda: "db-there")
+    assert allowed() == {"10.1.1.10"}
+    settle("deleted", "active")
+    assert allowed() == set()
