@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -210,3 +211,49 @@ def test_pools_that_overlap_are_told(cloud: Server, tenant: Cloud, tmp_path: Pat
             assert ("198.51.100.0/24 of deployment e2e" in other.log.read_text()) is not well
             other.log.unlink()
     assert "overlaps" not in cloud.log.read_text()
+
+
+LISTEN = """
+import select, socket, sys, time
+card = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800))
+card.bind(("eth0", 0x0800))
+print("ready", flush=True)
+ends, seen = time.monotonic() + float(sys.argv[1]), 0
+while select.select([card], [], [], max(ends - time.monotonic(), 0))[0]:
+    frame, sender = card.recvfrom(4096)
+    seen += sender[2] == 0 and frame[9] == 17 and frame[20:22] == b"\\0\\x35"
+print(seen, flush=True)
+"""
+ASK = """
+import dns.message, dns.query, sys
+try:
+    dns.query.udp(dns.message.make_query("nephele.internal", "A"), "169.254.169.253", timeout=float(sys.argv[2]),
+        source=sys.argv[1])
+    print("answered")
+except dns.exception.Timeout:
+    print("silence")
+"""
+
+
+def test_who_may_route_asks_nobody_for_others_answers(tenant: Cloud) -> None:
+    """Without the check of its source a guest may send under any address, but not to what is served beside it."""
+    vpc, subnet, _ = tenant.vpc("10.6.0.0/16")
+    group = tenant.open_group(vpc)
+    router, _ = tenant.guest(subnet, group)
+    victim, ip = tenant.guest(subnet, group)
+    tenant.ec2.modify_network_interface_attribute(NetworkInterfaceId=router, SourceDestCheck={"Value": False})
+    tenant.soon(router, ip, True)
+
+    def ask(source: str, seconds: str) -> str:
+        words = ("ip", "netns", "exec", router, sys.executable, "-c", ASK, source, seconds)
+        return tenant.sandbox.run(*words).stdout.strip()
+
+    until(lambda: ask(tenant.guests[router], "1") == "answered")
+    tenant.sandbox.run("ip", "-n", router, "addr", "add", f"{ip}/32", "dev", "lo")
+    words = ["ip", "netns", "exec", victim, sys.executable, "-c", LISTEN, "1"]
+    with subprocess.Popen([*tenant.sandbox.prefix, *words], stdout=subprocess.PIPE, text=True) as watch:
+        assert watch.stdout is not None
+        assert watch.stdout.readline() == "ready\n"
+        assert ask(ip, "0.3") == "silence"
+        assert watch.stdout.readline() == "0\n", "the answer went to somebody who never asked"
+    assert ask(tenant.guests[router], "5") == "answered"

@@ -141,7 +141,6 @@ def _sets(
     plan: NetworkPlan, ports: list[PortPlan], segments: dict[str, SegmentPlan], tagged: dict[str, str]
 ) -> dict[str, Set]:
     """What the base chains look up."""
-    checked = [port for port in ports if port.checked]
     publics = {private: public for port in ports for private, public in port.publics if ":" not in private}
     if plan.gateway is None:
         publics = {}
@@ -156,7 +155,7 @@ def _sets(
             "set",
             "ifname . ipv4_addr",
             "",
-            {f"{tagged[port.id]} . {ip}": "" for port in checked for ip in v4(port.addresses)},
+            {f"{tagged[port.id]} . {ip}": "" for port in ports for ip in v4(port.addresses)},
         ),
         "holders": Set("set", "ipv4_addr", "", dict.fromkeys(publics, "")),
         "publics": Set("map", "ipv4_addr : ipv4_addr", "", {public: private for private, public in publics.items()}),
@@ -205,6 +204,7 @@ def _base(plan: NetworkPlan, link: Callable[[str], str]) -> dict[str, Chain]:
                 'iifname "lo" accept',
                 "iifname != @ports drop",
                 "udp dport 67 accept",
+                "iifname . ip saddr != @owned drop",  # others' answers are not to be asked for, whoever may route
                 f"ip daddr {METADATA} tcp dport {{ 80, {API_PORT} }} accept",
                 f"ip daddr {{ {names} }} udp dport 53 accept",
                 f"ip daddr {{ {names} }} tcp dport 53 accept",
