@@ -13,6 +13,7 @@ from http import HTTPStatus
 
 import httptools
 
+from backends import shares
 from compat.metadata.service import Asked, Finder, MetadataService, Told
 
 MOST_HEAD = 16384
@@ -21,6 +22,8 @@ SILENCE = 30.0
 """Seconds that a connection may take for its next request."""
 MOST_CONNECTIONS = 512
 """Connections at a time on one listening socket."""
+MOST_OF_ONE = 128
+"""The part of them that one instance may have."""
 USUAL_HOPS = 64
 
 Origin = Callable[[str, str], tuple[object, Finder | None]]
@@ -31,8 +34,9 @@ found."""
 class MetadataConnection(asyncio.Protocol):
     """One connection. Requests are answered one after the other, in place: they are short reads."""
 
-    def __init__(self, service: MetadataService, origin: Origin, open_connections: set[MetadataConnection]) -> None:
-        self._service, self._origin, self._open = service, origin, open_connections
+    def __init__(self, service: MetadataService, origin: Origin, share: shares.Share) -> None:
+        self._service, self._origin, self._share = service, origin, share
+        self._counted = False
         self._read = 0
         self._path = b""
         self._headers: dict[str, str] = {}
@@ -43,18 +47,18 @@ class MetadataConnection(asyncio.Protocol):
         self._transport = transport
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(SILENCE, transport.abort)
-        if len(self._open) >= MOST_CONNECTIONS:
-            transport.abort()
-            return
-        self._open.add(self)
-        self._parser = httptools.HttpRequestParser(self)
         theirs, ours = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         self._place, self._find = self._origin(theirs[0], ours[0])
+        self._parser = httptools.HttpRequestParser(self)
+        self._counted = self._share.take(str(self._place))
+        if not self._counted:
+            transport.abort()
 
     def connection_lost(self, error: Exception | None) -> None:
         """See `asyncio.Protocol`."""
         self._timer.cancel()
-        self._open.discard(self)
+        if self._counted:
+            self._share.give(str(self._place))
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
@@ -127,6 +131,6 @@ class MetadataConnection(asyncio.Protocol):
 
 async def serve(service: MetadataService, origin: Origin, listener: socket.socket) -> asyncio.Server:
     """Serve the metadata service on a listening socket, on the running loop, until the server is closed."""
-    connections: set[MetadataConnection] = set()
+    share = shares.Share(MOST_CONNECTIONS, MOST_OF_ONE)
     loop = asyncio.get_running_loop()
-    return await loop.create_server(lambda: MetadataConnection(service, origin, connections), sock=listener)
+    return await loop.create_server(lambda: MetadataConnection(service, origin, share), sock=listener)

@@ -9,25 +9,25 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+from backends import shares
+
 PIECE = 1 << 16
 MOST = 256
 """Connections through one listening socket at a time."""
+MOST_OF_ONE = 64
+"""The part of them that one address may have."""
 
 
 async def serve_relay(path: Path, listener: socket.socket) -> asyncio.Server:
     """Hold every connection to `listener` together with one to the socket at `path`, until the server is closed."""
-    under_way = 0
+    share = shares.Share(MOST, MOST_OF_ONE)
 
     async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal under_way
-        if under_way >= MOST:
+        sender = writer.get_extra_info("peername")[0]
+        if share.take(sender):
+            await share.use(sender, relay(path, reader, writer))
+        else:
             writer.close()
-            return
-        under_way += 1
-        try:
-            await relay(path, reader, writer)
-        finally:
-            under_way -= 1
 
     return await asyncio.start_server(one, sock=listener)
 

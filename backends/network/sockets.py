@@ -13,7 +13,7 @@ import logging
 import os
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -23,13 +23,16 @@ from backends.network import dhcp, resolver
 from backends.network.drivers.base import NetworkDriver
 from backends.network.leases import lease_of, resolver_of
 from backends.network.models import Network
+from backends.shares import Share
 
 log = logging.getLogger("nephele.guests")
 
 PATIENCE = 3.0
 """Seconds that another resolver may take."""
 MOST_QUERIES = 64
-"""Questions of one network that are under way at a time."""
+"""Questions of one network that are under way at a time, of each kind: leases, names to be asked elsewhere, streams."""
+MOST_OF_ONE = 16
+"""The part of them that one address may have: a guest that asks without end keeps none of the others waiting."""
 RESOLVER = "169.254.169.253"
 """The address of every network's resolver, beside the one in its own range."""
 IP_PKTINFO, IP_FREEBIND = 8, 15  # linux/in.h
@@ -107,6 +110,9 @@ class NetworkSockets:
     _held: _Sockets
     _servers: list[asyncio.Server] = field(default_factory=list)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _leases: Share = field(default_factory=lambda: Share(MOST_QUERIES, MOST_OF_ONE))
+    _forwards: Share = field(default_factory=lambda: Share(MOST_QUERIES, MOST_OF_ONE))
+    _streams: Share = field(default_factory=lambda: Share(MOST_QUERIES, MOST_OF_ONE))
 
     @classmethod
     async def open(cls, network: str, around: Surroundings) -> NetworkSockets:
@@ -167,16 +173,17 @@ class NetworkSockets:
                     except Exception:  # an edge: one guest's packet must not stop the others
                         log.exception("a packet in %s", self.network)
 
-    def _spawn(self, work: asyncio.Task[None]) -> None:
-        self._tasks.add(work)
-        work.add_done_callback(self._tasks.discard)
+    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     # --- DHCP --------------------------------------------------------------------------------------------------------
 
     def _dhcp(self, data: bytes, link: int, destination: bytes, sender: tuple[str, int]) -> None:
         question = dhcp.read(data)
-        if question is not None and len(self._tasks) < MOST_QUERIES:
-            self._spawn(asyncio.get_running_loop().create_task(self._lease(question, link)))
+        if question is not None and self._leases.take(str(link)):
+            self._spawn(self._leases.use(str(link), self._lease(question, link)))
 
     async def _lease(self, question: dhcp.Question, link: int) -> None:
         around = self.around
@@ -216,8 +223,8 @@ class NetworkSockets:
         told = self._answer(data, ours)
         if isinstance(told, bytes):
             self._send_dns(told, destination, sender)
-        elif told is not None and len(self._tasks) < MOST_QUERIES:
-            self._spawn(asyncio.get_running_loop().create_task(self._forward(told.query, destination, sender)))
+        elif told is not None and self._forwards.take(sender[0]):
+            self._spawn(self._forwards.use(sender[0], self._forward(told.query, destination, sender)))
 
     def _answer(self, query: bytes, asked_at: str) -> bytes | resolver.Ask | None:
         """What to say to a query that came to one of our addresses; None for silence."""
@@ -253,6 +260,13 @@ class NetworkSockets:
         return None
 
     async def _dns_stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        sender = writer.get_extra_info("peername")[0]
+        if self._streams.take(sender):
+            await self._streams.use(sender, self._converse(reader, writer))
+        else:
+            writer.transport.abort()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         ours = writer.get_extra_info("sockname")[0]
         with contextlib.closing(writer), contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
             while True:

@@ -26,8 +26,8 @@ COMPOSITION = {
     "gateway/commands/image.py",
     "gateway/storage.py",
 }
-# Pure functions over bytes, which know nobody: every layer may use them.
-FREE = {"backends.checksum"}
+# Pure functions over bytes and numbers, which know nobody: every layer may use them.
+FREE = {"backends.checksum", "backends.shares"}
 # Third parties that only some layers know.
 ONLY = {
     "starlette": ("gateway",),
