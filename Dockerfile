@@ -7,11 +7,12 @@ COPY gateway gateway
 COPY compat compat
 COPY backends backends
 RUN python -m venv /opt/nephele \
- && /opt/nephele/bin/pip install --no-cache-dir --constraint constraints.txt .
+ && /opt/nephele/bin/pip install --no-cache-dir --constraint constraints.txt . \
+ && /opt/nephele/bin/pip uninstall --yes pip setuptools
 
 FROM ${BASE}
 COPY --from=build /opt/nephele /opt/nephele
-RUN useradd --system --uid 4566 --create-home --home-dir /home/nephele nephele \
+RUN useradd --uid 4566 --create-home --shell /usr/sbin/nologin nephele \
  && install -d -o nephele -g nephele -m 0700 /var/lib/nephele
 USER nephele
 ENV PATH=/opt/nephele/bin:$PATH \

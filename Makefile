@@ -15,7 +15,7 @@ PARALLEL ?= --numprocesses auto --maxprocesses 4 --no-loadscope-reorder
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run real test test-cloud-init unit check fmt bench constraints docs revision clean postgresql clients packages
+.PHONY: help run real test test-cloud-init test-image unit check fmt bench constraints docs revision clean postgresql clients packages
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,10 @@ unit: $(VENV)/.test ## Run the tests that need no server
 test-cloud-init: PACKAGES += mmdebstrap
 test-cloud-init: packages $(VENV)/.try-real ## Boot a Debian with cloud-init through the API, as root
 	NEPHELE_REQUIRE_REAL=1 $(PYTEST) -m on_demand tests/compat/real/test_cloud_init.py $(ARGS)
+
+test-image: PACKAGES := buildah mmdebstrap util-linux
+test-image: packages $(VENV)/.test ## Build the Dockerfile and run the image, as root, without Docker
+	NEPHELE_REQUIRE_REAL=1 $(PYTEST) -m on_demand tests/compat/test_container_image.py $(ARGS)
 
 check: $(VENV)/.check ## Format, lint, types and layers
 	$(BIN)/ruff format --check .
