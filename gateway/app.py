@@ -11,7 +11,8 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from backends import checksum, schema
 from backends.compute.models import Guest, GuestState
@@ -34,6 +35,7 @@ from gateway.metrics import Metrics
 from gateway.parts import Parts
 from gateway.reset import reset
 from gateway.seed import make_buckets
+from gateway.serve import StartError
 from gateway.settings import Settings
 from gateway.tls import Certificates
 
@@ -43,12 +45,18 @@ if TYPE_CHECKING:
 
 
 def prepare(settings: Settings) -> None:
-    """Bring the database up to date, before any worker answers. Raises `backends.schema.NewerSchema`."""
+    """Bring the database up to date, before any worker answers. Raises `StartError` where it cannot be reached, or was
+    made by a newer version."""
     if settings.workers > 1:
         load()  # once, before the workers part ways
     database = Database(settings.database)
     try:
         schema.prepare(database, models=load_tables)
+    except OperationalError as error:
+        shown = make_url(settings.database).render_as_string(hide_password=True)
+        raise StartError(f"cannot use the database {shown}: {error.orig}") from error
+    except schema.NewerSchema as error:
+        raise StartError(str(error)) from error
     finally:
         database.close()
 

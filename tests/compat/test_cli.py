@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -86,6 +88,24 @@ def test_what_the_machine_refuses_is_said_plainly(tmp_path: Path) -> None:
         done = nephele("serve", "--port", str(taken.getsockname()[1]), "--data-dir", str(tmp_path / "data"))
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
     assert "Address already in use" in done.stderr
+
+
+def test_a_database_that_cannot_be_used_is_said_plainly(tmp_path: Path) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        url = f"postgresql+psycopg://me:secret@127.0.0.1:{nobody.getsockname()[1]}/x"
+        away = nephele("serve", "--port", "0", "--data-dir", str(tmp_path / "away"), "--database-url", url)
+    assert (away.returncode, "Traceback" in away.stderr, "secret" in away.stderr) == (1, False, False)
+    assert "cannot use the database postgresql+psycopg://me:***@" in away.stderr
+
+    (tmp_path / "newer").mkdir()
+    with contextlib.closing(sqlite3.connect(tmp_path / "newer" / "nephele.db")) as database:
+        database.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+        database.execute("INSERT INTO alembic_version VALUES ('9999')")
+        database.commit()
+    newer = nephele("serve", "--port", "0", "--data-dir", str(tmp_path / "newer"))
+    assert (newer.returncode, "Traceback" in newer.stderr) == (1, False)
+    assert "the database has revision 9999" in newer.stderr
 
 
 # --- a life ----------------------------------------------------------------------------------------------------------
