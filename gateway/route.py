@@ -209,8 +209,10 @@ def _by_action(head: Head, form: Mapping[str, str] | None, named: Service | None
     version, action = fields.get("Version", ""), fields.get("Action", "")
     spoken = [service for service in SERVICES.values() if _form_protocol(service)]
     if named is None or named not in spoken:
-        dated = [service for service in spoken if service.api_version == version] or spoken
-        named = next((service for service in dated if action in operation_names(service.name)), None)
+        dated = [service for service in spoken if service.api_version == version]
+        named = next((service for service in dated or spoken if action in operation_names(service.name)), None)
+        if named is None and dated:
+            named = dated[0]  # which says that it knows no such action, in its own form
         if named is None:
             raise _unknown_action("", "query", action)
     return _call(named, _form_protocol(named), fields, "")

@@ -279,6 +279,8 @@ def test_actions_that_aws_does_not_know() -> None:
             assert (refused.code, refused.status, refused.protocol) == ("InvalidAction", 400, "json")
     assert fault(request("POST", "/", scope="ec2"), {}).code == "MissingAction"
     assert fault(request("POST", "/"), {"Action": "MakeCoffee"}).code == "InvalidAction"
+    dated = fault(request("POST", "/"), {"Action": "MakeCoffee", "Version": "2016-11-15"})
+    assert (dated.code, dated.service, dated.protocol) == ("InvalidAction", "ec2", "ec2")
     assert fault(request("GET", "/nowhere", scope="ebs")).service == "ebs"
 
 
