@@ -43,7 +43,7 @@ def _signing(user: User, certificate: Possession) -> dict[str, Any]:
     return {
         "UserName": user.name,
         "CertificateId": certificate.id,
-        "CertificateBody": certificate.about["body"].strip(),
+        "CertificateBody": certificate.about["body"],
         "Status": certificate.about["status"],
         "UploadDate": certificate.created,
     }

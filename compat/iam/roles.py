@@ -104,7 +104,10 @@ def list_roles(ctx: Context, p: Params) -> Result:
 
 @operation("iam:UpdateRole", on=the_role, raises=FAULTS)
 def update_role(ctx: Context, p: Params) -> Result:
-    role = changeable(ctx.identity.get(Role, p["RoleName"]))
+    """A service's own role can be given another description, and nothing else."""
+    role = ctx.identity.get(Role, p["RoleName"])
+    if p.get("MaxSessionDuration") is not None:
+        changeable(role)
     if p.get("Description") is not None:
         role.description = p["Description"]
     if p.get("MaxSessionDuration") is not None:
@@ -114,7 +117,7 @@ def update_role(ctx: Context, p: Params) -> Result:
 
 @operation("iam:UpdateRoleDescription", on=the_role, raises=FAULTS)
 def update_role_description(ctx: Context, p: Params) -> Result:
-    role = changeable(ctx.identity.get(Role, p["RoleName"]))
+    role = ctx.identity.get(Role, p["RoleName"])
     role.description = p["Description"]
     return {"Role": render_whole_role(ctx, role)}
 

@@ -447,6 +447,9 @@ def test_service_linked_roles(nimbus: Nimbus) -> None:
     )
     assert refused(nimbus, "iam:DeleteRole", RoleName=name)[0] == "UnmodifiableEntity"
     assert refused(nimbus, "iam:AttachRolePolicy", RoleName=name, PolicyArn=ADMIN)[0] == "UnmodifiableEntity"
+    assert refused(nimbus, "iam:UpdateRole", RoleName=name, MaxSessionDuration=7200)[0] == "UnmodifiableEntity"
+    nimbus.call("iam:UpdateRole", RoleName=name, Description="mine")
+    assert nimbus.call("iam:GetRole", RoleName=name)["Role"]["Description"] == "mine"
     task = nimbus.call("iam:DeleteServiceLinkedRole", RoleName=name)["DeletionTaskId"]
     assert nimbus.call("iam:GetServiceLinkedRoleDeletionStatus", DeletionTaskId=task)["Status"] == "SUCCEEDED"
     assert refused(nimbus, "iam:GetServiceLinkedRoleDeletionStatus", DeletionTaskId="x")[0] == "NoSuchEntity"
