@@ -8,4 +8,9 @@ from compat.iam.policy.request import ContextValue
 
 @service_keys("cloudwatch")
 def _cloudwatch_keys(keys: Keys, name: str) -> ContextValue:
-    return text(keys.p.get("Namespace")) if name == "namespace" else None
+    if name == "namespace":
+        return text(keys.p.get("Namespace"))
+    if name == "alarmactions":
+        members = ("AlarmActions", "OKActions", "InsufficientDataActions")
+        return tuple(action for member in members for action in keys.p.get(member) or ()) or None
+    return None

@@ -162,7 +162,7 @@ def test_an_alarm_in_anothers_rule_stays(cloudwatch: Any) -> None:
 def test_whoever_lets_alarms_act_on_instances_needs_more(client: Callable[..., Any]) -> None:
     iam = client("iam")
     iam.create_user(UserName="u")
-    allowed = {"Effect": "Allow", "Action": "cloudwatch:*", "Resource": "*"}
+    allowed: dict[str, Any] = {"Effect": "Allow", "Action": "cloudwatch:*", "Resource": "*"}
     document = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
     iam.put_user_policy(UserName="u", PolicyName="p", PolicyDocument=document)
     key = iam.create_access_key(UserName="u")["AccessKey"]
@@ -171,6 +171,13 @@ def test_whoever_lets_alarms_act_on_instances_needs_more(client: Callable[..., A
     of = [{"Name": "InstanceId", "Value": "i-1"}]
     with refused("AccessDeniedException", "iam:CreateServiceLinkedRole"):
         alarm(cloudwatch, Dimensions=of, AlarmActions=["arn:aws:automate:us-east-1:ec2:stop"])
+    forbidden: dict[str, Any] = {"Effect": "Deny", "Action": "cloudwatch:PutMetricAlarm", "Resource": "*"}
+    forbidden["Condition"] = {"ForAnyValue:StringLike": {"cloudwatch:AlarmActions": "arn:aws:sns:*"}}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [allowed, forbidden]})
+    iam.put_user_policy(UserName="u", PolicyName="p", PolicyDocument=document)
+    alarm(cloudwatch)
+    with refused("AccessDeniedException", "explicit deny"):
+        alarm(cloudwatch, OKActions=[TOPIC])
 
 
 # --- while time passes ------------------------------------------------------------------------------------------------
