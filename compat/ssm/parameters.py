@@ -15,6 +15,7 @@ from compat.ec2.listing import cut
 from compat.errors import AWSError
 from compat.filters import as_texts
 from compat.operation import Params, Result, operation
+from compat.ssm import parameter_filters as filters
 from compat.ssm.store import (
     PUBLIC,
     Parameter,
@@ -30,7 +31,8 @@ from compat.ssm.store import (
 )
 from compat.tags import check_tags
 
-MOST_VERSIONS = 100
+MOST_VERSIONS, MOST_LABELS = 100, 10
+DATA_TYPES = ("text", "aws:ec2:image", "aws:ssm:integration")
 LIMITS = {"Standard": 4096, "Advanced": 8192}
 NAME = re.compile(r"/?[a-zA-Z0-9_.-]+(?:/[a-zA-Z0-9_.-]+)*")
 
@@ -74,6 +76,17 @@ def put_parameter(ctx: Context, p: Params) -> Result:
     kind = p.get("Type") or before.get("Type")
     if kind is None:
         raise AWSError("ValidationException", "A parameter type is required when you create a parameter.")
+    if not p["Value"]:
+        raise AWSError(
+            "ValidationException",
+            "1 validation error detected: Value '' at 'value' failed to satisfy constraint: Member must have length "
+            "greater than or equal to 1.",
+        )
+    if p.get("DataType") not in (None, *DATA_TYPES):
+        raise AWSError(
+            "ValidationException",
+            f"The following data type is not supported: {p['DataType']} (Data type names are all lowercase.)",
+        )
     value, tier = p["Value"], p.get("Tier") or before.get("Tier") or "Standard"
     if tier == "Intelligent-Tiering":
         tier = "Standard" if len(value.encode()) <= LIMITS["Standard"] else "Advanced"
@@ -108,6 +121,14 @@ def put_parameter(ctx: Context, p: Params) -> Result:
         check_tags(tags)
         ctx.session.add(Parameter(name=name, versions=[version], tags={tag["Key"]: tag["Value"] for tag in tags}))
     else:
+        oldest = row.versions[0]
+        if len(row.versions) >= MOST_VERSIONS and oldest.get("Labels"):
+            raise AWSError(
+                "ParameterMaxVersionLimitExceeded",
+                f"You attempted to create a new version of {name} by calling the PutParameter API with the overwrite "
+                f"flag. Version {oldest['Version']}, the oldest version, can't be deleted because it has a label "
+                "associated with it. Move the label to another version of the parameter, and try again.",
+            )
         row.versions = [*row.versions, version][-MOST_VERSIONS:]
     return {"Version": version["Version"], "Tier": tier}
 
@@ -150,7 +171,7 @@ def get_parameter(ctx: Context, p: Params) -> Result:
 def get_parameters(ctx: Context, p: Params) -> Result:
     """Several parameters, and the names of those that do not exist."""
     found, invalid = [], []
-    for name in p["Names"]:
+    for name in dict.fromkeys(p["Names"]):
         try:
             found.append(_look_up(ctx, name, bool(p.get("WithDecryption"))))
         except AWSError:
@@ -171,7 +192,8 @@ def get_parameters_by_path(ctx: Context, p: Params) -> Result:
     def below(name: str) -> bool:
         return name.startswith(path) and (bool(p.get("Recursive")) or "/" not in name[len(path) :])
 
-    decrypt = bool(p.get("WithDecryption"))
+    decrypt, asked = bool(p.get("WithDecryption")), p.get("ParameterFilters") or ()
+    filters.check(asked, filters.BELOW, tags=False)
     rows: list[dict[str, Any]]
     if path.startswith(PUBLIC):
         rows = [one for name in public_parameters(ctx.region) if below(name) and (one := public_parameter(ctx, name))]
@@ -180,12 +202,10 @@ def get_parameters_by_path(ctx: Context, p: Params) -> Result:
         rows = [
             _render(ctx, row, version, decrypt)
             for row in kept
-            if below(row.name) and (version := _labelled(row, p)) is not None
+            if below(row.name)
+            and all(filters.passes(row, one) for one in asked)
+            and (version := _labelled(row, p)) is not None
         ]
-    for one in p.get("ParameterFilters") or ():
-        if one["Key"] == "Label":
-            continue
-        rows = [row for row in rows if _passes(row, one)]
     shown, token = cut(ctx, p, rows, lambda one: str(one["Name"]), most=10)
     result: Result = {"Parameters": shown}
     return result if token is None else result | {"NextToken": token}
@@ -199,39 +219,23 @@ def _labelled(row: Parameter, p: Params) -> Version | None:
     return next((one for one in reversed(row.versions) if set(wanted) & set(one.get("Labels", ()))), None)
 
 
-def _passes(row: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
-    """Whether a parameter passes one of ParameterFilters."""
-    key, option, values = asked["Key"], asked.get("Option") or "Equals", list(asked.get("Values") or ())
-    if key not in ("Name", "Type", "KeyId", "Tier", "DataType", "Path"):
-        raise AWSError("InvalidFilterKey", f"The filter key '{key}' is not valid.")
-    text = str(row.get("Name" if key == "Path" else key) or "")
-    if key == "Path":
-        below = [text[len(value.rstrip("/")) + 1 :] for value in values if text.startswith(value.rstrip("/") + "/")]
-        return any(option == "Recursive" or "/" not in rest for rest in below)
-    if option == "BeginsWith":
-        return any(text.lstrip("/").startswith(value.lstrip("/")) for value in values)
-    if option == "Contains":
-        return any(value in text for value in values)
-    if option != "Equals":
-        raise AWSError("InvalidFilterOption", f"The filter option '{option}' is not valid.")
-    return any(text == value or (key == "Name" and text.lstrip("/") == value.lstrip("/")) for value in values)
-
-
 @operation("ssm:DescribeParameters")
 def describe_parameters(ctx: Context, p: Params) -> Result:
     """What is known of the caller's parameters, without their values."""
+    asked = p.get("ParameterFilters") or ()
+    filters.check(asked, filters.DESCRIBED, tags=True)
+    old = [{"Key": one["Key"], "Values": one["Values"], "Option": "BeginsWith"} for one in p.get("Filters") or ()]
     members = ("Type", "KeyId", "LastModifiedUser", "Description", "AllowedPattern", "Version", "Tier", "DataType")
     rows = []
     for row in ctx.session.scalars(select(Parameter)):
+        if not all(filters.passes(row, one) for one in [*old, *asked]):
+            continue
         newest = row.newest
         about = {member: newest[member] for member in members if newest.get(member) is not None}
         about |= {"Name": row.name, "ARN": parameter_arn(ctx, row.name), "Policies": []}
         about["LastModifiedDate"] = datetime.fromisoformat(newest["LastModifiedDate"])
         rows.append(about)
-    old = [{"Key": one["Key"], "Values": one["Values"], "Option": "BeginsWith"} for one in p.get("Filters") or ()]
-    for one in [*old, *(p.get("ParameterFilters") or ())]:
-        rows = [row for row in rows if _passes(row, one)]
-    shown, token = cut(ctx, p, rows, lambda one: str(one["Name"]), most=50)
+    shown, token = cut(ctx, p, rows, lambda one: str(one["Name"]), most=10)
     result: Result = {"Parameters": shown}
     return result if token is None else result | {"NextToken": token}
 
@@ -265,12 +269,38 @@ def label_parameter_version(ctx: Context, p: Params) -> Result:
     number = p.get("ParameterVersion") or row.newest["Version"]
     select_version(row, str(number))
     labels = [label for label in p["Labels"] if re.fullmatch(r"(?!aws|ssm)[A-Za-z_.-][\w.-]{0,99}", label)]
+    held = next(version for version in row.versions if version["Version"] == number).get("Labels", ())
+    if len({*held, *labels}) > MOST_LABELS:
+        raise AWSError(
+            "ParameterVersionLabelLimitExceeded",
+            f"A parameter version can have maximum {MOST_LABELS} labels.Move one or more labels to another version and "
+            "try again.",
+        )
     changed = []
     for version in row.versions:
         kept = [label for label in version.get("Labels", ()) if label not in labels]
         changed.append({**version, "Labels": kept + labels if version["Version"] == number else kept})
     row.versions = changed
     return {"InvalidLabels": [label for label in p["Labels"] if label not in labels], "ParameterVersion": number}
+
+
+@operation("ssm:UnlabelParameterVersion", on=_named)
+def unlabel_parameter_version(ctx: Context, p: Params) -> Result:
+    """Take labels from a version; those that it does not have are told."""
+    row = find(ctx, p["Name"])
+    if row is None:
+        raise missing(p["Name"])
+    held = select_version(row, str(p["ParameterVersion"])).get("Labels", ())
+    row.versions = [
+        {**version, "Labels": [label for label in version.get("Labels", ()) if label not in p["Labels"]]}
+        if version["Version"] == p["ParameterVersion"]
+        else version
+        for version in row.versions
+    ]
+    return {
+        "RemovedLabels": [label for label in p["Labels"] if label in held],
+        "InvalidLabels": [label for label in p["Labels"] if label not in held],
+    }
 
 
 @operation("ssm:DeleteParameter", on=_named)
