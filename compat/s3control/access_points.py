@@ -19,7 +19,7 @@ from compat.s3.places import ALIAS_SUFFIX, containers, door_arn
 from compat.s3.policies import check_policy, is_public_policy
 from compat.s3.properties import check_tags
 from compat.s3.scopes import checked_scope
-from compat.s3control.public_access import account_of
+from compat.s3control.public_access import account_of, limit_of
 
 if TYPE_CHECKING:
     from compat.context import Context
@@ -28,7 +28,6 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,48}[a-z0-9]")
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 _OF_NAME, _RANDOM = 20, 34
 LONGEST_NAME = 63
-MOST = 1000
 ON = "accesspoint/{Name}"
 
 
@@ -168,7 +167,7 @@ def list_access_points(ctx: Context, p: Params) -> Result:
 
 def _listed(ctx: Context, p: Params, bucket: str | None, **which: Any) -> Result:
     account_of(ctx, p)
-    limit = min(p.get("MaxResults") or MOST, MOST)
+    limit = limit_of(p)
     after = p.get("NextToken") or ""
     found = doors.of(ctx.unit, ctx.account, ctx.region, container=bucket, after=after, limit=limit + 1, **which)
     result: Result = {"AccessPointList": [_shown(row, row.body) for row in found[:limit]]}

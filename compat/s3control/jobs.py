@@ -17,7 +17,7 @@ from compat.records import Record, record_kind
 from compat.s3 import faults
 from compat.s3.documents import plain, rich
 from compat.s3.properties import check_tags
-from compat.s3control.public_access import account_of
+from compat.s3control.public_access import account_of, limit_of
 
 if TYPE_CHECKING:
     from compat.context import Context
@@ -32,7 +32,6 @@ JOB = record_kind(
     mints=lambda: str(uuid4()),
 )
 ON = "job/{JobId}"
-MOST = 1000
 FORMATS = ("S3BatchOperations_CSV_20180820", "S3InventoryReport_CSV_20161130")
 _ROLE = re.compile(r"arn:[a-z-]+:iam::[0-9]{12}:role/.+")
 OVER = ("Cancelled", "Complete", "Failed")
@@ -132,7 +131,7 @@ def _progress() -> dict[str, Any]:
 @operation("s3control:ListJobs")
 def list_jobs(ctx: Context, p: Params) -> Result:
     account_of(ctx, p)
-    limit, states = min(p.get("MaxResults") or MOST, MOST), p.get("JobStatuses")
+    limit, states = limit_of(p), p.get("JobStatuses")
     query = select(JOB.row).where(JOB.row.id > (p.get("NextToken") or ""))
     if states:
         query = query.where(JOB.row.state.in_(states))

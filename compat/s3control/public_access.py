@@ -21,6 +21,14 @@ def account_of(ctx: Context, p: Params) -> str:
     return account
 
 
+def limit_of(p: Params, most: int = 1000) -> int:
+    """How many entries a page may have. Raises S3's error for fewer than none."""
+    given: int | None = p.get("MaxResults")
+    if given is not None and given < 0:
+        raise faults.invalid_request(f"MaxResults must be between 0 and {most}.")
+    return min(given or most, most)
+
+
 @operation("s3control:PutPublicAccessBlock", action="s3:PutAccountPublicAccessBlock")
 def put_public_access_block(ctx: Context, p: Params) -> None:
     block = checked_block(p.get("PublicAccessBlockConfiguration"))

@@ -21,8 +21,8 @@ pytestmark = pytest.mark.embedded
 OWNER, OTHER = "410000000000", "420000000000"
 
 
-def control(server: Server, account: str, key: str | None = None, secret: str = "test") -> Any:
-    config = Config(inject_host_prefix=False)
+def control(server: Server, account: str, key: str | None = None, secret: str = "test", **options: Any) -> Any:
+    config = Config(inject_host_prefix=False, **options)
     client = new_client(server.endpoint, "s3control", key or account, secret=secret, config=config)
     client.meta.events.register("before-sign.s3-control", lambda request, **_: strip(request, account))
     return client

@@ -117,6 +117,13 @@ def test_jobs_that_could_not_run_are_refused(server: Server, changed: dict[str, 
         control(server, OWNER).create_job(**JOB | changed, ConfirmationRequired=True, ClientRequestToken="t2")
 
 
+@pytest.mark.parametrize("listing", ["list_jobs", "list_access_points", "list_access_points_for_directory_buckets"])
+def test_pages_have_no_fewer_entries_than_none(server: Server, listing: str) -> None:
+    s3control = control(server, OWNER, parameter_validation=False)
+    with refused("InvalidRequest"):
+        getattr(s3control, listing)(AccountId=OWNER, MaxResults=-1)
+
+
 def test_policies_may_ask_what_a_job_does(server: Server) -> None:
     root, iam = control(server, OWNER), new_client(server.endpoint, "iam", OWNER)
     iam.create_user(UserName="jobber")
