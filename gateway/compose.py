@@ -50,6 +50,7 @@ from compat import tags, tokens
 from compat.cloud import Cloud, Rules
 from compat.cloudwatch.gauge import Gauge, has_alarms
 from compat.dispatch import Dispatcher
+from compat.ec2.volume_types import burst
 from compat.iam.directory import directory
 from compat.metadata.service import MetadataService
 from compat.s3.lifecycle import Lifecycle
@@ -225,9 +226,9 @@ def compose(settings: Settings, *, drives: bool | None = None) -> Parts:
     database = Database(settings.database, exclusive=settings.is_alone and settings.database_url is None, clock=clock)
     drivers = _drivers(settings) if drives else remote_drivers(folder, applies=settings.network != "simulated")
     network = NetworkHost(driver=drivers.network, public_pool=settings.public_pool)
-    volume = VolumeHost(drivers.disks, forgotten=tags.forget)
+    volume = VolumeHost(drivers.disks, forgotten=tags.forget, burst=burst)
     crew = ThreadPoolExecutor(4, thread_name_prefix="crew") if drives and drivers.guests.capabilities.runs else None
-    compute = ComputeHost(HOST, drivers.guests, volume.driver, network, forgotten=tags.forget, crew=crew)
+    compute = ComputeHost(HOST, drivers.guests, volume.driver, network, forgotten=tags.forget, crew=crew, burst=burst)
     if drives:
         _notice(database, compute)
     blobs = open_blobs(settings, database)

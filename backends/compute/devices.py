@@ -49,6 +49,7 @@ def devices_of(unit: Unit, host: ComputeHost, guests: Iterable[Guest]) -> dict[s
             Attachment.device,
             Disk.applied,
             Disk.state,
+            Disk.kind,
             Disk.iops,
             Disk.throughput,
             Disk.reason,
@@ -57,11 +58,12 @@ def devices_of(unit: Unit, host: ComputeHost, guests: Iterable[Guest]) -> dict[s
         .where(Attachment.guest.in_(ids), Attachment.wanted == Wish.PRESENT)
         .order_by(Attachment.device)
     )
-    for guest, disk, device, applied, state, iops, throughput, reason in disks:
+    for guest, disk, device, applied, state, kind, iops, throughput, reason in disks:
         found[guest].waiting |= applied == 0
         if state == DiskState.ERROR:
             found[guest].broken = f"{disk}: {reason}" if reason else disk
-        found[guest].disks.append(DiskBinding(disk, device, host.disks.access(disk), Limits(iops, throughput)))
+        limits = Limits(iops, throughput, host.burst(kind, iops))
+        found[guest].disks.append(DiskBinding(disk, device, host.disks.access(disk), limits))
     ports = unit.session.execute(
         select(Port.guest_id, Port.id, Port.mac, Port.device_index, Port.network_id)
         .where(Port.guest_id.in_(ids))
@@ -77,7 +79,7 @@ def plug_disks(database: Database, host: ComputeHost) -> bool:
     """Bring disks into guests that are up or stopped, and take them out."""
     with database.unit(None, write=False) as unit:
         rows = unit.session.execute(
-            select(Attachment, Guest.state, Disk.iops, Disk.throughput)
+            select(Attachment, Guest.state, Disk.kind, Disk.iops, Disk.throughput)
             .join(Guest, Guest.id == Attachment.guest)
             .join(Disk, Disk.id == Attachment.disk)
             .where(Attachment.applied != Attachment.generation, on(host), Disk.applied > 0)
@@ -103,11 +105,13 @@ def plug_disks(database: Database, host: ComputeHost) -> bool:
     return again
 
 
-def _plug(host: ComputeHost, attachment: Attachment, state: str, iops: int | None, throughput: int | None) -> None:
+def _plug(
+    host: ComputeHost, attachment: Attachment, state: str, kind: str, iops: int | None, throughput: int | None
+) -> None:
     if attachment.wanted != Wish.PRESENT:
         host.driver.unplug(attachment.guest, attachment.disk)
     elif state == GuestState.RUNNING:
-        access, limits = host.disks.access(attachment.disk), Limits(iops, throughput)
+        access, limits = host.disks.access(attachment.disk), Limits(iops, throughput, host.burst(kind, iops))
         host.driver.plug(attachment.guest, DiskBinding(attachment.disk, attachment.device, access, limits))
 
 

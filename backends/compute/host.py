@@ -18,7 +18,7 @@ from backends.db import Unit
 from backends.errors import Away, NativeError
 from backends.network.book import NetworkHost
 from backends.pause import Pause
-from backends.volume.drivers.base import DiskDriver
+from backends.volume.drivers.base import Burst, DiskDriver, steady
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -71,6 +71,7 @@ class ComputeHost:
     shown: timedelta = timedelta(hours=1)
     forgotten: Callable[[Unit, Sequence[str]], None] = lambda unit, ids: None
     crew: ThreadPoolExecutor | None = None
+    burst: Burst = steady
     notices: Notices = field(default_factory=Notices)
     suspects: dict[str, float] = field(default_factory=dict)
     """Guests that seemed to lack a card, with the time of the monotonic clock when they were first seen so."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from backends.db import Unit
 from backends.errors import DriverError, Exhausted, Missing, NativeError, Unavailable, Unsupported
 from backends.pause import Pause
-from backends.volume.drivers.base import DiskDriver
+from backends.volume.drivers.base import Burst, DiskDriver, steady
 
 PATIENCE = 8
 """So many failed attempts are made before a thing is called broken; a full medium or no source is not retried."""
@@ -23,6 +23,7 @@ class VolumeHost:
 
     driver: DiskDriver
     forgotten: Callable[[Unit, Sequence[str]], None] = lambda unit, ids: None
+    burst: Burst = steady
     pause: Pause = field(default_factory=Pause)
     """How long snapshots are not tried, since what holds their disks open is away."""
 

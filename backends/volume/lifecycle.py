@@ -104,7 +104,8 @@ def _make_disks(database: Database, host: VolumeHost) -> bool:
         try:
             host.driver.ensure_disk(DiskSpec(id, after.get("size", size) * GIB, source))
             if after:
-                host.driver.limit(id, Limits(after.get("iops"), after.get("throughput")))
+                iops = after.get("iops")
+                host.driver.limit(id, Limits(iops, after.get("throughput"), host.burst(after.get("kind", ""), iops)))
         except NativeError as error:
             if isinstance(known(error), Unavailable):
                 host.pause.begin()

@@ -24,6 +24,9 @@ class VolumeType:
     default_throughput: int | None = None
 
 
+BURST = 3000
+"""Operations per second of a gp2 volume that has credits; it has 5.4 million of them in the beginning."""
+
 TYPES = {
     one.name: one
     for one in (
@@ -70,6 +73,11 @@ def performance(kind: str, size: int, iops: int | None, throughput: int | None) 
     if throughput * 4 > iops:
         raise _invalid(f"Throughput (MiBps) to iops ratio of {throughput / iops:.6f} is too high; maximum is 0.25")
     return iops, throughput
+
+
+def burst(kind: str, iops: int | None) -> int | None:
+    """Operations per second that a volume may make for a while: of gp2, what saved credits allow."""
+    return BURST if kind == "gp2" and iops is not None and iops < BURST else None
 
 
 def _check_iops(about: VolumeType, size: int, iops: int) -> None:

@@ -53,6 +53,13 @@ def test_the_disk_to_boot_from_comes_first_whatever_its_name() -> None:
     assert boots == ["vol0123456789abcdef0"]
 
 
+def test_a_burst_is_what_a_disk_may_do_for_half_an_hour() -> None:
+    bursting = replace(disk(0, "/dev/xvda"), limits=Limits(100, None, burst=3000))
+    root = ElementTree.fromstring(domain_xml(MACHINE, replace(SPEC, disks=(bursting,))))
+    tune = {one.tag: one.text for one in root.iterfind("devices/disk/iotune/*")}
+    assert tune == {"total_iops_sec": "100", "total_iops_sec_max": "3000", "total_iops_sec_max_length": "1800"}
+
+
 def test_deployments_share_no_name_and_no_uuid() -> None:
     mine, theirs = (ElementTree.fromstring(domain_xml(replace(MACHINE, deployment=d), SPEC)) for d in ("a", "b"))
     assert mine.findtext("name") != theirs.findtext("name")

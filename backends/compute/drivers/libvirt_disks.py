@@ -14,7 +14,7 @@ from backends.compute.drivers.libvirt_agent import QUEUED, agent_missed
 from backends.compute.drivers.libvirt_domain import domain_name, text
 from backends.compute.drivers.libvirt_qemu import QemuGuests, target_of
 from backends.errors import DriverError, Exhausted, Unsupported
-from backends.volume.drivers.base import Limits
+from backends.volume.drivers.base import BURST, Limits
 
 COPYING = 3600.0
 """Seconds that a copy may take."""
@@ -60,10 +60,17 @@ class QemuDisks:
         values = {
             libvirt.VIR_DOMAIN_BLOCK_IOTUNE_TOTAL_IOPS_SEC: limits.iops or 0,
             libvirt.VIR_DOMAIN_BLOCK_IOTUNE_TOTAL_BYTES_SEC: (limits.throughput or 0) * MIB,
+            libvirt.VIR_DOMAIN_BLOCK_IOTUNE_TOTAL_IOPS_SEC_MAX: limits.burst or 0,
         }
+        length = libvirt.VIR_DOMAIN_BLOCK_IOTUNE_TOTAL_IOPS_SEC_MAX_LENGTH
+        if limits.burst:
+            values[length] = BURST
 
         def limit(connection: Any) -> None:
             domain, name = self._held(connection, disk)
+            if not limits.burst and domain.blockIoTune(name)[length] > 1:
+                # QEMU knows no length without a burst, and libvirt keeps the one of before unless it is told another.
+                domain.setBlockIoTune(name, {length: 1}, libvirt.VIR_DOMAIN_AFFECT_LIVE)
             domain.setBlockIoTune(name, values, libvirt.VIR_DOMAIN_AFFECT_LIVE)
 
         self._guests.session.run(limit)

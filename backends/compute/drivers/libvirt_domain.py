@@ -14,6 +14,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 from backends.compute.drivers.base import DiskBinding, GuestSpec, PortBinding
 from backends.errors import Unsupported
+from backends.volume.drivers.base import BURST
 
 NAMESPACE = "urn:nephele:guest:1"
 MACHINE = "pc-q35-7.2"
@@ -180,6 +181,9 @@ def disk(binding: DiskBinding, name: str, *, boots: bool = False) -> Element:
             _say(tune, "total_bytes_sec", str(limits.throughput << 20))
         if limits.iops:
             _say(tune, "total_iops_sec", str(limits.iops))
+        if limits.iops and limits.burst:
+            _say(tune, "total_iops_sec_max", str(limits.burst))
+            _say(tune, "total_iops_sec_max_length", str(BURST))
     _say(element, "serial", binding.access.serial)
     SubElement(element, "alias", name=alias(binding.disk))
     if boots:

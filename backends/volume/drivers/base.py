@@ -50,10 +50,22 @@ class DiskAccess:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How fast a guest may use a disk: operations per second, MiB per second. None: no bound."""
+    """How fast a guest may use a disk: operations per second, MiB per second. None: no bound. `burst`: operations per
+    second that it may make out of what it saved, `BURST` seconds of which it has in the beginning and saves at most."""
 
     iops: int | None = None
     throughput: int | None = None
+    burst: int | None = None
+
+
+BURST = 1800
+
+Burst = Callable[[str, int | None], int | None]
+"""Of a kind of disk and its operations per second: how many it may make in a burst."""
+
+
+def steady(kind: str, iops: int | None) -> None:
+    """A `Burst` of disks that have none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,7 +173,10 @@ class World:
                     for card, element in devices.cards.items()
                 }
                 names = {disk: place(element) for disk, element in devices.disks.items()}
-                about["limits"] = {disk: domain.blockIoTune(name)["total_iops_sec"] for disk, name in names.items()}
+                tuned = {disk: domain.blockIoTune(name) for disk, name in names.items()}
+                about["limits"] = {
+                    disk: [one["total_iops_sec"], one["total_iops_sec_max"]] for disk, one in tuned.items()
+                }
                 if "ua-vol-2" in names:
                     about["grown"] = part != "change" or domain.blockInfo(names["ua-vol-2"])[0] // MIB - LARGE == number
                 about["job"] = domain.jobInfo()[0]
@@ -322,7 +325,7 @@ def parts(world: World) -> dict[str, Part]:
 
     def change(hand: Hand, number: int) -> None:
         hand.disks.ensure_disk(DiskSpec("vol-2", (LARGE + number) * MIB))
-        hand.disks.limit("vol-2", Limits(300, None))
+        hand.disks.limit("vol-2", Limits(100, None, burst=3000))
 
     def unknown(hand: Hand, number: int) -> None:
         """No copy of before is known: the next one is of everything, and takes a while."""

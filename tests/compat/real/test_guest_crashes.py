@@ -52,3 +52,8 @@ def test_a_container_ends_the_same_whatever_step_was_the_last(containers: dict[s
 def test_a_machine_and_its_disks_end_the_same_whatever_step_was_the_last(machines: dict[str, Any], part: str) -> None:
     assert machines[part]["wrong"] == []
     assert machines[part]["steps"] >= QEMU[part], machines[part]
+
+
+def test_a_disk_that_grew_is_as_fast_as_it_may_be(machines: dict[str, Any]) -> None:
+    assert "'ua-vol-2': [100, 3000]" in machines["change"]["end"]["limits"]
+    assert machines["change"]["end"]["grown"] == "True"
