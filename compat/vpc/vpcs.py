@@ -120,6 +120,12 @@ def create_vpc(ctx: Context, p: Params) -> Result:
 
 
 def _add_ipv6(ctx: Context, vpc: Network, p: Params) -> NetworkRange:
+    """Give a VPC IPv6 addresses; whatever else has some has them from its VPC's range."""
+    if ctx.cloud.hosts["network"].driver.applies:
+        raise AWSError(
+            "NotImplemented",
+            "IPv6 is not implemented by Nephele in networks that carry packets (--network linux).",
+        )
     return ctx.network.add_range(
         vpc,
         id=fresh("vpc-cidr-block-association"),

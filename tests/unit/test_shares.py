@@ -67,5 +67,7 @@ def test_connections_of_one_guest_leave_room_for_others(tmp_path: Path, monkeypa
                 raise AssertionError("the place is never given back")
             for writer in held:
                 writer.close()
+            while len(asyncio.all_tasks()) > 1:
+                await asyncio.sleep(0.001)
 
     asyncio.run(scene())

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.compat.conftest import Client
 from tests.sandbox import Sandbox
@@ -211,6 +212,22 @@ def test_pools_that_overlap_are_told(cloud: Server, tenant: Cloud, tmp_path: Pat
             assert ("198.51.100.0/24 of deployment e2e" in other.log.read_text()) is not well
             other.log.unlink()
     assert "overlaps" not in cloud.log.read_text()
+
+
+def test_ipv6_is_refused_by_name(tenant: Cloud) -> None:
+    vpc, subnet, _ = tenant.vpc("10.8.0.0/16")
+    for asked in (
+        lambda: tenant.ec2.create_vpc(CidrBlock="10.9.0.0/16", AmazonProvidedIpv6CidrBlock=True),
+        lambda: tenant.ec2.associate_vpc_cidr_block(VpcId=vpc, AmazonProvidedIpv6CidrBlock=True),
+    ):
+        with pytest.raises(ClientError, match="IPv6 is not implemented") as refused:
+            asked()
+        assert refused.value.response["Error"]["Code"] == "NotImplemented"
+        assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 501
+    found = tenant.ec2.describe_vpcs(Filters=[{"Name": "cidr", "Values": ["10.9.0.0/16"]}])["Vpcs"]
+    assert found == []
+    with pytest.raises(ClientError):
+        tenant.ec2.create_network_interface(SubnetId=subnet, Ipv6AddressCount=1)
 
 
 LISTEN = """
