@@ -31,7 +31,7 @@ def console(
         from websockets.exceptions import ConnectionClosed
         from websockets.sync.client import connect
     except ImportError:
-        fail("the Python package websockets is not here: pip install 'nephele[real]'")
+        fail("the Python package websockets is not here: make .venv/.real")
     base, told = ask(load(config=config), endpoint, "POST", f"/_nephele/console/{instance}")
     url = base.replace("http", "ws", 1) + "/_nephele/console/" + told["token"]
     with connect(url, max_size=None, compression=None, proxy=None) as socket, _raw_terminal():

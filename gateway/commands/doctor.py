@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
+import importlib.util
 import json
 import os
 import platform
@@ -31,6 +32,8 @@ from gateway.settings import Settings
 
 FICLONE = 0x40049409  # linux/fs.h
 APT = "apt-get install -y --no-install-recommends"
+INSTALL = "apt-get install"
+PRIVILEGED = ("apt-get", "chmod", "modprobe", "sysctl", "usermod")
 WANTED_MEMORY = 2048
 """MiB that are to be free for a first guest and what runs it."""
 WANTED_SPACE = 4
@@ -92,8 +95,7 @@ def _show(found: list[Finding], well: bool) -> None:
         table.add_row(Text(mark, style), finding.name, Text(finding.said))
     console = Console()
     console.print(table)
-    commands = dict.fromkeys(finding.mend for finding in found if finding.mend and not finding.well)
-    if commands:
+    if commands := _commands([finding.mend for finding in found if not finding.well], root=os.geteuid() == 0):
         console.print("\nTo mend what is missing:")
         for command in commands:
             console.print(Text(f"  {command}"), soft_wrap=True)
@@ -102,6 +104,20 @@ def _show(found: list[Finding], well: bool) -> None:
     else:
         verdict = "Simulated clouds run here (nephele serve); real ones do not before what says NO is mended."
     console.print(f"\n{verdict}")
+
+
+def _commands(mends: list[str], *, root: bool) -> list[str]:
+    """All mends as commands, each once, with one for all packages; `root`: it is root's shell that they are for."""
+    steps = [step.removeprefix("sudo ") for mend in mends if mend for step in mend.split(" && ")]
+    packages: dict[str, None] = {}
+    found: dict[str, None] = {}
+    for step in steps:
+        if step.startswith(INSTALL):
+            packages |= dict.fromkeys(word for word in step.removeprefix(INSTALL).split() if not word.startswith("-"))
+            step = INSTALL
+        rights = "" if root or step.split()[0] not in PRIVILEGED and not step.startswith("make real") else "sudo "
+        found[rights + step] = None
+    return [step.replace(INSTALL, f"{APT} {' '.join(packages)}") for step in found]
 
 
 # --- looks ------------------------------------------------------------------------------------------------------------
@@ -138,7 +154,7 @@ def _rights(folder: Path) -> Iterator[Finding]:
     root = os.geteuid() == 0
     mapped = Path("/proc/self/uid_map").read_text().split()[:2] != ["0", "0"]
     said = f"user {os.geteuid()}" + (", root of a user namespace" if root and mapped else "")
-    yield Finding("root", root, said, mend="" if root else "make real   # or: sudo nephele serve …")
+    yield Finding("root", root, said, mend="" if root else "sudo make real")
     if not root:
         done = _run(*inside("true"))
         yield Finding(
@@ -152,9 +168,7 @@ def _rights(folder: Path) -> Iterator[Finding]:
         os.close(os.open("/dev/net/tun", os.O_RDWR))
         yield Finding("tun", True, "/dev/net/tun opens")
         return
-    yield Finding(
-        "tun", False, "/dev/net/tun cannot be opened", mend="sudo modprobe tun && sudo chmod 666 /dev/net/tun"
-    )
+    yield Finding("tun", False, "/dev/net/tun cannot be opened", mend="modprobe tun && chmod 0666 /dev/net/tun")
 
 
 def _mend_spaces() -> str:
@@ -183,8 +197,18 @@ def _network(folder: Path) -> Iterator[Finding]:
         "networks",
         not lacking,
         "namespaces and nftables work" if not lacking else "; ".join(lacking),
-        mend=f"{APT} libnftables1 iproute2 && pip install 'nephele[real]'",
+        mend=_mend_networks(),
     )
+
+
+def _mend_networks() -> str:
+    """What installs what networks lack; nothing where it is rights."""
+    steps = [] if importlib.util.find_spec("pyroute2") is not None else ["make .venv/.real"]
+    try:
+        ctypes.CDLL("libnftables.so.1")
+    except OSError:
+        steps.append(f"{APT} libnftables1")
+    return " && ".join(steps)
 
 
 def _pool(settings: Settings, found: list[Finding]) -> Iterator[Finding]:
@@ -210,7 +234,7 @@ def _guests(folder: Path) -> Iterator[Finding]:
         "libvirt",
         not lacking,
         "guests can be run" if not lacking else "; ".join(str(one.what) for one in lacking),
-        mend=" && ".join(dict.fromkeys(one.remedy for one in lacking)),
+        mend=" && ".join(dict.fromkeys(one.remedy for one in lacking if one.what != "root")),
     )
     lacking = libvirt.lxc_lacks()
     yield Finding(
@@ -218,7 +242,7 @@ def _guests(folder: Path) -> Iterator[Finding]:
         not lacking,
         "containers as guests" if not lacking else "; ".join(one.what for one in lacking),
         needed=False,
-        mend=" && ".join(dict.fromkeys(one.remedy for one in lacking if one.remedy)),
+        mend=" && ".join(dict.fromkeys(one.remedy for one in lacking if one.remedy and one.what != "root")),
     )
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from gateway.commands.doctor import APT, _commands
 from tests.server import ROOT
 
 
@@ -37,5 +38,21 @@ def test_the_status_says_whether_real_clouds_can_run(tmp_path: Path) -> None:
 def test_what_is_missing_comes_with_the_command_that_mends_it(tmp_path: Path) -> None:
     done = run(NEPHELE_DATA_DIR=str(tmp_path), PATH=str(tmp_path))
     assert done.returncode == 1
-    assert "apt-get install -y --no-install-recommends qemu-system-x86 qemu-utils" in done.stdout
+    (command,) = [line for line in done.stdout.splitlines() if "apt-get install" in line]
+    assert command.split("--no-install-recommends ")[1].startswith("qemu-system-x86 qemu-utils ")
+    assert "openssh-client" in command.split(), "one for everything"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_commands_are_told_once_and_for_whoever_asks() -> None:
+    mends = ["", "apt-get install -y one two", "sudo apt-get install --no-install-recommends two three", "chmod 1 x"]
+    mends += ["modprobe tun && chmod 1 x", "sudo make real", "make .venv/.real"]
+    for root, rights in ((True, ""), (False, "sudo ")):
+        told = _commands(mends, root=root)
+        assert told == [
+            f"{rights}{APT} one two three",
+            f"{rights}chmod 1 x",
+            f"{rights}modprobe tun",
+            f"{rights}make real",
+            "make .venv/.real",
+        ]

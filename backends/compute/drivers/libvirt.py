@@ -30,7 +30,7 @@ def lacks(uri: str | None = None) -> list[Missing]:
     found = [] if uri is not None else missing()
     for module, package in (("libvirt", "libvirt-python"), ("PIL", "pillow")):
         if importlib.util.find_spec(module) is None:
-            remedy = "pip install 'nephele[real]' (needs libvirt-dev, pkg-config and gcc)"
+            remedy = "make .venv/.real (needs libvirt-dev, pkg-config and gcc)"
             found.append(Missing(f"the Python package {package}", remedy))
     return found
 
@@ -42,7 +42,7 @@ def lxc_lacks() -> list[Missing]:
         remedy = "apt-get install --no-install-recommends libvirt-daemon-driver-lxc"
         found.append(Missing("libvirt's driver of containers", remedy))
     if importlib.util.find_spec("libvirt") is None:
-        found.append(Missing("the Python package libvirt-python", "pip install 'nephele[real]'"))
+        found.append(Missing("the Python package libvirt-python", "make .venv/.real"))
     if os.geteuid() == 0 and not is_machines_root():
         remedy = "sudo make real ARGS='--compute lxc --volume sparse'"
         found.append(Missing("root of the machine, who alone mounts the disks of containers", remedy))

@@ -10,7 +10,7 @@ def lacks() -> list[str]:
     try:
         from backends.network.drivers.linux import namespace, nftables
     except ImportError as error:
-        return [f"the Python package {error.name} (pip install 'nephele[real]')"]
+        return [f"the Python package {error.name} (make .venv/.real)"]
     found = []
     for check in (namespace.able, nftables.library):
         try:
