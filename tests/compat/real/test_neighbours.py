@@ -4,6 +4,7 @@ notices."""
 from __future__ import annotations
 
 import sqlite3
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from tests.server import Server
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 ARGUMENTS = ("--compute", "lxc", "--network", "linux")
+RULES = "import sys; from backends.network.drivers.linux.nftables import Nftables; print(Nftables().run(sys.argv[1]))"
 
 
 class Deployment(Container):
@@ -40,7 +42,7 @@ class Deployment(Container):
     def seen(self) -> dict[str, Any]:
         """Everything that there is of it on the machine."""
         files = [str(path) for path in (self.cloud.data / "volumes").rglob("*") if path.is_file()]
-        rules = self.sandbox.run("nft", "list", "table", "inet", f"nephele_{self.mark}", check=False).stdout
+        rules = self.sandbox.run(sys.executable, "-c", RULES, f"list table ip nephele_{self.mark}", check=False).stdout
         return {
             "daemon": self.daemon(),
             "containers": self.controllers(),
@@ -53,6 +55,7 @@ class Deployment(Container):
 
     def is_well(self, before: dict[str, Any]) -> None:
         """It is as it was, and its container finds its bytes."""
+        assert "chain input" in before["rules"]
         assert self.seen() == before
         assert self.instance()["State"]["Name"] == "running"
         self.ask("echo =$(head -c 16 /dev/sdf | tr -d '\\0')=", f"={self.mark}=")
