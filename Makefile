@@ -10,7 +10,7 @@ REAL := --compute libvirt --volume qcow2 --network linux
 PACKAGES := qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-clients libvirt-daemon-driver-lxc libnftables1 \
 	iproute2 iputils-ping uidmap e2fsprogs openssh-client libvirt-dev pkg-config gcc python3-dev
 PYTEST ?= $(BIN)/python -m pytest
-# Tests wait for servers and guests: as many processes as there are cores, but no more than the machine's memory likes.
+# Tests wait for servers and guests: a process more than there are cores, but no more than the machine's memory likes.
 PARALLEL ?= --numprocesses auto --maxprocesses 4 --no-loadscope-reorder
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 

@@ -30,18 +30,31 @@ def pytest_report_header() -> str:
     return f"PostgreSQL: {postgres.missing() or postgres.directory()}; sandbox: {sandbox.missing() or 'yes'}"
 
 
-REAL = "tests/compat/real/"
+REAL, COMPAT = "tests/compat/real/", "tests/compat/"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what runs on demand only, unless it was named; begin with what takes longest: real guests and
-    networks."""
+    networks, then files with a slow test; and end with the short ones, which no process waits for."""
     if "on_demand" not in config.option.markexpr:
         left = [item for item in items if item.get_closest_marker("on_demand")]
         if left:
             config.hook.pytest_deselected(items=left)
             items[:] = [item for item in items if item not in left]
-    items.sort(key=lambda item: not item.nodeid.startswith(REAL))
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+
+    def turn(item: pytest.Item) -> int:
+        if item.nodeid.startswith(REAL):
+            return 0
+        return 1 if item.path in slow else 2 if item.nodeid.startswith(COMPAT) else 3
+
+    items.sort(key=turn)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are cores, since tests wait: for servers, guests, and Terraform, which sleeps for two
+    minutes of its three."""
+    return len(os.sched_getaffinity(0)) + 1
 
 
 class ByFile(LoadScopeScheduling):

@@ -33,14 +33,25 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server shared by the tests of this run. A test that stops or kills one starts its own `tests.server.Server`."""
-    arguments: tuple[str, ...] = ()
-    if getattr(request, "param", "sqlite") == "postgresql":
-        cluster: postgres.Cluster = request.getfixturevalue("postgresql")
-        arguments = ("--database-url", cluster.new_database())
-    with Server(tmp_path_factory.mktemp("server") / "data", *arguments) as started:
+def sqlite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with Server(tmp_path_factory.mktemp("server") / "data") as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(postgresql: postgres.Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with Server(tmp_path_factory.mktemp("server") / "data", "--database-url", postgresql.new_database()) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def server(request: pytest.FixtureRequest) -> Server:
+    """A server shared by the tests of this run. A test that stops or kills one starts its own `tests.server.Server`.
+
+    One for each database: pytest ends a fixture whenever it gets another parameter, and these two it does not.
+    """
+    started: Server = request.getfixturevalue(f"{getattr(request, 'param', 'sqlite')}_server")
+    return started
 
 
 @pytest.fixture

@@ -97,6 +97,7 @@ class Terraform:
             "TF_VAR_public_key": public,
             "TF_VAR_bucket": f"acceptance-{account}",
             "CHECKPOINT_DISABLE": "1",
+            "GOGC": "200",  # the provider makes half a gigabyte of schemas at every start
             "AWS_MAX_ATTEMPTS": "2",
             "AWS_EC2_METADATA_DISABLED": "true",
         }
