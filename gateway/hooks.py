@@ -71,6 +71,8 @@ class Hooks:
     _completed: dict[str, bool] = field(default_factory=lambda: {stage.upper(): False for stage in STAGES})
     _scripts: list[dict[str, str]] = field(default_factory=list)
     _at: dict[str, list[tuple[Path, dict[str, str]]]] = field(default_factory=dict)
+    _writing: threading.Lock = field(default_factory=threading.Lock)
+    """The end may come while `ready` runs aside."""
 
     def __post_init__(self) -> None:
         for stage in STAGES:
@@ -103,8 +105,9 @@ class Hooks:
     def _write(self) -> None:
         file = self.settings.data_dir / STATE
         beside = file.with_suffix(".new")
-        beside.write_text(json.dumps({"completed": self._completed, "scripts": self._scripts}))
-        beside.replace(file)
+        with self._writing:
+            beside.write_text(json.dumps({"completed": self._completed, "scripts": self._scripts}))
+            beside.replace(file)
 
 
 def _done(script: Path, environment: dict[str, str], longest: float | None) -> bool:
