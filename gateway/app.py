@@ -35,8 +35,7 @@ from gateway.metrics import Metrics
 from gateway.parts import Parts
 from gateway.reset import reset
 from gateway.seed import make_buckets
-from gateway.serve import StartError
-from gateway.settings import Settings
+from gateway.settings import Settings, StartError
 from gateway.tls import Certificates
 
 if TYPE_CHECKING:

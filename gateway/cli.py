@@ -20,7 +20,7 @@ from gateway.clients import Account, Config, Endpoint, ask, client_environment, 
 from gateway.commands import audit as audit_commands
 from gateway.commands import image, importing
 from gateway.commands.console import console
-from gateway.settings import SettingsError, load
+from gateway.settings import SettingsError, StartError, load
 
 app = typer.Typer(
     name="nephele",
@@ -98,7 +98,7 @@ def serve(
     if engine is not None:
         given["engine"] = "inside" if engine else "apart"
     settings = load(given, config)
-    from gateway.serve import StartError, run
+    from gateway.serve import run
 
     try:
         status = run(settings)
@@ -128,7 +128,6 @@ def run_engine(
     settings = load(given, config)
     from gateway import engine
     from gateway.commands.rootless import enter
-    from gateway.serve import StartError
 
     try:
         if rootless:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from compat.dispatch import RESET
 from gateway import logs
-from gateway.settings import Settings
+from gateway.settings import Settings, StartError
 
 if TYPE_CHECKING:
     from gateway.parts import Parts
@@ -39,8 +39,8 @@ class _Resets:
 
 
 def run_engine(settings: Settings) -> int:
-    """Work until told to end; the exit status. Raises `gateway.serve.StartError`."""
-    from gateway.serve import StartError, check_machine, hold, metadata_listener
+    """Work until told to end; the exit status. Raises `gateway.settings.StartError`."""
+    from gateway.serve import check_machine, hold, metadata_listener
 
     if settings.ephemeral:
         raise StartError("the engine works on the data of a server, which ephemeral data cannot be")

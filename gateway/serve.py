@@ -34,7 +34,7 @@ from gateway import __version__, console, logs
 from gateway.clients import client_environment
 from gateway.connection import HttpConnection
 from gateway.hooks import LONGEST_END, Hooks
-from gateway.settings import RootKey, Settings
+from gateway.settings import RootKey, Settings, StartError
 from gateway.tls import Certificates
 
 log = logging.getLogger("nephele.serve")
@@ -47,10 +47,6 @@ HASTE = 2.0
 SWITCH = 0.001
 """Seconds after which a thread that computes lets another one run; Python's own default is five times that."""
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-
-
-class StartError(Exception):
-    """Why this machine cannot serve now, in words for its user."""
 
 
 def run(settings: Settings) -> int:

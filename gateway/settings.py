@@ -33,6 +33,10 @@ class SettingsError(Exception):
     """Settings that cannot be used; the message has a line for each thing that is wrong, with its name."""
 
 
+class StartError(Exception):
+    """Why this machine cannot serve now, in words for its user."""
+
+
 class RootKey(BaseModel):
     """An access key that is the root of an account. As text: `ACCESSKEY:SECRET` or `ACCESSKEY:SECRET:ACCOUNT`."""
 

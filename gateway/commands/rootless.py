@@ -42,7 +42,7 @@ def inside(*words: str) -> list[str]:
 def enter(folder: Path) -> None:
     """Begin anew inside, with the same arguments, except for `--rootless`. The process keeps its id.
 
-    Inside is where the last engine of the data folder was, while that stands. Raises `gateway.serve.StartError` when
+    Inside is where the last engine of the data folder was, while that stands. Raises `gateway.settings.StartError` when
     one is there now."""
     from gateway.serve import hold
 
