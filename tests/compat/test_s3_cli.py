@@ -37,6 +37,7 @@ def bucket(aws: Aws) -> Iterator[str]:
 
 
 @pytest.mark.embedded
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_tree_of_two_thousand_files(aws: Aws, bucket: str, tmp_path: Path) -> None:
     rng = random.Random(7)
@@ -80,6 +81,7 @@ def test_a_file_of_one_gibibyte(aws: Aws, bucket: str, tmp_path: Path) -> None:
     assert digest(back) == digest(source)
 
 
+@pytest.mark.embedded
 def test_one_file_here_and_there(aws: Aws, bucket: str, tmp_path: Path) -> None:
     file = tmp_path / "file.txt"
     file.write_text("some text")
