@@ -33,6 +33,7 @@ IDENTITY: list[tuple[str, str]] = [
     ("", SYNTAX),
     ("[]", SYNTAX),
     ("{", SYNTAX),
+    (policy(changed(Resource="arn:aws:s3::b")), LEGACY),
     (" " + policy(GOOD), LEGACY),
     ('{"Version":"2012-10-17","Version":"2012-10-17","Statement":[]}', SYNTAX),
     (json.dumps({"Version": "2012-10-17"}), SYNTAX),

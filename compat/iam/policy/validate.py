@@ -150,6 +150,8 @@ def _resource(resource: str) -> None:
         raise Malformed("Resource vendor must be fully qualified and cannot contain regexes.")
     if service in ("s3", "iam"):
         _global_resource(service, resource, rest)
+    if "::" in resource and resource.count(":") < 5:  # a colon forgotten; where a wildcard stands for parts, none is
+        raise Malformed(LEGACY)
 
 
 def _global_resource(service: str, resource: str, rest: str) -> None:
