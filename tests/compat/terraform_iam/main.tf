@@ -186,6 +186,17 @@ resource "aws_kms_external_key" "brought" {
   enabled                 = true
 }
 
+resource "aws_kms_key" "signs" {
+  description              = "stage ${var.stage}"
+  customer_master_key_spec = "RSA_2048"
+  key_usage                = "SIGN_VERIFY"
+  deletion_window_in_days  = 7
+}
+
+data "aws_kms_alias" "volumes" {
+  name = "alias/aws/ebs"
+}
+
 resource "aws_kms_grant" "web" {
   name              = "web"
   key_id            = aws_kms_key.everywhere.key_id
@@ -195,4 +206,64 @@ resource "aws_kms_grant" "web" {
   constraints {
     encryption_context_equals = { team = "red" }
   }
+}
+
+# --- who looks --------------------------------------------------------------------------------------------------------
+
+resource "aws_cloudwatch_metric_alarm" "busy" {
+  alarm_name          = "busy"
+  alarm_description   = "stage ${var.stage}"
+  comparison_operator = "GreaterThanOrEqualToThreshold"
+  evaluation_periods  = 2
+  datapoints_to_alarm = 1
+  metric_name         = "CPUUtilization"
+  namespace           = "AWS/EC2"
+  period              = 120
+  statistic           = "Average"
+  threshold           = var.stage == "one" ? 80 : 90
+  treat_missing_data  = "notBreaching"
+  dimensions          = { InstanceId = "i-0123456789abcdef0" }
+  alarm_actions       = ["arn:aws:sns:us-east-1:123456789012:topic"]
+  tags                = { Stage = var.stage }
+}
+
+resource "aws_cloudwatch_metric_alarm" "failing" {
+  alarm_name          = "failing"
+  comparison_operator = "GreaterThanThreshold"
+  evaluation_periods  = 1
+  threshold           = 10
+
+  metric_query {
+    id          = "share"
+    expression  = "errors / requests * 100"
+    label       = "share of errors"
+    return_data = true
+  }
+
+  dynamic "metric_query" {
+    for_each = { errors = "Errors", requests = "Requests" }
+    content {
+      id = metric_query.key
+      metric {
+        metric_name = metric_query.value
+        namespace   = "Web"
+        period      = 60
+        stat        = "Sum"
+      }
+    }
+  }
+}
+
+resource "aws_cloudwatch_composite_alarm" "either" {
+  alarm_name = "either"
+  alarm_rule = join(" OR ", [for name in [
+    aws_cloudwatch_metric_alarm.busy.alarm_name, aws_cloudwatch_metric_alarm.failing.alarm_name
+  ] : "ALARM(${name})"])
+}
+
+resource "aws_cloudwatch_dashboard" "web" {
+  dashboard_name = "web"
+  dashboard_body = jsonencode({
+    widgets = [{ type = "text", x = 0, y = 0, width = 3, height = 3, properties = { markdown = var.stage } }]
+  })
 }
