@@ -47,10 +47,13 @@ def encryption(
     return Sealing(True, *named_key(ctx, key or inherited or default_key(ctx)))
 
 
-def refuse_plain_copy(asked: bool | None, source: bool) -> None:
+def refuse_plain_copy(asked: bool | None, snapshot: str, encrypted: bool) -> None:
     """A copy of what is encrypted is encrypted."""
-    if asked is False and source:
-        raise AWSError("InvalidParameterValue", "A copy of an encrypted snapshot cannot be unencrypted.")
+    if asked is False and encrypted:
+        raise AWSError(
+            "InvalidRequest",
+            f"Snapshot {snapshot} is encrypted. Creating unencrypted copy from an encrypted snapshot is not supported.",
+        )
 
 
 def named_key(ctx: Context, named: str) -> tuple[str, str]:

@@ -337,7 +337,7 @@ def copy_image(ctx: Context, p: Params) -> Result:
     for mapping in mappings:
         if not mapping.get("snapshot"):
             continue
-        refuse_plain_copy(p.get("Encrypted"), bool(mapping.get("encrypted")))
+        refuse_plain_copy(p.get("Encrypted"), mapping["snapshot"], bool(mapping.get("encrypted")))
         sealing = encryption(ctx, p.get("Encrypted"), p.get("KmsKeyId"), bool(mapping.get("encrypted")))
         mapping |= {"encrypted": sealing.encrypted, "key": sealing.key}
         parent = _bytes_of(ctx, p["SourceRegion"], mapping["snapshot"])

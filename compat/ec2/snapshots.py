@@ -152,7 +152,7 @@ def foreign(ctx: Context, kind: str, region: str, id: str) -> Any:
 def copy_snapshot(ctx: Context, p: Params) -> Result:
     """Copy a snapshot from a region into this one."""
     parent: Snapshot = foreign(ctx, "snapshot", p["SourceRegion"], p["SourceSnapshotId"])
-    refuse_plain_copy(p.get("Encrypted"), parent.encrypted)
+    refuse_plain_copy(p.get("Encrypted"), parent.id, parent.encrypted)
     sealing = encryption(ctx, p.get("Encrypted"), p.get("KmsKeyId"), parent.encrypted)
     id = ctx.mint("snapshot")
     ctx.volumes.copy_snapshot(

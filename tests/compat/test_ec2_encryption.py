@@ -118,7 +118,7 @@ def test_what_is_inherited(ec2: Client, kms: Client) -> None:
     made = volume(ec2, SnapshotId=first)
     assert (made["Encrypted"], made["KmsKeyId"]) == (True, key)
     assert volume(ec2, SnapshotId=first, KmsKeyId=other)["KmsKeyId"] == other
-    with refused("InvalidParameterValue", "cannot be unencrypted"):
+    with refused("InvalidRequest", "Creating unencrypted copy"):
         ec2.copy_snapshot(SourceRegion="us-east-1", SourceSnapshotId=first, Encrypted=False)
     copy = ec2.copy_snapshot(SourceRegion="us-east-1", SourceSnapshotId=first, KmsKeyId=other)["SnapshotId"]
     (one,) = ec2.describe_snapshots(SnapshotIds=[copy])["Snapshots"]
@@ -130,7 +130,7 @@ def test_what_is_inherited(ec2: Client, kms: Client) -> None:
         Architecture="x86_64",
         BlockDeviceMappings=[{"DeviceName": "/dev/sda1", "Ebs": {"SnapshotId": first}}],
     )["ImageId"]
-    with refused("InvalidParameterValue", "cannot be unencrypted"):
+    with refused("InvalidRequest", "Creating unencrypted copy"):
         ec2.copy_image(SourceRegion="us-east-1", SourceImageId=image, Name="open", Encrypted=False)
     run = ec2.run_instances(ImageId=image, InstanceType="t3.micro", MinCount=1, MaxCount=1)["Instances"][0]
     wait(ec2, "instance_running", InstanceIds=[run["InstanceId"]])
