@@ -50,14 +50,15 @@ def history(cloudwatch: Any, kind: str, name: str = "a", **about: Any) -> list[d
 
 def test_an_alarm_is_told_as_it_was_asked_for(cloudwatch: Any) -> None:
     dimensions = [{"Name": "InstanceId", "Value": "i-1"}]
-    alarm(cloudwatch, AlarmDescription="d", Dimensions=dimensions, AlarmActions=[TOPIC], Unit="Percent")
+    still = {"TreatMissingData": "ignore"}  # whenever the cloud looks at it
+    alarm(cloudwatch, AlarmDescription="d", Dimensions=dimensions, AlarmActions=[TOPIC], Unit="Percent", **still)
     found = described(cloudwatch)
     assert found.items() >= (PLAIN | {"AlarmDescription": "d", "Dimensions": dimensions, "Unit": "Percent"}).items()
     assert found["AlarmArn"].endswith(":alarm:a")
     assert (found["StateValue"], found["StateReason"]) == ("INSUFFICIENT_DATA", "Unchecked: Initial alarm creation")
     assert (found["ActionsEnabled"], found["AlarmActions"], found["OKActions"]) == (True, [TOPIC], [])
     cloudwatch.set_alarm_state(AlarmName="a", StateValue="OK", StateReason="because")
-    alarm(cloudwatch, Threshold=7)
+    alarm(cloudwatch, Threshold=7, **still)
     found = described(cloudwatch)
     assert (found["Threshold"], found["StateValue"], found["StateReason"]) == (7, "OK", "because")
     assert "AlarmDescription" not in found
@@ -74,7 +75,7 @@ def test_an_alarm_is_told_as_it_was_asked_for(cloudwatch: Any) -> None:
 
 def test_alarms_are_found_by_names_states_and_metrics(cloudwatch: Any) -> None:
     for number in range(5):
-        alarm(cloudwatch, f"one-{number}")
+        alarm(cloudwatch, f"one-{number}", TreatMissingData="ignore")
     alarm(cloudwatch, "two", MetricName="m", AlarmActions=[TOPIC])
     pages = cloudwatch.get_paginator("describe_alarms").paginate(PaginationConfig={"PageSize": 2})
     assert [one["AlarmName"] for page in pages for one in page["MetricAlarms"]] == [
