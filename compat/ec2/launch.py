@@ -460,7 +460,7 @@ class Launch:
             source = self.sources.get(mapping.get("snapshot") or "")
             size = mapping.get("size") or (source.size if source is not None else None)
             if size is None:
-                raise AWSError("MissingParameter", "The request must contain the parameter size or snapshotId")
+                raise AWSError("MissingParameter", "The request must contain the parameter size/snapshot")
             own = next((one for one in self.image.mappings if one.get("device") == mapping["device"]), None)
             if (
                 own is not None

@@ -127,7 +127,7 @@ def _overlay(held: dict[str, Any], device: str, ebs: dict[str, Any]) -> dict[str
     changed = ebs.get("VolumeType") is not None and ebs["VolumeType"] != base.get("kind")
     size = ebs.get("VolumeSize")
     if size is None and base.get("size") is None and ebs.get("SnapshotId") is None:
-        raise AWSError("MissingParameter", f"The request must contain the parameter size or snapshotId for {device}")
+        raise AWSError("MissingParameter", f"The request must contain the parameter size/snapshot for {device}")
     keep = ebs.get("DeleteOnTermination")
     return {
         "device": device,

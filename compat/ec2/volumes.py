@@ -124,7 +124,7 @@ def create_volume(ctx: Context, p: Params) -> Result:
     source = ctx.find("snapshot", p["SnapshotId"]) if p.get("SnapshotId") else None
     size = p.get("Size") or (source.size if source is not None else None)
     if size is None:
-        raise AWSError("MissingParameter", "The request must contain the parameter size or snapshotId")
+        raise AWSError("MissingParameter", "The request must contain the parameter size/snapshot")
     shape = p.get("VolumeType") or "gp2"
     iops, throughput = performance(shape, size, p.get("Iops"), p.get("Throughput"))
     if p.get("MultiAttachEnabled") and shape not in ("io1", "io2"):
