@@ -7,7 +7,7 @@ COPY gateway gateway
 COPY compat compat
 COPY backends backends
 RUN python -m venv /opt/nephele \
- && /opt/nephele/bin/pip install --no-cache-dir --constraint constraints.txt . \
+ && /opt/nephele/bin/pip install --no-cache-dir --constraint constraints.txt ".[cli]" \
  && /opt/nephele/bin/pip uninstall --yes pip setuptools
 
 FROM ${BASE}

@@ -24,6 +24,7 @@ from botocore.exceptions import ClientError
 
 from tests import sandbox
 from tests.compat.conftest import Client, new_client
+from tests.compat.passing import until
 from tests.sandbox import Sandbox
 from tests.server import ROOT
 
@@ -190,6 +191,19 @@ def test_a_container_on_a_port_that_only_this_machine_reaches_has_open_roots(con
         root.create_bucket(Bucket="open")
     status = container.run("nephele", "status")
     assert (status.returncode, status.stderr) == (0, "") and "uptime_seconds" in status.stdout
+    assert container.signal(signal.SIGTERM) == 0, container.said()
+
+
+def test_scripts_of_those_who_come_from_localstack_run(container: Container) -> None:
+    folder = container.root / "etc/localstack/init/ready.d"
+    folder.mkdir(parents=True)
+    (folder / "make.sh").write_text("#!/bin/sh\nawslocal s3 mb s3://made-by-a-script\n")
+    (folder / "make.sh").chmod(0o755)
+    container.environment |= {"NEPHELE_OPEN_ROOT": "true", "NEPHELE_PORT": "4566"}
+    container.start()
+    with s3("test", "test") as root:
+        until(lambda: [bucket["Name"] for bucket in root.list_buckets()["Buckets"]], bool, DEADLINE)
+        assert [bucket["Name"] for bucket in root.list_buckets()["Buckets"]] == ["made-by-a-script"], container.said()
     assert container.signal(signal.SIGTERM) == 0, container.said()
 
 
