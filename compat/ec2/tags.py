@@ -8,6 +8,7 @@ from sqlalchemy import select, tuple_
 
 from compat.context import Context
 from compat.describe import decode_token, encode_token
+from compat.ec2.metadata_options import check_tag_keys
 from compat.errors import AWSError
 from compat.filters import Filters, split
 from compat.kinds import Kind, kind_of
@@ -31,7 +32,9 @@ def create_tags(ctx: Context, p: Params) -> Result:
     """Set the tags on every resource named, or on none."""
     for id in dict.fromkeys(p["Resources"]):
         about = _kind(id)
-        ctx.find(about.name, id)
+        row = ctx.find(about.name, id)
+        if about.name == "instance":
+            check_tag_keys(row.notes["shown"].get("MetadataOptions") or {}, (tag.get("Key") or "" for tag in p["Tags"]))
         put_tags(ctx, about.name, id, p["Tags"])
     return {}
 

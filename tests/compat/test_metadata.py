@@ -172,10 +172,14 @@ def test_the_options_decide_who_is_answered(ec2: Client, launch: Callable[..., S
     assert seen.read("tags/instance/Name") == "web one"
     ec2.create_tags(Resources=[id], Tags=[{"Key": "Stage", "Value": "test"}])
     assert seen.read("tags/instance") == "Name\nStage"
+    with pytest.raises(ClientError, match="'a/b' is not a valid tag key"):
+        ec2.create_tags(Resources=[id], Tags=[{"Key": "More", "Value": ""}, {"Key": "a/b", "Value": ""}])
+    assert seen.read("tags/instance") == "Name\nStage"
     wait(ec2, "instance_running", InstanceIds=[id])
     ec2.modify_instance_metadata_options(InstanceId=id, HttpTokens="optional", InstanceMetadataTags="disabled")
     assert seen.ask("/latest/meta-data/instance-id").text == id
     assert seen.ask("/latest/meta-data/tags/instance").status_code == 404
+    ec2.create_tags(Resources=[id], Tags=[{"Key": "a/b", "Value": "is a name now"}])
     ec2.modify_instance_metadata_options(InstanceId=id, HttpEndpoint="disabled")
     assert seen.ask("/latest/meta-data/instance-id").status_code == 403
     assert seen.ask("/latest/api/token", "PUT", **{TTL: "60"}).status_code == 403
