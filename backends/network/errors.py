@@ -63,7 +63,3 @@ class BadTarget(NativeError):
 
 class WrongNetwork(NativeError):
     """Two things that must share a network do not."""
-
-
-class NoWayOut(WrongState):
-    """The network has no gateway to the outside."""

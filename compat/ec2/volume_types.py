@@ -6,8 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from backends.volume.models import Snapshot
-from compat.context import Context
 from compat.errors import AWSError
 
 
@@ -93,15 +91,6 @@ def _check_iops(about: VolumeType, size: int, iops: int) -> None:
 
 def _invalid(message: str) -> AWSError:
     return AWSError("InvalidParameterValue", message)
-
-
-def find_source(ctx: Context, snapshot: str, known: Iterable[str] = ()) -> Snapshot | None:
-    """The snapshot row a volume is made from; None for the snapshots of public images (`known`), which hold nothing."""
-    if snapshot in known:
-        found: Snapshot | None = ctx.session.get(Snapshot, snapshot)
-        return found
-    row: Snapshot = ctx.find("snapshot", snapshot)
-    return row
 
 
 def merge_mappings(mappings: Sequence[dict[str, Any]], asked: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
