@@ -20,20 +20,22 @@ def has_alarms(session: ScopedSession) -> bool:
 
 
 class Gauge:
-    """Looks at guests once in every minute of the cloud's clock, and once in every hour at what has grown old."""
+    """Looks at guests at first, once in every minute of the cloud's clock, and once in every hour at what has grown
+    old."""
 
     def __init__(self, database: Database, meter: Meter, host: ComputeHost) -> None:
         self._database, self._meter, self._host = database, meter, host
-        self._minute = self._hour = -1
+        self._minute, self._hour = seconds(database.clock()) // MINUTE, -1
+        self._begun = False
 
     def step(self) -> bool:
         """Do what is due; True when old samples are left to be dealt with."""
         now = seconds(self._database.clock())
         minute, hour = now // MINUTE, now // HOUR
-        if minute != self._minute:
-            first, self._minute = self._minute < 0, minute
+        if minute != self._minute or not self._begun:
+            ended, self._minute, self._begun = minute != self._minute, minute, True
             usages = self._meter.look()
-            if usages and not first:
+            if usages and ended:
                 from compat.cloudwatch.vended import keep  # with much of EC2: not before there is an instance
 
                 keep(self._database, self._host, usages, (minute - 1) * MINUTE)
