@@ -31,6 +31,9 @@ def pytest_report_header() -> str:
 
 
 REAL, COMPAT = "tests/compat/real/", "tests/compat/"
+GUESTLESS = tuple(
+    f"{REAL}test_{name}" for name in ("network", "packets", "guest_services", "sandbox", "still", "volumes")
+)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -58,9 +61,12 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 class ByFile(LoadScopeScheduling):
-    """Tests of one file run in one process, and all real guests in one: two of them at once are slow."""
+    """Tests of one file run in one process, and all real guests in one: two of them at once are slow. Networks whose
+    guests are namespaces, and disks without any, go beside them."""
 
     def _split_scope(self, nodeid: str) -> str:
+        if nodeid.startswith(GUESTLESS):
+            return GUESTLESS[0]
         return REAL if nodeid.startswith(REAL) else nodeid.partition("::")[0]
 
 
