@@ -46,6 +46,10 @@ HASTE = 2.0
 """A worker that dies within so many seconds of its start is not started again."""
 SWITCH = 0.001
 """Seconds after which a thread that computes lets another one run; Python's own default is five times that."""
+ACCEPTS = 8
+"""Connections that a worker accepts in one turn of its loop at most. libuv accepts one for each descriptor that
+listens: with one descriptor, the last of 64 clients that come together waits for 63 turns, each of them full of the
+others' requests."""
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -316,7 +320,7 @@ def _work(
     # Commits, streams and the reconciler work on other threads: none may keep the event loop waiting for long.
     sys.setswitchinterval(SWITCH)
     try:
-        server.run(sockets=[listener])
+        server.run(sockets=[listener, *(listener.dup() for _ in range(ACCEPTS - 1))])
     except SystemExit as end:
         return int(end.code or 0) if isinstance(end.code, int) else 1
     return 0
