@@ -30,8 +30,9 @@ _CODES = {
     "cloudwatch": "ValidationError",
 }
 _LENIENT_ENUMS = {
-    # New instance types appear every week, volume types have an error code of their own.
-    "ec2": {"InstanceType", "VolumeType", "ResourceType", "FleetOnDemandAllocationStrategy"},
+    # New instance types appear every week, volume types have an error code of their own, and of the attributes of an
+    # account the model knows two of six.
+    "ec2": {"AccountAttributeName", "InstanceType", "VolumeType", "ResourceType", "FleetOnDemandAllocationStrategy"},
 }
 _NOT_REQUIRED = frozenset(
     {("Tagging", "TagSet"), ("ServerSideEncryptionConfiguration", "Rules"), ("PutBucketPolicyRequest", "Policy")}

@@ -276,6 +276,7 @@ class Endpoint:
             payload=None if route.service == "s3" else raw,
             unsigned_payload=facts.unsigned_body,
             host_bucket=route.path.get("Bucket", "") if route.style == "virtual" else "",
+            form=route.form,
         )
         if proof is not None:
             exchange.principal = proof.credential.principal

@@ -16,7 +16,7 @@ from hashlib import sha256
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from compat.iam.principal import Credential
-from gateway import sigv2
+from gateway import sigv2, sigv2_forms
 from gateway.authenticated import SKEW, V4, Authenticated, Lookup, moment_of, moment_of_date, proven, sealed
 from gateway.head import Head
 from gateway.hoisted import is_header
@@ -65,13 +65,15 @@ def authenticate(
     payload: bytes | None = None,
     unsigned_payload: bool = False,
     host_bucket: str = "",
+    form: Mapping[str, str] | None = None,
 ) -> Authenticated | None:
     """Who signed this request; None when nobody did. Raises `SignatureFault`.
 
     `service` is the signing name that the credential must be scoped to (any, when empty). `payload` is the whole body
     and must be given for every service but S3, whose bodies are checked when they are read (`gateway/body.py`);
     `unsigned_payload` says that the operation takes bodies that are not signed (`authtype` `v4-unsigned-body`).
-    `host_bucket` is the bucket when it came in the host name: version 2 signs it as part of the path.
+    `host_bucket` is the bucket when it came in the host name: version 2 signs it as part of the path. `form` are the
+    fields of a service that takes forms, which may be signed by version 2.
     """
     header = head.view.get(b"authorization")
     query = head.query if head.raw_query else {}
@@ -85,6 +87,8 @@ def authenticate(
         claim = _from_header(head, header)
     elif service in ("", "s3") and ("Signature" in query or "AWSAccessKeyId" in query):
         return sigv2.authenticate_query(head, lookup, now, host_bucket)
+    elif form is not None and sigv2_forms.is_signed(form):
+        return sigv2_forms.authenticate_form(head, form, lookup, now, service)
     else:
         return None
     _check_scope(claim, service)

@@ -142,6 +142,22 @@ def code(answer: Answer) -> tuple[int, str]:
     return status, found[1].decode() if found else ""
 
 
+@pytest.mark.parametrize(
+    "service, call, wrong",
+    [
+        ("ec2", lambda client: client.describe_availability_zones()["AvailabilityZones"], "AuthFailure"),
+        ("iam", lambda client: client.list_account_aliases()["ResponseMetadata"], "SignatureDoesNotMatch"),
+        ("sts", lambda client: client.get_caller_identity()["Account"], "SignatureDoesNotMatch"),
+    ],
+)
+def test_old_clients_sign_forms_with_version_2(
+    client: Callable[..., Client], service: str, call: Callable[[Client], Any], wrong: str
+) -> None:
+    config = Config(signature_version="v2", retries={"max_attempts": 0})
+    assert call(client(service, config=config))
+    assert fault(lambda: call(client(service, config=config, secret="wrong")))[0] == wrong
+
+
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 WHO = b"Action=GetCallerIdentity&Version=2011-06-15"
 

@@ -102,3 +102,7 @@ def test_account_attributes(ec2: Client) -> None:
     assert answer["supported-platforms"] == "VPC"
     (default,) = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
     assert answer["default-vpc"] == default["VpcId"]
+    named = ec2.describe_account_attributes(AttributeNames=["max-instances", "vpc-max-elastic-ips"])
+    assert [one["AttributeName"] for one in named["AccountAttributes"]] == ["max-instances", "vpc-max-elastic-ips"]
+    with refused("InvalidParameterValue", "most"):
+        ec2.describe_account_attributes(AttributeNames=["most"])
