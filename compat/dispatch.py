@@ -136,10 +136,6 @@ class Dispatcher:
         finally:
             ctx.close()
 
-    def runs_in_place(self, operation: Operation) -> bool:
-        """Whether the call may run on the event loop's thread: short work against a local database may."""
-        return self.cloud.database.is_sqlite and not operation.slow
-
     def _prepare(self, ctx: Context) -> None:
         resets = self.cloud.database.stamps.read().get(RESET, 0)
         if resets != self._resets:  # also when another worker did it

@@ -62,11 +62,6 @@ class Service:
         """The dated version of the API, as `Version` in a query request names it."""
         return str(self.model.metadata["apiVersion"])
 
-    @cached_property
-    def query_compatible(self) -> bool:
-        """Whether errors carry the code that the older query protocol had."""
-        return "awsQueryCompatible" in self.model.metadata
-
 
 SERVICES: dict[str, Service] = {
     service.name: service

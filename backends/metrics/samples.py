@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 MOST_SERIES = 4096
 """Series that one subject can have."""
-MOST_SLOTS = 65536
 
 _HEAD = struct.Struct("<HH")
 _WHOLE, _REAL, _WEIGHED, _SET = struct.Struct("<I"), struct.Struct("<d"), struct.Struct("<dd"), struct.Struct("<dddd")

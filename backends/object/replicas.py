@@ -58,6 +58,6 @@ def replicate(
             content = content._replace(book=copy_notes(tx, notes, found[1].book))
         versions.insert_named(tx, container, name, head.version, rank, about, content, marker=head.marker)
         if also is not None:
-            also(tx, Published(head.version, Keeping.ENABLED, False))
+            also(tx, Published(head.version, Keeping.ENABLED))
 
     store.act(job)

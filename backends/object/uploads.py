@@ -89,7 +89,6 @@ COMPLETE = Statement(
     .values(uses=literal_column("1"), version=bindparam("new_version"), etag=bindparam("new_etag")),
     "new_version", "new_etag", "at",
 )  # fmt: skip
-OF_CONTAINER = Statement(select(Assembly.id).where(Assembly.container == bindparam("container")), "container")
 
 
 def open_upload(
@@ -152,7 +151,7 @@ def complete(
     pieces = [Piece._make(row) for row in tx.all(PIECES, id)]
     about, numbers = judge(upload, pieces)
     if upload.uses:
-        return Published(upload.version, keeping_of(tx, container), True), upload.etag
+        return Published(upload.version, keeping_of(tx, container)), upload.etag
     chosen = set(numbers)
     starts, start = [], 0
     for piece in pieces:

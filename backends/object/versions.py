@@ -91,7 +91,6 @@ class Published:
 
     version: str
     keeping: str
-    existed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +257,7 @@ def put(
         else:
             _write(tx, REPLACE, NULL, None, about, _place(tx, content), (container, key))
             leave(tx, live)
-        return Published(NULL, keeping, True)
+        return Published(NULL, keeping)
     rank = _next_rank(tx, container, key, live, about.modified, keeping)
     if live is not None:
         tx.run(SHELVE, PAST, container, key, live.rank, LIVE)
@@ -266,7 +265,7 @@ def put(
         _drop_past_null(tx, container, key)
     version = version_name(rank) if keeps else NULL
     _write(tx, INSERT, version, rank, about, _place(tx, content), (container, LIVE, key))
-    return Published(version, keeping, live is not None)
+    return Published(version, keeping)
 
 
 def insert_named(

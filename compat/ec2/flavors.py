@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-GB = 1000**3
-
 
 @dataclass(frozen=True, slots=True)
 class Family:

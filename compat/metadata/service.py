@@ -77,11 +77,6 @@ def asked_at(ip: str) -> Finder | None:
     return find
 
 
-def loopback_address(instance_id: str) -> str:
-    """The loopback address at which the metadata of a simulated instance is found."""
-    return ".".join(["127", *(str(byte) for byte in bytes.fromhex(instance_id[-6:]))])
-
-
 class MetadataService:
     """Answers for one cloud. What was read of an instance is kept while no row that it was made of changes."""
 

@@ -19,7 +19,7 @@ from compat.s3.places import bucket_of, canonical_id, key_of, named, owner, owne
 if TYPE_CHECKING:
     from compat.context import Context
 
-ENFORCED, PREFERRED = "BucketOwnerEnforced", "BucketOwnerPreferred"
+ENFORCED = "BucketOwnerEnforced"
 EVERYBODY = "http://acs.amazonaws.com/groups/global/AllUsers"
 AUTHENTICATED = "http://acs.amazonaws.com/groups/global/AuthenticatedUsers"
 LOGGERS = "http://acs.amazonaws.com/groups/s3/LogDelivery"

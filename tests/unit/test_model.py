@@ -55,4 +55,3 @@ def test_models_are_kept() -> None:
 
 def test_the_namespace_of_ec2_ends_in_a_slash_as_on_the_wire() -> None:
     assert SERVICES["ec2"].namespace == "http://ec2.amazonaws.com/doc/2016-11-15/"
-    assert SERVICES["cloudwatch"].query_compatible and not SERVICES["logs"].query_compatible
