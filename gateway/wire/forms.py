@@ -117,16 +117,7 @@ class FormReader:
         self._invalid = invalid
         self._known: dict[str, ReadNode] = {}
         self._scalars: dict[str, ReadNode] = {
-            kind: partial(self._convert, convert, kind)
-            for kind, convert in {
-                "integer": scalars.read_integer,
-                "long": scalars.read_integer,
-                "float": scalars.read_float,
-                "double": scalars.read_float,
-                "boolean": scalars.read_boolean,
-                "timestamp": scalars.read_timestamp,
-                "blob": scalars.read_blob,
-            }.items()
+            kind: partial(self._convert, convert, kind) for kind, convert in scalars.READERS.items()
         }
 
     def structure(self, shape: StructureShape) -> ReadNode:

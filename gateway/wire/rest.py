@@ -18,17 +18,6 @@ from gateway.wire.message import WireRequest
 Fault = Callable[[str, str], WireFault]
 """Makes the fault for a parameter: its wire name, and the text that is no value of its type."""
 
-_CONVERT: dict[str, Callable[[str], Any]] = {
-    "integer": scalars.read_integer,
-    "long": scalars.read_integer,
-    "float": scalars.read_float,
-    "double": scalars.read_float,
-    "boolean": scalars.read_boolean,
-    "timestamp": scalars.read_timestamp,
-    "blob": scalars.read_blob,
-}
-
-
 _CONDITIONS = frozenset({"if-modified-since", "if-unmodified-since"})
 _MAY_BE_EMPTY = frozenset({"part-number-marker", "max-parts"})
 LATIN = frozenset(
@@ -103,10 +92,10 @@ class Locations:
             place = member.serialization.get("location")
             wire = str(member.serialization.get("name", name))
             if place == "uri":
-                self._path.append((name, wire, _CONVERT.get(member.type_name)))
+                self._path.append((name, wire, scalars.READERS.get(member.type_name)))
             elif place == "querystring":
                 element = member.member if isinstance(member, ListShape) else member
-                self._query[wire] = (name, _CONVERT.get(element.type_name), element is not member)
+                self._query[wire] = (name, scalars.READERS.get(element.type_name), element is not member)
             elif place == "header":
                 self._headers[wire.lower().encode()] = (name, _header_converter(member))
             elif place == "headers":
@@ -168,8 +157,8 @@ def _header_converter(shape: Shape) -> Callable[[str], Any] | None:
     if shape.serialization.get("jsonvalue"):
         return _json_value
     if not isinstance(shape, ListShape):
-        return _CONVERT.get(shape.type_name)
-    convert = _CONVERT.get(shape.member.type_name)
+        return scalars.READERS.get(shape.type_name)
+    convert = scalars.READERS.get(shape.member.type_name)
     if convert is None:
         return split_header_list
     split = split_dates if shape.member.type_name == "timestamp" else split_header_list

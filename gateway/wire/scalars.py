@@ -9,9 +9,11 @@ import base64
 import binascii
 import math
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
+from typing import Any
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}").fullmatch
@@ -128,6 +130,18 @@ def from_epoch(seconds: float) -> datetime:
 
 def _utc(instant: datetime) -> datetime:
     return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+
+
+READERS: dict[str, Callable[[str], Any]] = {
+    "integer": read_integer,
+    "long": read_integer,
+    "float": read_float,
+    "double": read_float,
+    "boolean": read_boolean,
+    "timestamp": read_timestamp,
+    "blob": read_blob,
+}
+"""What reads each type of a model that is not plain text."""
 
 
 @lru_cache(4096)  # what is listed is listed again, and objects written in one second show one instant

@@ -16,16 +16,6 @@ ReadElement = Callable[[Element], Any]
 MOST_BYTES = 8 << 20
 """The largest XML document that is read: DeleteObjects with 1,000 of the longest keys fits several times."""
 
-_SCALARS: dict[str, Callable[[str], Any]] = {
-    "integer": scalars.read_integer,
-    "long": scalars.read_integer,
-    "float": scalars.read_float,
-    "double": scalars.read_float,
-    "boolean": scalars.read_boolean,
-    "timestamp": scalars.read_timestamp,
-    "blob": scalars.read_blob,
-}
-
 
 def parse(document: bytes) -> Element:
     """The root of a document in UTF-8. Raises ValueError for anything but well-formed XML without a document type."""
@@ -112,7 +102,7 @@ class XmlReader:
                 str(shape.value.serialization.get("name", "value")),
             )
             return partial(_read_map, names, self.value(shape.key), self.value(shape.value))
-        convert = _SCALARS.get(shape.type_name)
+        convert = scalars.READERS.get(shape.type_name)
         return _text if convert is None else partial(_convert, convert)
 
 
