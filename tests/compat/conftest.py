@@ -54,6 +54,13 @@ def server(request: pytest.FixtureRequest) -> Server:
     return started
 
 
+@pytest.fixture(scope="module")
+def moving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of the module's own, whose time is moved."""
+    with Server(tmp_path_factory.mktemp("moving") / "data") as server:
+        yield server
+
+
 @pytest.fixture
 def endpoint(server: Server) -> str:
     return server.endpoint
@@ -98,6 +105,31 @@ def client(server: Server, account: str) -> Iterator[Callable[..., Client]]:
     yield make
     for one in made:
         one.close()
+
+
+@pytest.fixture
+def ec2(client: Callable[..., Client]) -> Client:
+    return client("ec2")
+
+
+@pytest.fixture
+def vpc(ec2: Client) -> str:
+    made: str = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    return made
+
+
+@pytest.fixture
+def subnet(ec2: Client, vpc: str) -> str:
+    made: str = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.1.0/24")["Subnet"]["SubnetId"]
+    return made
+
+
+@pytest.fixture
+def gateway(ec2: Client, vpc: str) -> str:
+    """An internet gateway of the VPC."""
+    made: str = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+    ec2.attach_internet_gateway(InternetGatewayId=made, VpcId=vpc)
+    return made
 
 
 def run_aws(

@@ -21,11 +21,6 @@ def ebs(client: Callable[..., Client]) -> Client:
     return client("ebs")
 
 
-@pytest.fixture
-def ec2(client: Callable[..., Client]) -> Client:
-    return client("ec2")
-
-
 def put(ebs: Client, snapshot: str, index: int, data: bytes, *, checksum: str | None = None) -> None:
     digest = checksum or base64.b64encode(hashlib.sha256(data).digest()).decode()
     ebs.put_snapshot_block(

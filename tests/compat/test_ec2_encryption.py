@@ -16,11 +16,6 @@ ZONE = "us-east-1a"
 
 
 @pytest.fixture
-def ec2(client: Callable[..., Client]) -> Client:
-    return client("ec2")
-
-
-@pytest.fixture
 def kms(client: Callable[..., Client]) -> Client:
     return client("kms")
 

@@ -13,11 +13,6 @@ from tests.compat.waiting import wait
 Client = Any
 
 
-@pytest.fixture
-def ec2(client: Callable[..., Client]) -> Client:
-    return client("ec2")
-
-
 def look_up(ec2: Client, owner: str, name: str, **filters: str) -> list[dict[str, Any]]:
     asked = [{"Name": "name", "Values": [name]}]
     asked += [{"Name": key.replace("_", "-"), "Values": [value]} for key, value in filters.items()]

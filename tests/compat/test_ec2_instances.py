@@ -16,11 +16,6 @@ Client = Any
 
 
 @pytest.fixture
-def ec2(client: Callable[..., Client]) -> Client:
-    return client("ec2")
-
-
-@pytest.fixture
 def image(ec2: Client) -> str:
     """The newest Amazon Linux 2023, found as scripts find it."""
     names = [{"Name": "name", "Values": ["al2023-ami-2023*-kernel-6.1-x86_64"]}]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,6 @@ from cryptography.hazmat.primitives.serialization import (
 from tests.compat.refused import refused
 
 Client = Any
-
-
-@pytest.fixture
-def ec2(client: Callable[..., Client]) -> Client:
-    return client("ec2")
 
 
 def test_rsa(ec2: Client) -> None:

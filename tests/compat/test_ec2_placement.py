@@ -14,11 +14,6 @@ Run = Callable[..., list[dict[str, Any]]]
 
 
 @pytest.fixture
-def ec2(client: Callable[..., Any]) -> Any:
-    return client("ec2")
-
-
-@pytest.fixture
 def run(ec2: Any) -> Run:
     names = [{"Name": "name", "Values": ["al2023-ami-2023*-kernel-6.1-x86_64"]}]
     image = ec2.describe_images(Owners=["amazon"], Filters=names)["Images"][0]["ImageId"]

@@ -12,11 +12,6 @@ from tests.compat.refused import refused
 Client = Any
 
 
-@pytest.fixture
-def ec2(client: Callable[..., Client]) -> Client:
-    return client("ec2")
-
-
 def test_regions(ec2: Client, client: Callable[..., Client]) -> None:
     names = {one["RegionName"] for one in ec2.describe_regions()["Regions"]}
     assert {"us-east-1", "eu-central-1", "ap-southeast-2"} <= names

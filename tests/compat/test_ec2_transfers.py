@@ -46,11 +46,6 @@ def add_role(iam: Client, bucket: str, name: str = "vmimport", trust: dict[str, 
 
 
 @pytest.fixture
-def ec2(client: Callable[..., Client]) -> Client:
-    return client("ec2")
-
-
-@pytest.fixture
 def bucket(client: Callable[..., Client], account: str) -> str:
     """A bucket that the role may read and write, with a raw disk in it."""
     name = f"images-{account}"

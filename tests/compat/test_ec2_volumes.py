@@ -15,11 +15,6 @@ ZONE = "us-east-1a"
 
 
 @pytest.fixture
-def ec2(client: Callable[..., Client]) -> Client:
-    return client("ec2")
-
-
-@pytest.fixture
 def instance(ec2: Client) -> str:
     """A running instance in us-east-1a."""
     made = ec2.run_instances(

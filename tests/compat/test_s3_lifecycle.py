@@ -16,13 +16,6 @@ from tests.server import Server
 pytestmark = pytest.mark.embedded
 
 
-@pytest.fixture(scope="module")
-def moving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server of this module's own, whose time is moved."""
-    with Server(tmp_path_factory.mktemp("moving") / "data") as server:
-        yield server
-
-
 @pytest.fixture
 def s3(moving: Server, account: str) -> Iterator[Any]:
     client = new_client(moving.endpoint, "s3", account)

@@ -18,13 +18,6 @@ pytestmark = pytest.mark.embedded
 GOVERNANCE, COMPLIANCE = "GOVERNANCE", "COMPLIANCE"
 
 
-@pytest.fixture(scope="module")
-def moving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server of this module's own, whose time is moved."""
-    with Server(tmp_path_factory.mktemp("moving") / "data") as server:
-        yield server
-
-
 @pytest.fixture
 def s3(moving: Server, account: str) -> Iterator[Any]:
     client = new_client(moving.endpoint, "s3", account)

@@ -4,27 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from typing import Any
-
-import pytest
 
 from tests.compat.refused import refused
 
 Client = Any
 S3 = "com.amazonaws.us-east-1.s3"
 STS = "com.amazonaws.us-east-1.sts"
-
-
-@pytest.fixture
-def ec2(client: Callable[..., Client]) -> Client:
-    return client("ec2")
-
-
-@pytest.fixture
-def vpc(ec2: Client) -> str:
-    made: str = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
-    return made
 
 
 def until_available(ec2: Client, id: str) -> dict[str, Any]:

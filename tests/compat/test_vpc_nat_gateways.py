@@ -3,38 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
-
-import pytest
 
 from tests.compat.refused import refused
 
 Client = Any
-
-
-@pytest.fixture
-def ec2(client: Callable[..., Client]) -> Client:
-    return client("ec2")
-
-
-@pytest.fixture
-def vpc(ec2: Client) -> str:
-    made: str = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
-    return made
-
-
-@pytest.fixture
-def subnet(ec2: Client, vpc: str) -> str:
-    made: str = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.1.0/24")["Subnet"]["SubnetId"]
-    return made
-
-
-@pytest.fixture
-def gateway(ec2: Client, vpc: str) -> str:
-    made: str = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
-    ec2.attach_internet_gateway(InternetGatewayId=made, VpcId=vpc)
-    return made
 
 
 def until(ec2: Client, id: str, state: str) -> dict[str, Any]:

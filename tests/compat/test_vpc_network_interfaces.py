@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,17 +9,6 @@ import pytest
 from tests.compat.refused import refused
 
 Client = Any
-
-
-@pytest.fixture
-def ec2(client: Callable[..., Client]) -> Client:
-    return client("ec2")
-
-
-@pytest.fixture
-def vpc(ec2: Client) -> str:
-    made: str = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
-    return made
 
 
 @pytest.fixture

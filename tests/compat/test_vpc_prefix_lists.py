@@ -5,16 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-
 from tests.compat.refused import refused
 
 Client = Any
-
-
-@pytest.fixture
-def ec2(client: Callable[..., Client]) -> Client:
-    return client("ec2")
 
 
 def new_list(ec2: Client, **options: Any) -> dict[str, Any]:

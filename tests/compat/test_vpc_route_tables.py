@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,32 +12,8 @@ Client = Any
 
 
 @pytest.fixture
-def ec2(client: Callable[..., Client]) -> Client:
-    return client("ec2")
-
-
-@pytest.fixture
-def vpc(ec2: Client) -> str:
-    made: str = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
-    return made
-
-
-@pytest.fixture
-def subnet(ec2: Client, vpc: str) -> str:
-    made: str = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.1.0/24")["Subnet"]["SubnetId"]
-    return made
-
-
-@pytest.fixture
 def table(ec2: Client, vpc: str) -> str:
     made: str = ec2.create_route_table(VpcId=vpc)["RouteTable"]["RouteTableId"]
-    return made
-
-
-@pytest.fixture
-def gateway(ec2: Client, vpc: str) -> str:
-    made: str = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
-    ec2.attach_internet_gateway(InternetGatewayId=made, VpcId=vpc)
     return made
 
 

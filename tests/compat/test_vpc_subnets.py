@@ -15,17 +15,6 @@ from tests.compat.refused import refused
 Client = Any
 
 
-@pytest.fixture
-def ec2(client: Callable[..., Client]) -> Client:
-    return client("ec2")
-
-
-@pytest.fixture
-def vpc(ec2: Client) -> str:
-    made: str = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
-    return made
-
-
 def test_a_subnet_shows_all_that_aws_shows(ec2: Client, vpc: str, account: str) -> None:
     made = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.1.0/24", AvailabilityZone="us-east-1b")["Subnet"]
     (shown,) = ec2.describe_subnets(SubnetIds=[made["SubnetId"]])["Subnets"]

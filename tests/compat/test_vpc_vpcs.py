@@ -12,11 +12,6 @@ from tests.compat.refused import refused
 Client = Any
 
 
-@pytest.fixture
-def ec2(client: Callable[..., Client]) -> Client:
-    return client("ec2")
-
-
 def filters(**values: str) -> list[dict[str, Any]]:
     return [{"Name": name.replace("_", "-"), "Values": [value]} for name, value in values.items()]
 

@@ -15,11 +15,6 @@ QUICK = {"Delay": 1, "MaxAttempts": 30}
 
 
 @pytest.fixture
-def ec2(client: Callable[..., Client]) -> Client:
-    return client("ec2")
-
-
-@pytest.fixture
 def instance(ec2: Client) -> dict[str, Any]:
     """A running instance in the default VPC."""
     asked = [{"Name": "name", "Values": ["al2023-ami-2023*"]}, {"Name": "architecture", "Values": ["x86_64"]}]

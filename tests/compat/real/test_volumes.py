@@ -38,11 +38,6 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture
-def ec2(client: Callable[..., Client]) -> Client:
-    return client("ec2")
-
-
-@pytest.fixture
 def ebs(client: Callable[..., Client]) -> Client:
     return client("ebs")
 
