@@ -31,11 +31,13 @@ from sqlalchemy import (
 from sqlalchemy.orm import (
     DeclarativeBase,
     Mapped,
+    Mapper,
     ORMExecuteState,
     Session,
     mapped_column,
     with_loader_criteria,
 )
+from sqlalchemy.sql import visitors
 from sqlalchemy.types import TypeDecorator
 
 from backends.changes import Changes, Parts, add_parts
@@ -174,11 +176,18 @@ def _sight(tenant: str, region: str) -> tuple[Any, ...]:
     )
 
 
+def _mentioned(statement: Any) -> set[Mapper[Any]]:
+    """The mappers of all that a statement speaks of, wherever in it."""
+    entities = (part._annotations.get("parententity") for part in visitors.iterate(statement))
+    return {entity.mapper for entity in entities if entity is not None}
+
+
 @event.listens_for(ScopedSession, "do_orm_execute")
 def _scope_statement(state: ORMExecuteState) -> None:
     session = state.session
     assert isinstance(session, ScopedSession)
-    mappers = state.all_mappers
+    # Those of the columns that come back; a count, a sum or an EXISTS may bring back none.
+    mappers = state.all_mappers or _mentioned(state.statement)
     topics = {topic for mapper in mappers if (topic := mapper.class_.__topic__) is not None}
     if any(issubclass(mapper.class_, Shared) for mapper in mappers):
         topics.add("share")

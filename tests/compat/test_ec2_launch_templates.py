@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -107,3 +108,16 @@ def test_placement_groups(ec2: Client, image: str) -> None:
     ec2.delete_placement_group(GroupName="far")
     with refused("InvalidPlacementGroup.Unknown"):
         ec2.describe_placement_groups(GroupNames=["far"])
+
+
+def test_another_accounts_instances_hold_no_placement_group(
+    ec2: Client, image: str, client: Callable[..., Any]
+) -> None:
+    other = client("ec2", account="111122223333")
+    for one in (ec2, other):
+        one.create_placement_group(GroupName="apart", Strategy="cluster")
+    about = {"ImageId": image, "InstanceType": "c5.large", "MinCount": 1, "MaxCount": 1}
+    ec2.run_instances(**about, Placement={"GroupName": "apart"})
+    other.delete_placement_group(GroupName="apart")
+    with refused("InvalidPlacementGroup.InUse"):
+        ec2.delete_placement_group(GroupName="apart")

@@ -264,3 +264,12 @@ def test_accounts_do_not_see_each_other(home: Account, endpoint: str) -> None:
     assert refused(other.iam.get_user, UserName="bob")[0] == "NoSuchEntity"
     other.iam.create_user(UserName="bob")
     assert other.iam.get_user(UserName="bob")["User"]["Arn"] != home.iam.get_user(UserName="bob")["User"]["Arn"]
+
+
+def test_the_summary_counts_what_is_the_accounts_own(client: Callable[..., Client]) -> None:
+    client("iam", account="444455556666").create_user(UserName="somebody-elses")
+    iam = client("iam")
+    iam.create_user(UserName="own")
+    iam.create_group(GroupName="own")
+    summary = iam.get_account_summary()["SummaryMap"]
+    assert (summary["Users"], summary["Groups"]) == (1, 1)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
-from sqlalchemy import String, delete, select, update
+from sqlalchemy import String, delete, exists, func, literal, select, union_all, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, aliased, mapped_column
 
 from backends.db import Base, Database, Owned, Scope, Scoped, Share, Shared, Tenanted
 
@@ -67,6 +68,29 @@ def test_each_sight_shows_its_rows_only(database: Database) -> None:
     assert ids(database, Pasture, B1) == ["aone-public", "bone", "bone-public"]
     assert ids(database, Well, B1) == ["aone", "atwo", "bone"]
     assert ids(database, Flock, None) == ["aone", "atwo", "bone"]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        select(func.count()).select_from(Flock),
+        select(func.count()).where(Flock.id != ""),
+        select(func.count()).select_from(aliased(Flock)),
+        select(func.count()).select_from(select(Flock.id).subquery()),
+        select(select(func.count()).select_from(Flock).scalar_subquery()),
+        select(func.count()).select_from(union_all(select(Flock.id)).subquery()),
+        select(literal(1)).select_from(Flock),
+        select(literal(1)).where(~exists().where(Flock.id == "b")),
+        union_all(select(literal(1)).select_from(Flock), select(literal(1)).select_from(Flock).where(Flock.id == "b")),
+    ],
+)
+def test_what_brings_back_no_column_of_a_row_is_scoped_and_recorded_too(embedded: Database, statement: Any) -> None:
+    for scope in (A1, B1):
+        with embedded.unit(scope, write=True) as unit:
+            unit.session.add(Flock(id=scope.tenant))
+    with embedded.unit(A1, write=False) as unit:
+        assert unit.session.scalars(statement).all() == [1]
+        assert unit.topics_read == {"flocks"}
 
 
 def test_update_delete_and_get_are_scoped_too(database: Database) -> None:
