@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import bindparam, delete, literal_column, select, update
+from sqlalchemy import bindparam, delete, func, literal_column, select, update
 
 from backends.db import EPOCH, MICROSECOND, Database, Unit
 from backends.errors import Exists, InUse, Missing
@@ -26,7 +26,7 @@ from backends.object.store import Doomed, ObjectStore
 
 
 class Known(NamedTuple):
-    """A container with its settings documents, by kind (those that have names: by kind and name)."""
+    """A container with its settings documents, by kind (but for those that have names)."""
 
     number: int
     name: str
@@ -35,7 +35,6 @@ class Known(NamedTuple):
     created: datetime
     keeping: str
     documents: Mapping[str, Any]
-    named: Mapping[str, Mapping[str, Any]]
 
 
 BY_NAME = Statement(
@@ -44,12 +43,21 @@ BY_NAME = Statement(
     ).where(Container.name == bindparam("name")),
     "name",
 )
+_OF = ContainerDocument.container == bindparam("container")
+_OF_KIND = ContainerDocument.kind == bindparam("kind")
+_NAMED = ContainerDocument.name != literal_column("''")
 DOCUMENTS = Statement(
-    select(ContainerDocument.kind, ContainerDocument.name, ContainerDocument.body)
-    .where(ContainerDocument.container == bindparam("container"))
-    .order_by(ContainerDocument.kind, ContainerDocument.name),
+    select(ContainerDocument.kind, ContainerDocument.body).where(_OF, ContainerDocument.name == literal_column("''")),
     "container",
 )
+PART = Statement(
+    select(ContainerDocument.body).where(_OF, _OF_KIND, ContainerDocument.name == bindparam("name")),
+    "container", "kind", "name",
+)  # fmt: skip
+PARTS = Statement(
+    select(ContainerDocument.name, ContainerDocument.body).where(_OF, _OF_KIND, _NAMED), "container", "kind"
+)
+PART_COUNT = Statement(select(func.count()).where(_OF, _OF_KIND, _NAMED), "container", "kind")
 ANY_LOG = Statement(
     select(ContainerDocument.container)
     .where(ContainerDocument.kind == literal_column("'logging'"))
@@ -172,14 +180,25 @@ class Containers:
         if row is None:
             return None
         number, name, tenant, region, created, keeping = row
-        documents: dict[str, Any] = {}
-        named: dict[str, dict[str, Any]] = {}
-        for kind, part, body in reader.all(DOCUMENTS, number):
-            if part:
-                named.setdefault(kind, {})[part] = _body(body)
-            else:
-                documents[kind] = _body(body)
-        return Known(number, name, tenant, region, EPOCH + created * MICROSECOND, keeping, documents, named)
+        documents = {kind: _body(body) for kind, body in reader.all(DOCUMENTS, number)}
+        return Known(number, name, tenant, region, EPOCH + created * MICROSECOND, keeping, documents)
+
+    # Of the kinds of which a container may have a thousand, nothing is kept: every call would pay for all of them.
+
+    def part(self, container: int, kind: str, name: str) -> Any | None:
+        """The document of that kind and name, as committed."""
+        row = None if "\0" in name else self._store.ledger.read().one(PART, container, kind, name)
+        return None if row is None else _body(row[0])
+
+    def parts(self, container: int, kind: str, after: str, most: int) -> dict[str, Any]:
+        """The first documents of a kind by name, in order, behind a name."""
+        rows = self._store.ledger.read().all(PARTS, container, kind)
+        return {name: _body(body) for name, body in sorted(row for row in rows if row[0] > after)[:most]}
+
+    def count_parts(self, container: int, kind: str) -> int:
+        """How many documents of a kind there are."""
+        row = self._store.ledger.read().one(PART_COUNT, container, kind)
+        return 0 if row is None else int(row[0])
 
 
 def drop_tenant(database: Database, store: ObjectStore, tenant: str) -> None:

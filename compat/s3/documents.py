@@ -15,7 +15,7 @@ from compat.errors import AWSError
 from compat.operation import Params, Result, operation
 from compat.s3 import faults
 from compat.s3.paging import name_in, token_of
-from compat.s3.places import bucket_of
+from compat.s3.places import bucket_of, containers
 
 if TYPE_CHECKING:
     from compat.context import Context
@@ -108,8 +108,8 @@ def named(names: tuple[str, str, str, str], member: str, check: CheckOne | None 
             raise faults.invalid_argument("The configuration id is too long", "id", p["Id"])
         if check is not None:
             check(document)
-        had = bucket.named.get(kind, {})
-        if len(had) >= MOST and p["Id"] not in had:
+        known = containers(ctx.cloud)
+        if known.count_parts(bucket.number, kind) >= MOST and known.part(bucket.number, kind, p["Id"]) is None:
             raise AWSError(
                 "TooManyConfigurations",
                 "You are attempting to create a new configuration but have already reached the 1,000-configuration "
@@ -120,22 +120,23 @@ def named(names: tuple[str, str, str, str], member: str, check: CheckOne | None 
         return DONE
 
     def get(ctx: Context, p: Params) -> Result:
-        found = bucket_of(ctx, p).named.get(kind, {}).get(p["Id"])
+        found = containers(ctx.cloud).part(bucket_of(ctx, p).number, kind, p["Id"])
         if found is None:
             raise faults.no_configuration()
         return {member: rich(found)}
 
     def delete(ctx: Context, p: Params) -> Result:
         bucket = bucket_of(ctx, p)
-        if p["Id"] not in bucket.named.get(kind, {}):
+        if containers(ctx.cloud).part(bucket.number, kind, p["Id"]) is None:
             raise faults.no_configuration()
         ctx.containers.drop_document(bucket.name, kind, p["Id"])
         return DONE
 
     def listing(ctx: Context, p: Params) -> Result:
-        found, token = bucket_of(ctx, p).named.get(kind, {}), p.get("ContinuationToken")
+        bucket, token = bucket_of(ctx, p), p.get("ContinuationToken")
         after = "" if token is None else name_in(token)
-        ids = sorted(id for id in found if id > after)
+        found = containers(ctx.cloud).parts(bucket.number, kind, after, PAGE + 1)
+        ids = list(found)
         result: Result = {member + "List": [rich(found[id]) for id in ids[:PAGE]], "IsTruncated": len(ids) > PAGE}
         if token is not None:
             result["ContinuationToken"] = token

@@ -68,3 +68,21 @@ def test_the_export_of_an_analysis(s3: Any, bucket: str) -> None:
     target["Bucket"] = f"arn:aws:s3:::{bucket}"
     s3.put_bucket_analytics_configuration(**put)
     assert s3.get_bucket_analytics_configuration(Bucket=bucket, Id="a")["AnalyticsConfiguration"] == document
+
+
+def test_configurations_come_in_pages_by_id(s3: Any, bucket: str) -> None:
+    for number in range(101):
+        id = f"id-{(number * 37) % 101:03}"
+        s3.put_bucket_metrics_configuration(Bucket=bucket, Id=id, MetricsConfiguration={"Id": id})
+    s3.put_bucket_metrics_configuration(
+        Bucket=bucket, Id="id-007", MetricsConfiguration={"Id": "id-007", "Filter": {"Prefix": "p"}}
+    )
+    first = s3.list_bucket_metrics_configurations(Bucket=bucket)
+    rest = s3.list_bucket_metrics_configurations(Bucket=bucket, ContinuationToken=first["NextContinuationToken"])
+    listed = first["MetricsConfigurationList"] + rest["MetricsConfigurationList"]
+    assert [one["Id"] for one in listed] == [f"id-{number:03}" for number in range(101)]
+    assert (first["IsTruncated"], rest["IsTruncated"], len(rest["MetricsConfigurationList"])) == (True, False, 1)
+    assert listed[7]["Filter"] == {"Prefix": "p"}
+    s3.delete_bucket_metrics_configuration(Bucket=bucket, Id="id-007")
+    assert code_of(s3.get_bucket_metrics_configuration, Bucket=bucket, Id="id-007") == "NoSuchConfiguration"
+    assert code_of(s3.delete_bucket_metrics_configuration, Bucket=bucket, Id="id-007") == "NoSuchConfiguration"

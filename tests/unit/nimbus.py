@@ -51,7 +51,7 @@ class EveryContainer:
 
     def find(self, name: str) -> Known:
         enforced = {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
-        return Known(1, name, ACCOUNT, "us-east-1", datetime.now(UTC), "", {"ownership": enforced}, {})
+        return Known(1, name, ACCOUNT, "us-east-1", datetime.now(UTC), "", {"ownership": enforced})
 
 
 class NoObjects:
