@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from typing import Any, NamedTuple
+from urllib.parse import quote_plus
 
 from backends.object.containers import Known
 from compat.s3 import faults
@@ -49,8 +50,13 @@ class Wish(NamedTuple):
     suffix: str
 
     def wants(self, event: str, key: str) -> bool:
-        """Whether it wants to be told of that event of that key."""
-        return event in self.events and key.startswith(self.prefix) and key.endswith(self.suffix)
+        """Whether it wants to be told of that event of that key. Filters may be written as URLs write keys."""
+        if event not in self.events:
+            return False
+        written = quote_plus(key, safe="/")
+        return (key.startswith(self.prefix) or written.startswith(self.prefix)) and (
+            key.endswith(self.suffix) or written.endswith(self.suffix)
+        )
 
 
 class Wishes(NamedTuple):

@@ -135,6 +135,18 @@ def test_filters_choose_keys(server: Server, s3: Any, bucket: str) -> None:
     assert bridged["detail"]["object"]["key"] == "in/a.jpg" and bridged["detail"]["reason"] == "PutObject"
 
 
+def test_filters_may_be_written_as_in_urls(server: Server, s3: Any, bucket: str) -> None:
+    wanted = [
+        queue("s3:ObjectCreated:*", id="encoded", prefix="my+photos/a%26b"),
+        queue("s3:ObjectCreated:*", id="plain", prefix="as is/"),
+    ]
+    configure(s3, bucket, QueueConfigurations=wanted)
+    for key in ("my photos/a&b.jpg", "my+photos/a&b.jpg", "as is/x"):
+        s3.put_object(Bucket=bucket, Key=key, Body=b"x")
+    told = [(one["s3"]["configurationId"], one["s3"]["object"]["key"]) for one in records(server.endpoint, bucket)]
+    assert told == [("encoded", "my+photos/a%26b.jpg"), ("plain", "as+is/x")]
+
+
 @pytest.mark.parametrize(
     "configurations",
     [
