@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from sqlalchemy import select
@@ -62,15 +62,19 @@ class Lifecycle:
         def followed(tx: Transaction, sight: Sight, verdict: Verdict, deleted: Deleted | None) -> None:
             if "notification" not in bucket.documents:
                 return
-            from compat.s3.telling import Cause, Thing, tell
+            from compat.s3.telling import Cause, Thing, of_move, tell
 
             kept = deleted is not None and deleted.marker and verdict.fate is Fate.DELETE
             event = "LifecycleExpiration:DeleteMarkerCreated" if kept else "LifecycleExpiration:Delete"
+            more: dict[str, Any] = {}
+            bridged: dict[str, str] = {}
             if verdict.fate is Fate.MOVE:
                 event = "LifecycleTransition"
+                more, bridged = of_move(verdict.storage)
             cause = Cause(EPOCH + now * MICROSECOND, bucket.region, SERVICE, SERVICE, SERVICE, plan_id)
             version = sight.version if deleted is None else deleted.version
-            tell(self._cloud, tx, bucket, event, cause, Thing(sight.key.decode(), version, sight.size))
+            thing = Thing(sight.key.decode(), version, sight.size, more=more, bridged=bridged)
+            tell(self._cloud, tx, bucket, event, cause, thing)
 
         return Plan(
             container=bucket.number,

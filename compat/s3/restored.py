@@ -14,7 +14,7 @@ from backends.object.models import Container
 from backends.object.outbox import Errand
 from backends.object.versions import Head
 from compat.s3.places import containers
-from compat.s3.telling import Cause, Thing, outbox, tell
+from compat.s3.telling import Cause, Thing, of_restore, outbox, tell
 from compat.s3.terms import is_restored, is_restoring, terms_of
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ class Restored:
             return
         event = "ObjectRestore:Completed" if errand.facts == THERE else "ObjectRestore:Delete"
         cause = Cause(at, bucket.region, SERVICE, SERVICE, SERVICE, str(uuid.uuid4()))
-        thing = Thing(errand.key.decode(), head.version, head.size, head.etag)
+        more, bridged = of_restore(head.storage, terms["restore"]["ends"]) if errand.facts == THERE else ({}, {})
+        thing = Thing(errand.key.decode(), head.version, head.size, head.etag, more, bridged)
         self._objects.act(lambda tx: self._tell(tx, bucket, event, cause, thing, errand, head))
 
     def _tell(

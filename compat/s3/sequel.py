@@ -74,7 +74,9 @@ def amended(ctx: Context, bucket: Known, key: str, event: str) -> Also[Head] | N
 
     def also(tx: Transaction, head: Head) -> None:
         if event and "notification" in bucket.documents:
-            tell(ctx.cloud, tx, bucket, event, cause_of(ctx), Thing(key, head.version, head.size, head.etag))
+            bridged = {"source-storage-class": head.storage} if event == "ObjectRestore:Post" else {}
+            thing = Thing(key, head.version, head.size, head.etag, bridged=bridged)
+            tell(ctx.cloud, tx, bucket, event, cause_of(ctx), thing)
         if head.version and head.terms and (targets := orjson.loads(head.terms).get("replicas")):
             replication.order(ctx.cloud, tx, bucket, key, head.version, list(targets))
 

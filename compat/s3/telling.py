@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,9 +25,17 @@ if TYPE_CHECKING:
 
 BRIDGE = "aws:events"
 VERSIONS = {"Replication": "2.2"} | dict.fromkeys(
-    ("LifecycleExpiration", "LifecycleTransition", "IntelligentTiering", "ObjectTagging", "ObjectAcl"), "2.3"
+    (
+        "LifecycleExpiration",
+        "LifecycleTransition",
+        "IntelligentTiering",
+        "ObjectTagging",
+        "ObjectAcl",
+        "ObjectRestore:Delete",
+    ),
+    "2.3",
 )
-"""The version of a record by the family of its event, where it is not 2.1."""
+"""The version of a record by its event or the family of that, where it is not 2.1."""
 DETAILS = {
     "ObjectCreated": "Object Created",
     "ObjectRemoved": "Object Deleted",
@@ -69,6 +78,9 @@ class Thing(NamedTuple):
     version: str = ""
     size: int | None = None
     etag: str | None = None
+    more: Mapping[str, Any] = {}
+    """What only records of such events have, by name; `bridged` has the same for EventBridge."""
+    bridged: Mapping[str, str] = {}
 
 
 def outbox(cloud: Cloud) -> Outbox:
@@ -105,7 +117,7 @@ def _record(bucket: Known, event: str, cause: Cause, thing: Thing, id: str) -> d
     if thing.version:
         about["versionId"] = thing.version
     return {
-        "eventVersion": VERSIONS.get(event.partition(":")[0], "2.1"),
+        "eventVersion": VERSIONS.get(event) or VERSIONS.get(event.partition(":")[0], "2.1"),
         "eventSource": "aws:s3",
         "awsRegion": bucket.region,
         "eventTime": _time(cause.at),
@@ -123,6 +135,7 @@ def _record(bucket: Known, event: str, cause: Cause, thing: Thing, id: str) -> d
             },
             "object": about,
         },
+        **thing.more,
     }
 
 
@@ -142,16 +155,17 @@ def _bridged(bucket: Known, event: str, name: str, cause: Cause, thing: Thing) -
         "request-id": cause.request_id,
         "requester": cause.account,
     }
-    if cause.source_ip:
+    if cause.source_ip and cause.source_ip != cause.principal:  # which is so of what S3 does by itself
         detail["source-ip-address"] = cause.source_ip
     if family in ("ObjectCreated", "ObjectRemoved", "LifecycleExpiration"):
         detail["reason"] = "Lifecycle Expiration" if family == "LifecycleExpiration" else REASONS[member]
     if name == "Object Deleted":
         kept = member == "DeleteMarkerCreated"
         detail["deletion-type"] = "Delete Marker Created" if kept else "Permanently Deleted"
+    detail |= thing.bridged
     return {
         "version": "0",
-        "id": cause.request_id,
+        "id": str(uuid.uuid4()),
         "detail-type": name,
         "source": "aws.s3",
         "account": bucket.tenant,
@@ -164,6 +178,33 @@ def _bridged(bucket: Known, event: str, name: str, cause: Cause, thing: Thing) -
 
 def _time(at: datetime) -> str:
     return f"{at.strftime('%Y-%m-%dT%H:%M:%S')}.{at.microsecond // 1000:03}Z"
+
+
+def of_restore(storage: str, ends: int) -> tuple[dict[str, Any], dict[str, str]]:
+    """What records of a restore that is done have besides: until when the copy stays (microseconds since 1970), and the
+    class of the object."""
+    until = EPOCH + ends * MICROSECOND
+    data = {"lifecycleRestorationExpiryTime": _time(until), "lifecycleRestoreStorageClass": storage}
+    bridged = {"restore-expiry-time": until.strftime("%Y-%m-%dT%H:%M:%SZ"), "source-storage-class": storage}
+    return {"glacierEventData": {"restoreEventData": data}}, bridged
+
+
+def of_move(storage: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """What records of a move to another storage class have besides."""
+    data = {"transitionEventData": {"destinationStorageClass": storage}}
+    return {"lifecycleEventData": data}, {"destination-storage-class": storage}
+
+
+def of_replication(rule: str, target: str, at: int, reason: str) -> dict[str, Any]:
+    """What a record of a failed replication has besides. `at` (microseconds since 1970): when the version was made."""
+    data = {
+        "replicationRuleId": rule,
+        "destinationBucket": f"arn:aws:s3:::{target}",
+        "s3Operation": "OBJECT_PUT",
+        "requestTime": _time(EPOCH + at * MICROSECOND),
+        "failureReason": reason,
+    }
+    return {"replicationEventData": data}
 
 
 def tell_of_test(ctx: Context, bucket: Known, targets: tuple[Wish, ...]) -> None:

@@ -252,7 +252,8 @@ def test_restores_are_told(tmp_path: Path, account: str) -> None:
     with Server(tmp_path / "data") as server:
         s3 = new_client(server.endpoint, "s3", account)
         bucket = make_bucket(s3)
-        configure(s3, bucket, QueueConfigurations=[queue("s3:ObjectRestore:*")])
+        wanted = [queue("s3:ObjectRestore:*")]
+        configure(s3, bucket, QueueConfigurations=wanted, EventBridgeConfiguration={})
         s3.put_object(Bucket=bucket, Key="k", Body=b"x", StorageClass="GLACIER")
         s3.restore_object(Bucket=bucket, Key="k", RestoreRequest={"Days": 1})
 
@@ -264,4 +265,33 @@ def test_restores_are_told(tmp_path: Path, account: str) -> None:
         until(names, lambda found: found == ["Post", "Completed"])
         advance(server.endpoint, 2 * DAY)
         until(names, lambda found: found == ["Post", "Completed", "Delete"])
+        _, completed, gone = records(server.endpoint, bucket)
+        data = completed["glacierEventData"]["restoreEventData"]
+        assert data["lifecycleRestoreStorageClass"] == "GLACIER"
+        assert data["lifecycleRestorationExpiryTime"].endswith("T00:00:00.000Z")
+        assert (completed["eventVersion"], gone["eventVersion"], "glacierEventData" in gone) == ("2.1", "2.3", False)
+        told = [one["message"] for one in events(server.endpoint, bucket) if one["target"] == "aws:events"]
+        initiated, bridged = (one["detail"] for one in told[1:3])
+        assert (initiated["source-storage-class"], initiated["source-ip-address"]) == ("GLACIER", "127.0.0.1")
+        assert bridged["restore-expiry-time"] == data["lifecycleRestorationExpiryTime"].replace(".000", "")
+        assert (bridged["source-storage-class"], bridged["requester"]) == ("GLACIER", "s3.amazonaws.com")
+        assert "source-ip-address" not in bridged
+        assert len({one["id"] for one in told}) == len(told)
+        moved_is_told(server, s3, bucket)
         s3.close()
+
+
+def moved_is_told(server: Server, s3: Any, bucket: str) -> None:
+    """A move to another storage class says which one."""
+    configure(s3, bucket, QueueConfigurations=[queue("s3:LifecycleTransition")], EventBridgeConfiguration={})
+    s3.put_object(Bucket=bucket, Key="moves", Body=b"x")
+    sized = {"And": {"Prefix": "moves", "ObjectSizeGreaterThan": 0}}
+    move = {"ID": "r", "Status": "Enabled", "Filter": sized, "Transitions": [{"Days": 1, "StorageClass": "GLACIER_IR"}]}
+    s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [move]})
+    advance(server.endpoint, 2 * DAY)
+    until(lambda: records(server.endpoint, bucket)[-1]["eventName"], lambda name: name == "LifecycleTransition")
+    told = records(server.endpoint, bucket)[-1]["lifecycleEventData"]
+    assert told == {"transitionEventData": {"destinationStorageClass": "GLACIER_IR"}}
+    bridged = events(server.endpoint, bucket)[-1]["message"]
+    assert bridged["detail-type"] == "Object Storage Class Changed"
+    assert bridged["detail"]["destination-storage-class"] == "GLACIER_IR"
