@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from backends.errors import Changed, Missing
 from backends.object import versions
@@ -23,13 +23,15 @@ def replicate(
     sealed_key: bytes | None = None,
     also: Also[Published] | None = None,
     notes: Sequence[Note] = (),
+    terms: Callable[[Head], str] | None = None,
+    only_there: bool = False,
 ) -> None:
     """Put a version (or delete marker) of a key into another container, by reference and under its name; what is there
-    already gets the tags, grants and terms of `about`. Both get copies of `notes`, which are all annotations of the
-    source. May be repeated.
+    already gets the tags and grants of `about`, and the terms that `terms` gives (those of `about` without it). Both
+    get copies of `notes`, which are all annotations of the source. May be repeated.
 
-    Raises `Missing` without the container or the source, `Changed` where the container keeps no versions, or the
-    annotations are others by now.
+    Raises `Missing` without the container or the source (`only_there`: or the version there), `Changed` where the
+    container keeps no versions, or the annotations are others by now.
     """
     from_container, key, head = source
     name = key.encode()
@@ -43,10 +45,15 @@ def replicate(
         there = versions.find(tx, container, name, head.version)
         if there is not None:
             if not there[1].marker:
-                change = Amendment(about.tags, about.grants, about.terms)
-                versions.amend(tx, container, name, head.version, lambda _: change)
+
+                def change(now: Head) -> Amendment:
+                    return Amendment(about.tags, about.grants, about.terms if terms is None else terms(now))
+
+                versions.amend(tx, container, name, head.version, change)
                 rewrite_book(tx, (container, there[0], name), there[1], notes, head.book)
             return
+        if only_there:
+            raise Missing("there is no such version", key=key)
         content = Content()
         if not head.marker:
             found = versions.find(tx, from_container, name, head.version)

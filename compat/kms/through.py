@@ -35,8 +35,15 @@ def the_master(ctx: Context, named: str, region: str) -> Known:
     return known
 
 
-def may_generate(ctx: Context, known: Known, words: Words, service: str) -> None:
-    """Raises AccessDenied unless the caller may have a data key made."""
+def may_generate(ctx: Context, known: Known, words: Words, service: str, *, encrypts: bool = False) -> None:
+    """Raises AccessDenied unless the caller may have a data key made; `encrypts`: or may encrypt."""
+    if encrypts:
+        try:
+            permit(ctx, "kms:Encrypt", known, words, service)
+        except AWSError:
+            pass
+        else:
+            return
     permit(ctx, "kms:GenerateDataKey", known, words, service)
 
 

@@ -81,9 +81,19 @@ def wrong_key() -> AWSError:
 
 
 def under_kms(
-    ctx: Context, bucket: Known, key: str, plain: bytes, named: str, words: dict[str, str], *, shared: bool, dual: bool
+    ctx: Context,
+    bucket: Known,
+    key: str,
+    plain: bytes,
+    named: str,
+    words: dict[str, str],
+    *,
+    shared: bool,
+    dual: bool,
+    replicates: bool = False,
 ) -> tuple[ContentKey, str]:
-    """A content's key under one of KMS, and the ARN of that. `shared`: by way of a bucket key.
+    """A content's key under one of KMS, and the ARN of that. `shared`: by way of a bucket key. `replicates`: for a
+    replica, whose maker needs `kms:Encrypt` only.
 
     Raises S3's forms of KMS's errors."""
     from compat.kms import through
@@ -92,7 +102,7 @@ def under_kms(
     words = {"aws:s3:arn": arn if shared else f"{arn}/{key}"} | words
     try:
         known = through.the_master(ctx, named, bucket.region)
-        through.may_generate(ctx, known, words, service_of(bucket))
+        through.may_generate(ctx, known, words, service_of(bucket), encrypts=replicates)
         if shared:
             words = {"aws:s3:arn": arn}
             place = (bucket.number, known.id, known.past[-1].number)

@@ -239,8 +239,10 @@ def protection(ctx: Context, bucket: Known, key: str, p: Params, plain: bytes | 
     return protect(ctx, bucket, key, want, plain)
 
 
-def protect(ctx: Context, bucket: Known, key: str, want: Wanted, plain: bytes | None = None) -> Protection:
-    """The same for what `wanted` gave."""
+def protect(
+    ctx: Context, bucket: Known, key: str, want: Wanted, plain: bytes | None = None, *, replicates: bool = False
+) -> Protection:
+    """The same for what `wanted` gave. `replicates`: for a replica."""
     if want.algorithm == AES256:
         return IN_DIRECTORY if is_directory(bucket.name) else STORES_OWN
     plain = plain or content_keys.fresh_key()
@@ -248,7 +250,15 @@ def protect(ctx: Context, bucket: Known, key: str, want: Wanted, plain: bytes | 
         shown: dict[str, Any] = {"SSECustomerAlgorithm": AES256, "SSECustomerKeyMD5": want.customer_md5}
         return Protection(content_keys.under_customer(want.customer, plain), shown)
     made, arn = content_keys.under_kms(
-        ctx, bucket, key, plain, want.named, dict(want.words), shared=want.shared, dual=want.algorithm == AWS_DUAL
+        ctx,
+        bucket,
+        key,
+        plain,
+        want.named,
+        dict(want.words),
+        shared=want.shared,
+        dual=want.algorithm == AWS_DUAL,
+        replicates=replicates,
     )
     shown = {"ServerSideEncryption": want.algorithm, "SSEKMSKeyId": arn}
     if want.shared:

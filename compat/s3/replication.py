@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import orjson
 from sqlalchemy import select
 
+from backends.db import EPOCH, MICROSECOND
 from backends.errors import Changed, DriverError, Missing
 from backends.object import notes
 from backends.object.containers import Known
@@ -26,14 +27,16 @@ from backends.object.versions import Amendment, Description, Head, Published
 from compat.context import Context
 from compat.errors import AWSError
 from compat.iam.authorize import ask
+from compat.iam.policy.evaluate import Reason
 from compat.iam.principal import Principal
 from compat.iam.service_roles import acting, assume
 from compat.operation import Operation
 from compat.s3 import content_keys, encryption
 from compat.s3.acl import object_owner
+from compat.s3.locking import with_default
 from compat.s3.places import containers
-from compat.s3.replication_document import PENDING, Plan, Rule, plan_of
-from compat.s3.telling import Cause, Thing, tell
+from compat.s3.replication_document import PENDING, REPLICA, Plan, Rule, plan_of
+from compat.s3.telling import Cause, Thing, of_replication, tell
 from compat.s3.terms import RETENTION, Terms, kept, terms_of
 
 if TYPE_CHECKING:
@@ -42,14 +45,19 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nephele.replication")
 
-COMPLETED, FAILED, REPLICA = "COMPLETED", "FAILED", "REPLICA"
+COMPLETED, FAILED = "COMPLETED", "FAILED"
 SERVICE = "s3.amazonaws.com"
 LOCK = (*RETENTION, "hold")
+KMS_REASONS = {"AccessDenied": "DstPutObjectNotPermitted", "KMS.NotFoundException": "DstKmsKeyNotFound"}
 _AS_ROLE = Operation("s3", "CopyObject", lambda ctx, p: None, "*", "s3:ReplicateObject", streams=True)
 
 
 class Refused(Exception):
-    """Why a version is not replicated, and will not be."""
+    """Why a version is not replicated, and will not be: AWS's name of the reason, and a sentence."""
+
+    def __init__(self, reason: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.reason = reason
 
 
 class Replication:
@@ -70,7 +78,7 @@ class Replication:
             self._copy(bucket, errand.key.decode(), head, target)
         except Refused as fault:
             log.warning("%s/%s was not replicated to %s: %s", bucket.name, errand.key.decode(), target, fault)
-            self._note(bucket, errand.key.decode(), head, target, FAILED)
+            self._note(bucket, errand.key.decode(), head, target, FAILED, fault.reason)
         except Changed as fault:
             raise DriverError(str(fault)) from fault
         else:
@@ -90,16 +98,19 @@ class Replication:
             else next((one for one in plan.targets(key, tags, head.facts) if one.bucket == name), None)
         )
         if plan is None or rule is None:
-            raise Refused("no rule says so any more")
+            raise Refused("SrcObjectNotEligible", "no rule says so any more")
         target = containers(self._cloud).find(name)
-        if target is None or target.keeping != "Enabled":
-            raise Refused("the destination is gone, or keeps no versions")
+        if target is None:
+            raise Refused("DstBucketNotFound", "the destination is gone")
+        if target.keeping != "Enabled":
+            raise Refused("DstBucketUnversioned", "the destination keeps no versions")
         if rule.account is not None and rule.account != target.tenant:
-            raise Refused("the destination belongs to another account than the rule says")
-        who = self._role(plan, bucket)
+            raise Refused("DstPutObjectNotPermitted", "the destination belongs to another account than the rule says")
+        who, with_tags = self._role(plan, bucket), True
         if self._cloud.rules.auth == "enforce":
             self._check_rights(who, rule, bucket, target, key, head)
-        about, sealed = _description(bucket, target, rule, head), None
+            with_tags = not head.tags or self._may_tag(who, bucket, target, key)
+        about, sealed = _description(bucket, target, rule, head, with_tags=with_tags), None
         if content_keys.kind_of(head.sealed_key) in (content_keys.KMS, content_keys.DUAL):
             protection = self._sealed_anew(who, rule, bucket, target, key, head)
             assert protection.key is not None
@@ -119,10 +130,24 @@ class Replication:
                 tell(self._cloud, tx, target, "ObjectCreated:Put", self._cause(target, plan.role), thing)
 
         try:
-            source = bucket.number, key, head
-            replicate(self._objects, source, target.number, about, sealed_key=sealed, also=also, notes=noted)
+            replicate(
+                self._objects,
+                (bucket.number, key, head),
+                target.number,
+                about if head.marker else about._replace(terms=self._with_default(target, about.terms)),
+                sealed_key=sealed,
+                also=also,
+                notes=noted,
+                terms=lambda there: _terms_after(there, about.terms),
+                only_there=terms_of(head).get("replication") == REPLICA,
+            )
         except Missing:
-            raise Refused("the destination or the version is gone") from None
+            raise Refused("DstVersionNotFound", "the destination or the version is gone") from None
+
+    def _with_default(self, target: Known, terms: str) -> str:
+        """The terms of a new replica: the destination's default retention where the source has none."""
+        now = (self._cloud.database.clock() - EPOCH) // MICROSECOND
+        return kept(with_default(target, orjson.loads(terms), now))
 
     def _cause(self, bucket: Known, who: str) -> Cause:
         now = self._cloud.database.clock()
@@ -133,52 +158,69 @@ class Replication:
     def _role(self, plan: Plan, bucket: Known) -> Principal:
         """In whose name objects are copied: the role that S3 assumes. Raises `Refused` where it may not."""
         if plan.account != bucket.tenant and self._cloud.rules.auth == "enforce":
-            raise Refused(f"there is no role {plan.role} in the bucket's account")
+            raise Refused("AssumeRoleNotPermitted", f"there is no role {plan.role} in the bucket's account")
         who = assume(self._cloud, bucket.tenant, plan.role, SERVICE, bucket.region, session="s3-replication")
         if who is None:
-            raise Refused(f"there is no role {plan.role} that S3 may assume")
+            raise Refused("AssumeRoleNotPermitted", f"there is no role {plan.role} that S3 may assume")
         return who
 
     def _check_rights(self, who: Principal, rule: Rule, bucket: Known, target: Known, key: str, head: Head) -> None:
         """Everything that AWS demands of the role. Raises `Refused`."""
         source, there = f"arn:aws:s3:::{bucket.name}", f"arn:aws:s3:::{target.name}/{key}"
-        wanted = [("s3:GetReplicationConfiguration", source)]
+        wanted = [("s3:GetReplicationConfiguration", source, "SrcBucketReplicationConfigMissing")]
         if head.marker:
-            wanted.append(("s3:ReplicateDelete", there))
+            wanted.append(("s3:ReplicateDelete", there, "DstDelObjNotPermitted"))
         else:
-            wanted += [("s3:GetObjectVersionForReplication", f"{source}/{key}"), ("s3:ReplicateObject", there)]
-            if head.tags:
-                wanted += [("s3:GetObjectVersionTagging", f"{source}/{key}"), ("s3:ReplicateTags", there)]
+            terms = terms_of(head)
+            wanted.append(("s3:GetObjectVersionForReplication", f"{source}/{key}", "SrcGetObjectNotPermitted"))
+            if "mode" in terms:
+                wanted.append(("s3:GetObjectRetention", f"{source}/{key}", "SrcGetObjectNotPermitted"))
+            if "hold" in terms:
+                wanted.append(("s3:GetObjectLegalHold", f"{source}/{key}", "SrcGetObjectNotPermitted"))
+            wanted.append(("s3:ReplicateObject", there, "DstPutObjectNotPermitted"))
             if rule.overrides:
-                wanted.append(("s3:ObjectOwnerOverrideToBucketOwner", there))
-        for action, resource in wanted:
+                wanted.append(("s3:ObjectOwnerOverrideToBucketOwner", there, "DstPutAclNotPermitted"))
+        for action, resource, reason in wanted:
             if not self._may(_AS_ROLE, who, bucket, action, resource):
-                raise Refused(f"{who.role_arn} is not allowed {action} on {resource}")
+                raise Refused(reason, f"{who.role_arn} is not allowed {action} on {resource}")
+
+    def _may_tag(self, who: Principal, bucket: Known, target: Known, key: str) -> bool:
+        """Whether tags come along: whoever may not read them copies the rest, and a destination may deny them."""
+        with self._as(_AS_ROLE, who, bucket) as ctx:
+            if not ask(ctx, "s3:GetObjectVersionTagging", f"arn:aws:s3:::{bucket.name}/{key}").allowed:
+                return False
+            decision = ask(ctx, "s3:ReplicateTags", f"arn:aws:s3:::{target.name}/{key}")
+            return decision.reason is not Reason.EXPLICIT_DENY
 
     def _sealed_anew(
         self, who: Principal, rule: Rule, bucket: Known, target: Known, key: str, head: Head
     ) -> encryption.Protection:
         """The content's key under the KMS key that the rule names for replicas. Raises `Refused`."""
         if not rule.sealed:
-            raise Refused("the rule does not select objects that are encrypted by KMS")
+            raise Refused("SrcObjectNotEligible", "the rule does not select objects that are encrypted by KMS")
         algorithm = orjson.loads(head.facts)["ServerSideEncryption"]
         want = encryption.Wanted(algorithm, named=rule.replica_key)
         with self._as(_AS_ROLE, who, bucket) as here, self._as(_AS_ROLE, who, target) as there:
             try:
                 secret = content_keys.open_kms(here, bucket, head.sealed_key or b"")
-                return encryption.protect(there, target, key, want, secret)
             except AWSError as fault:
-                raise Refused(f"{fault.code}: {fault.message}") from None
+                reason = "SrcGetObjectNotPermitted" if fault.code == "AccessDenied" else "SrcKmsKeyInvalidState"
+                raise Refused(reason, f"{fault.code}: {fault.message}") from None
+            try:
+                return encryption.protect(there, target, key, want, secret, replicates=True)
+            except AWSError as fault:
+                reason = KMS_REASONS.get(fault.code, "DstKmsKeyInvalidState")
+                raise Refused(reason, f"{fault.code}: {fault.message}") from None
 
     def _check_may_note(self, who: Principal, bucket: Known, target: Known, key: str) -> None:
         """What AWS demands of the role besides, where the version has annotations. Raises `Refused`."""
-        for action, there in (
-            ("s3:GetObjectVersionAnnotationForReplication", bucket),
-            ("s3:ReplicateObjectAnnotation", target),
+        for action, there, reason in (
+            ("s3:GetObjectVersionAnnotationForReplication", bucket, "SrcGetObjectNotPermitted"),
+            ("s3:ReplicateObjectAnnotation", target, "DstPutObjectNotPermitted"),
         ):
             resource = f"arn:aws:s3:::{there.name}/{key}"
             if not self._may(_AS_ROLE, who, bucket, action, resource):
-                raise Refused(f"{who.role_arn} is not allowed {action} on {resource}")
+                raise Refused(reason, f"{who.role_arn} is not allowed {action} on {resource}")
 
     def _note_sealed_anew(
         self, who: Principal, rule: Rule, bucket: Known, target: Known, key: str, note: Note, head: Head
@@ -202,7 +244,7 @@ class Replication:
 
     # --- what became of it --------------------------------------------------------------------------------------------
 
-    def _note(self, bucket: Known, key: str, head: Head, target: str, status: str) -> None:
+    def _note(self, bucket: Known, key: str, head: Head, target: str, status: str, reason: str = "") -> None:
         """Say on a version how far it came: completed when it is at every destination, failed when one refused it."""
         if head.marker:
             return
@@ -220,9 +262,10 @@ class Replication:
 
         def also(tx: Transaction, before: Head) -> None:
             if status == FAILED and "notification" in bucket.documents:
-                thing = Thing(key, head.version, head.size, head.etag)
-                event = "Replication:OperationFailedReplication"
-                tell(self._cloud, tx, bucket, event, self._cause(bucket, SERVICE), thing)
+                more = of_replication(_rule_id(bucket, key, head, target), target, head.modified, reason)
+                thing = Thing(key, head.version, head.size, head.etag, more)
+                cause = self._cause(bucket, SERVICE)._replace(principal=SERVICE)
+                tell(self._cloud, tx, bucket, "Replication:OperationFailedReplication", cause, thing)
 
         try:
             self._objects.amend(bucket.number, key, head.version, revise, also)
@@ -230,7 +273,22 @@ class Replication:
             return  # deleted meanwhile
 
 
-def _description(bucket: Known, target: Known, rule: Rule, head: Head) -> Description:
+def _rule_id(bucket: Known, key: str, head: Head, target: str) -> str:
+    """The rule by which a version goes to a destination; empty where none says so any more."""
+    plan, tags = plan_of(bucket), dict(orjson.loads(head.tags)) if head.tags else {}
+    rules = [] if plan is None else plan.targets(key, tags, head.facts)
+    return next((rule.id for rule in rules if rule.bucket == target), "")
+
+
+def _terms_after(there: Head, terms: str) -> str:
+    """The terms of a version that was there already: the source's lock, where it has one, and the rest as it was."""
+    before, given = terms_of(there), orjson.loads(terms) if terms else {}
+    if "mode" in given:
+        before = {name: value for name, value in before.items() if name not in RETENTION}
+    return kept(before | {name: value for name, value in given.items() if name in LOCK})
+
+
+def _description(bucket: Known, target: Known, rule: Rule, head: Head, *, with_tags: bool) -> Description:
     """The replica: everything as at the source, but for what the rule says."""
     owner, grants = object_owner(bucket, head.owner), head.grants
     if rule.overrides:
@@ -239,7 +297,9 @@ def _description(bucket: Known, target: Known, rule: Rule, head: Head) -> Descri
     if not head.marker:
         terms = {name: value for name, value in terms_of(head).items() if name in LOCK}
         if terms and "lock" not in target.documents:
-            raise Refused("the version is locked, and the destination has no Object Lock")
+            raise Refused(
+                "DstBucketObjectLockConfigMissing", "the version is locked, and the destination has no Object Lock"
+            )
         terms["replication"] = REPLICA
     return Description(
         modified=head.modified,
@@ -250,7 +310,7 @@ def _description(bucket: Known, target: Known, rule: Rule, head: Head) -> Descri
         owner="" if owner == target.tenant else owner,
         parts=head.parts,
         facts=head.facts,
-        tags=head.tags,
+        tags=head.tags if with_tags else "",
         grants=grants,
         terms=kept(terms),
     )

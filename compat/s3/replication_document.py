@@ -11,7 +11,7 @@ import orjson
 from backends.db import EPOCH, MICROSECOND
 from backends.object.containers import Known
 from backends.object.ledger import Transaction
-from backends.object.versions import Description
+from backends.object.versions import Description, Head
 from compat.errors import AWSError
 from compat.iam.demands import Demand, demands_also
 from compat.operation import Params, Result, operation
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 KIND = "replicate"
 """The kind of an errand that copies a version."""
-PENDING = "PENDING"
+PENDING, REPLICA = "PENDING", "REPLICA"
 MOST_RULES = 1000
 MOST_ID = 255
 DESTINATION = re.compile(r"arn:aws[\w-]*:s3:::([^/:]+)")
@@ -54,6 +54,8 @@ class Rule(NamedTuple):
     sealed: bool
     """Whether it selects objects that are encrypted by KMS; `replica_key` is the key for their replicas."""
     replica_key: str
+    both_ways: bool
+    """Whether changes of replicas' tags, lists and locks go to the destination, too."""
 
     def fits(self, key: str, tags: dict[str, str]) -> bool:
         """Whether the rule's filter lets an object through."""
@@ -121,6 +123,9 @@ def _check_rule(ctx: Context, bucket: Known, rule: Document) -> None:
     existing = rule.get("ExistingObjectReplication")
     if existing is not None and existing.get("Status") not in ("Enabled", "Disabled"):
         raise faults.malformed()
+    for name in ("SseKmsEncryptedObjects", "ReplicaModifications"):
+        if _criterion(rule, name) not in (None, "Enabled", "Disabled"):
+            raise faults.malformed()
     _check_destination(ctx, bucket, rule.get("Destination") or {})
     named = (rule["Destination"].get("EncryptionConfiguration") or {}).get("ReplicaKmsKeyID")
     if _selects_sealed(rule) != bool(named):
@@ -218,8 +223,13 @@ def _compile(document: Document) -> Plan:
 
 
 def _selects_sealed(rule: Document) -> bool:
-    selected = (rule.get("SourceSelectionCriteria") or {}).get("SseKmsEncryptedObjects") or {}
-    return bool(selected.get("Status") == "Enabled")
+    return _criterion(rule, "SseKmsEncryptedObjects") == "Enabled"
+
+
+def _criterion(rule: Document, name: str) -> str | None:
+    """The status of a criterion by which a rule selects; None without it."""
+    found = (rule.get("SourceSelectionCriteria") or {}).get(name)
+    return None if found is None else found.get("Status") or ""
 
 
 def _rule(rule: Document) -> Rule:
@@ -241,6 +251,7 @@ def _rule(rule: Document) -> Rule:
         markers=markers == "Enabled",
         sealed=_selects_sealed(rule),
         replica_key=(destination.get("EncryptionConfiguration") or {}).get("ReplicaKmsKeyID") or "",
+        both_ways=_criterion(rule, "ReplicaModifications") == "Enabled",
     )
 
 
@@ -258,6 +269,18 @@ def marked(bucket: Known, key: str, about: Description) -> Description:
     terms = orjson.loads(about.terms) if about.terms else {}
     terms |= {"replication": PENDING, "replicas": {rule.bucket: PENDING for rule in targets}}
     return about._replace(terms=kept(terms))
+
+
+def followers(bucket: Known, key: str, head: Head) -> list[str]:
+    """The destinations that a change of a version's tags, lists or terms is to reach."""
+    terms = orjson.loads(head.terms) if head.terms else {}
+    if terms.get("replication") != REPLICA:
+        return list(terms.get("replicas") or ())
+    plan = plan_of(bucket)
+    if plan is None:
+        return []
+    targets = plan.targets(key, dict(orjson.loads(head.tags)) if head.tags else {}, head.facts)
+    return [rule.bucket for rule in targets if rule.both_ways]
 
 
 def order(cloud: Cloud, tx: Transaction, bucket: Known, key: str, version: str, targets: list[str]) -> None:

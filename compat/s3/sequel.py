@@ -77,8 +77,8 @@ def amended(ctx: Context, bucket: Known, key: str, event: str) -> Also[Head] | N
             bridged = {"source-storage-class": head.storage} if event == "ObjectRestore:Post" else {}
             thing = Thing(key, head.version, head.size, head.etag, bridged=bridged)
             tell(ctx.cloud, tx, bucket, event, cause_of(ctx), thing)
-        if head.version and head.terms and (targets := orjson.loads(head.terms).get("replicas")):
-            replication.order(ctx.cloud, tx, bucket, key, head.version, list(targets))
+        if head.version and head.terms and (targets := replication.followers(bucket, key, head)):
+            replication.order(ctx.cloud, tx, bucket, key, head.version, targets)
 
     return also
 
