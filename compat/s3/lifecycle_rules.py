@@ -126,7 +126,7 @@ class Rules(NamedTuple):
         """What has become of a version by now. To expire comes before to move."""
         named = _tags(sight.tags)
         rules = [rule for rule in self.rules if rule.fits(sight.key, sight.size, named)]
-        if not rules:
+        if not rules or '"replication":"PENDING"' in sight.terms:  # what is still to be copied waits for that
             return None
         if sight.since is not None:
             return self._replaced(sight, sight.since, rules, now)
