@@ -37,6 +37,7 @@ class Lens:
         allowed = str(path).replace("'", "''")
         self._connection.execute(f"SET allowed_paths=['{allowed}']")
         self._connection.execute("SET enable_external_access=false")
+        self._connection.execute("SET TimeZone='UTC'")  # of times that say none
         self._connection.execute("SET lock_configuration=true")
 
     def columns(self, relation: str) -> list[tuple[str, str]]:
@@ -63,7 +64,10 @@ class Lens:
             raise self._told(fault) from fault
 
     def _told(self, fault: Exception) -> Unreadable:
-        return Unreadable(str(fault).partition("\n")[0][:300], conversion=isinstance(fault, self._converts))
+        text = str(fault)
+        # DuckDB says so in the lines that follow, which hold the data.
+        told = "invalid unicode" if "unicode" in text.lower() else text.partition("\n")[0][:300]
+        return Unreadable(told, conversion=isinstance(fault, self._converts))
 
     def close(self) -> None:
         """Forget everything. May be repeated."""

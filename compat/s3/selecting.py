@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 PIECE = 128 << 10
 """Records go out in events of about this many bytes."""
 Event = tuple[str, Any]
+_PLACE = re.compile(r"""\s(?:(?:in|of) )?file\s*["'][^"']*["']|["']?/\S*nephele-select-\S*/object["']?""")
+"""Where DuckDB says that it read, which is nobody's business."""
 
 
 @operation("s3:SelectObjectContent", on="{Bucket}/{Key}", action="s3:GetObject", streams=True, slow=True)
@@ -78,14 +81,15 @@ def _load(folder: Path, blocks: Any, size: int, p: Params, meter: Meter) -> tupl
     """Put the object where it can be queried."""
     path, given = folder / "object", p["InputSerialization"]
     compression = given.get("CompressionType") or "NONE"
-    span = p.get("ScanRange")
+    asked = p.get("ScanRange")
+    span = None if asked is None else _span(asked, size)
     if given.get("Parquet") is not None:
         if compression != "NONE":
             raise wrong("UnsupportedParquetType", "Parquet objects are compressed inside, not as a whole.")
         source.spool(source.unpacked(blocks, "NONE", meter), path)
         lens = Lens(path)
         try:
-            return lens, source.parquet_input(path, lens)
+            return lens, source.parquet_input(path, lens, span)
         except BaseException:
             lens.close()
             raise
@@ -93,9 +97,12 @@ def _load(folder: Path, blocks: Any, size: int, p: Params, meter: Meter) -> tupl
     csv = given.get("CSV")
     dialect = source.dialect_of(csv) if csv is not None else None
     if span is not None:
-        if compression != "NONE" or (csv is None and (given["JSON"].get("Type") != "LINES")):
-            raise wrong("InvalidScanRange", "Scan ranges need an uncompressed object of CSV or of JSON lines.")
-        plain = _ranged(plain, span, size, dialect.record.encode() if dialect is not None else b"\n")
+        if compression != "NONE" or (dialect is None and given["JSON"].get("Type") != "LINES"):
+            raise wrong("UnsupportedScanRangeInput", "Scan ranges need Parquet, or uncompressed CSV or lines of JSON.")
+        if dialect is not None and dialect.across:
+            raise wrong("UnsupportedScanRangeInput", "Scan ranges and quoted record delimiters exclude each other.")
+        plain = source.within(plain, *span, dialect.record.encode() if dialect is not None else b"\n")
+    plain = source.without_mark(plain)
     if dialect is not None:
         source.spool(source.canonical(plain, dialect), path)
         return Lens(path), source.csv_input(path, dialect)
@@ -103,13 +110,14 @@ def _load(folder: Path, blocks: Any, size: int, p: Params, meter: Meter) -> tupl
     return Lens(path), source.json_input(path, given["JSON"].get("Type") or "")
 
 
-def _ranged(blocks: Iterator[bytes], span: dict[str, Any], size: int, delimiter: bytes) -> Iterator[bytes]:
-    start, end = span.get("Start"), span.get("End")
+def _span(asked: dict[str, Any], size: int) -> tuple[int, int | None]:
+    """The first and the last byte of a scan range."""
+    start, end = asked.get("Start"), asked.get("End")
     if (start or 0) < 0 or (end is not None and end < (start or 0)) or (start is None and end is None):
         raise wrong("InvalidScanRange", "The scan range is not valid.")
     if start is None:  # the last `End` bytes
-        start, end = max(size - (end or 0), 0), None
-    return source.within(blocks, start, end, delimiter)
+        return max(size - (end or 0), 0), None
+    return start, end
 
 
 def _first(rows: Iterator[list[tuple[Any, ...]]], found: Input) -> Iterator[list[tuple[Any, ...]]]:
@@ -154,7 +162,10 @@ def _told(fault: Unreadable, given: Params) -> AWSError:
     if fault.conversion:
         return wrong("CastFailed", "Attempt to convert from one data type to another using CAST failed.")
     form = next(form for form in ("CSV", "JSON", "Parquet") if given.get(form) is not None)
-    return wrong(f"{form}ParsingError", f"Encountered an error parsing the {form} file: {fault}")
+    text = _PLACE.sub("", str(fault))
+    if "unicode" in text or "utf-8" in text.lower():
+        return wrong("InvalidTextEncoding", "Invalid encoding type. Only UTF-8 encoding is supported.")
+    return wrong(f"{form}ParsingError", f"Encountered an error parsing the {form} file: {text}")
 
 
 def _leave(folder: Path, lens: Lens | None) -> None:

@@ -85,6 +85,10 @@ def as_json(world: tuple[Any, str], key: str, query: str, given: dict[str, Any])
         ("SELECT EXTRACT(YEAR FROM TO_TIMESTAMP('2020-02-03T')) FROM S3Object LIMIT 1", "2020\n"),
         ("SELECT (1 + 2) * 3 - -1, 7 / 2, 7 % 2 FROM S3Object LIMIT 1", "10,3,1\n"),
         ("SELECT 'it''s' FROM S3Object LIMIT 1;", "it's\n"),
+        ("SELECT TO_TIMESTAMP('2007-02-23T12:14:33.079-08:00') FROM S3Object LIMIT 1", "2007-02-23T20:14:33.079Z\n"),
+        ("SELECT DATE_ADD(month, 5, `2010-01-01T`) FROM S3Object LIMIT 1", "2010-06-01T00:00:00Z\n"),
+        ("SELECT name FROM S3Object WHERE `2020-01-01T10:00+02:00` = `2020-01-01T08:00Z` LIMIT 1", "Ada\n"),
+        ("SELECT CAST(1.9 AS INT), CAST(-1.9 AS INT), CAST('1.9' AS INT) FROM S3Object LIMIT 1", "1,-1,1\n"),
     ],
 )
 def test_queries_on_csv(world: Any, query: str, expected: str) -> None:
@@ -110,10 +114,60 @@ def test_compressed_objects(world: Any, key: str, kind: str) -> None:
         select(world, "people.csv", "SELECT * FROM S3Object", {**CSV, "CompressionType": kind})
 
 
+def test_a_compressed_object_that_breaks_off(world: Any) -> None:
+    s3, bucket = world
+    cut = {"GZIP": gzip.compress(PEOPLE.encode())[:-9], "BZIP2": bz2.compress(b"a\n")[:-5]}
+    for kind, body in cut.items():
+        key = f"cut.{kind}"
+        s3.put_object(Bucket=bucket, Key=key, Body=body)
+        with refused("TruncatedInput"):
+            select(world, key, "SELECT * FROM S3Object", {**CSV, "CompressionType": kind})
+
+
+@pytest.mark.parametrize(
+    ("body", "dialect", "expected"),
+    [
+        (b'a,b\n1,"x\ny"\n2,z\n', {}, '1,"x\ny"\n2,z\n'),
+        (b'a,b|1,"x|y"|2,z', {"RecordDelimiter": "|"}, "1,x|y\n2,z\n"),
+        (b'a,b\n1,"x\\"\ny"\n', {"QuoteEscapeCharacter": "\\"}, '1,"x""\ny"\n'),
+    ],
+)
+def test_quoted_ends_of_records_must_be_allowed(
+    world: Any, body: bytes, dialect: dict[str, str], expected: str
+) -> None:
+    s3, bucket = world
+    s3.put_object(Bucket=bucket, Key="across.csv", Body=body)
+    given = {"FileHeaderInfo": "USE"} | dialect
+    allowed = {"CSV": given | {"AllowQuotedRecordDelimiter": True}}
+    assert select(world, "across.csv", "SELECT * FROM S3Object", allowed) == expected
+    for form in (given, given | {"AllowQuotedRecordDelimiter": False}):
+        with refused("CSVUnescapedQuote"):
+            select(world, "across.csv", "SELECT * FROM S3Object", {"CSV": form})
+    with refused("UnsupportedScanRangeInput"):
+        select(world, "across.csv", "SELECT * FROM S3Object", allowed, ScanRange={"Start": 0, "End": 9})
+
+
+def test_what_stands_around_a_csv(world: Any) -> None:
+    s3, bucket = world
+    s3.put_object(Bucket=bucket, Key="quotes.csv", Body=b'a,b\n1,5" pipe\n2,"a ""q"" b"\n')
+    found = select(world, "quotes.csv", "SELECT b FROM S3Object", CSV)
+    assert found == '"5"" pipe"\n"a ""q"" b"\n'
+    s3.put_object(Bucket=bucket, Key="noted.csv", Body=b'# "not a header\na,b\n#no\n1,2\n3,"#4"\n#end')
+    noted = {"CSV": {"FileHeaderInfo": "USE", "Comments": "#"}}
+    assert select(world, "noted.csv", "SELECT b FROM S3Object", noted) == "2\n#4\n"
+    s3.put_object(Bucket=bucket, Key="marked.csv", Body=b"\xef\xbb\xbfa,b\n1,2\n")
+    assert select(world, "marked.csv", "SELECT a FROM S3Object", CSV) == "1\n"
+    s3.put_object(Bucket=bucket, Key="latin.csv", Body=b"a,b\n\xff,2\n")
+    with refused("InvalidTextEncoding"):
+        select(world, "latin.csv", "SELECT a FROM S3Object", CSV)
+
+
 def test_dialects_of_csv(world: Any) -> None:
-    odd = {"CSV": {"FieldDelimiter": ";;", "RecordDelimiter": "|", "QuoteCharacter": "'", "QuoteEscapeCharacter": "'"}}
-    odd["CSV"]["Comments"] = "#"
-    assert select(world, "odd.csv", "SELECT _1 FROM S3Object", odd).splitlines()[0] == "a"
+    odd: dict[str, Any] = {
+        "CSV": {"FieldDelimiter": ";;", "RecordDelimiter": "|", "QuoteCharacter": "'", "QuoteEscapeCharacter": "'"}
+    }
+    more = {"Comments": "#", "AllowQuotedRecordDelimiter": True}
+    assert select(world, "odd.csv", "SELECT * FROM S3Object", {"CSV": odd["CSV"] | more}) == "a,b\n1,x'y|z\n3\n"
     assert select(world, "ragged.csv", "SELECT * FROM S3Object", {"CSV": {}}) in (
         "1,2,3\n4\n5,6\n",
         "1,2,3\n4\n\n5,6\n",
@@ -219,9 +273,28 @@ def test_scan_ranges(world: Any) -> None:
     assert last == "19999\n"
 
 
+def test_scan_ranges_of_parquet_take_row_groups(world: Any) -> None:
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    s3, bucket = world
+    table = arrow.table({"n": list(range(5000)), "t": ["x" * 20] * 5000})
+    written = io.BytesIO()
+    parquet.write_table(table, written, row_group_size=1000)
+    s3.put_object(Bucket=bucket, Key="groups.parquet", Body=written.getvalue())
+    size, third = len(written.getvalue()), len(written.getvalue()) // 3
+    query, found = "SELECT n FROM S3Object", ""
+    for start, end in ((0, third), (third + 1, 2 * third), (2 * third + 1, size)):
+        part = select(world, "groups.parquet", query, {"Parquet": {}}, ScanRange={"Start": start, "End": end})
+        assert 0 < part.count("\n") < 5000
+        found += part
+    assert found == "".join(f"{number}\n" for number in range(5000))
+    assert select(world, "groups.parquet", query, {"Parquet": {}}, ScanRange={"Start": 5, "End": 6}) == ""
+
+
 @pytest.mark.parametrize(
     ("query", "code"),
     [
+        ("SELECT CAST('' AS TIMESTAMP) FROM S3Object", "CastFailed"),
+        ("SELECT TO_TIMESTAMP('30') FROM S3Object", "CastFailed"),
         ("SELECT * FROM read_csv('/etc/passwd')", "InvalidDataSource"),
         ("SELECT * FROM S3Object; DROP TABLE x", "LexerInvalidChar"),
         ("SELECT read_text('/etc/passwd') FROM S3Object", "UnsupportedFunction"),

@@ -22,6 +22,7 @@ _TOKEN = re.compile(
         (?P<number>\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)
       | '(?P<text>(?:[^']|'')*)'
       | "(?P<quoted>(?:[^"]|"")+)"
+      | `(?P<time>\d{4}(?:-\d\d){0,2}T[^`]*)`
       | (?P<word>[A-Za-z_][A-Za-z0-9_$]*)
       | (?P<sign><=|>=|<>|!=|\|\||[-+*/%=<>(),.\[\]])
     )""",
@@ -337,6 +338,8 @@ class _Parser:
             return Literal(int(value) if value.isdigit() else float(value))
         if kind == "text":
             return Literal(value)
+        if kind == "time":
+            return Call("to_timestamp", (Literal(value),))
         if kind == "quoted":
             return Path((Name(value, True), *self._steps()))
         if kind == "word":

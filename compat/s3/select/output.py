@@ -130,7 +130,10 @@ def as_text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, datetime):
-        return value.isoformat().removesuffix("+00:00") + "Z"
+        precision = (
+            "seconds" if not value.microsecond else "microseconds" if value.microsecond % 1000 else "milliseconds"
+        )
+        return value.isoformat(timespec=precision).removesuffix("+00:00") + "Z"
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, (list, dict, tuple)):

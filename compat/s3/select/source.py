@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import bz2
+import codecs
 import csv
 import io
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from backends.object.query import Lens
+from compat.errors import AWSError
 from compat.s3.select.language import wrong
 from compat.s3.select.translate import ANY, BOOL, JSON, NUMBER, TEXT, TIME, Columns, identifier
 from compat.s3.select.walking import quoted
@@ -70,6 +73,12 @@ def unpacked(blocks: Iterable[bytes], compression: str, meter: Meter) -> Iterato
                 raise wrong(
                     "InvalidCompressionFormat", f"{compression} is not applicable to the queried object."
                 ) from fault
+    if squeezed is not None and meter.scanned and not squeezed.eof:
+        raise wrong(
+            "TruncatedInput",
+            "Object decompression failed. Check that the object is properly compressed using the format specified in "
+            "the request.",
+        )
 
 
 def within(blocks: Iterable[bytes], start: int, end: int | None, delimiter: bytes) -> Iterator[bytes]:
@@ -117,7 +126,7 @@ def spool(blocks: Iterable[bytes], path: Path) -> None:
 
 
 class Dialect(NamedTuple):
-    """How a CSV object is written."""
+    """How a CSV object is written. `across`: quoted fields may hold the end of a record."""
 
     field: str
     record: str
@@ -125,6 +134,7 @@ class Dialect(NamedTuple):
     escape: str
     comment: str
     header: str
+    across: bool = False
 
 
 def dialect_of(given: Mapping[str, Any]) -> Dialect:
@@ -139,8 +149,9 @@ def dialect_of(given: Mapping[str, Any]) -> Dialect:
         given.get("RecordDelimiter") or "\n",
         given.get("QuoteCharacter", '"') or "",
         given.get("QuoteEscapeCharacter", '"') or "",
-        given.get("Comments") or "",
+        (given.get("Comments") or "")[:1],
         header,
+        bool(given.get("AllowQuotedRecordDelimiter")),
     )
     if len(found.field) > 2 or len(found.record) > 2 or len(found.quote) > 1 or len(found.escape) > 1:
         raise wrong("InvalidRequestParameter", "A delimiter or quote character is too long.")
@@ -151,20 +162,118 @@ def dialect_of(given: Mapping[str, Any]) -> Dialect:
 
 def canonical(blocks: Iterable[bytes], dialect: Dialect) -> Iterator[bytes]:
     """CSV whose records end in a line feed. What is not written so is read and written anew."""
-    if dialect.record in ("\n", "\r\n") and len(dialect.field) == 1:
-        return iter(blocks)
-    return _anew(blocks, dialect)
+    if not _is_canonical(dialect):
+        return _anew(blocks, dialect)
+    return iter(blocks) if dialect.across or not dialect.quote else _checked(blocks, dialect)
+
+
+def _is_canonical(dialect: Dialect) -> bool:
+    return dialect.record in ("\n", "\r\n") and len(dialect.field) == 1 and not dialect.comment
+
+
+def _checked(blocks: Iterable[bytes], dialect: Dialect) -> Iterator[bytes]:
+    """The same bytes. Raises `AWSError` where a quoted field goes on behind the end of its line."""
+    mark, rest = dialect.quote.encode(), b""
+    for block in blocks:
+        whole, end, tail = (rest + block).rpartition(b"\n")
+        if mark in whole:
+            for line in whole.split(b"\n"):
+                if line.count(mark) and _goes_on(line.decode("latin-1"), dialect):
+                    raise _unescaped()
+        rest = tail
+        if len(rest) > LONGEST_RECORD:
+            raise too_long()
+        yield whole + end
+    if _goes_on(rest.decode("latin-1"), dialect):
+        raise _unescaped()
+    yield rest
+
+
+def _unescaped() -> AWSError:
+    return wrong(
+        "CSVUnescapedQuote",
+        "A quote that was not properly escaped was found while parsing the CSV file. To continue, make sure to enable "
+        "AllowQuotedRecordDelimiter and try again.",
+    )
+
+
+def too_long() -> AWSError:
+    """The refusal of a record that nobody could hold in memory."""
+    return wrong("OverMaxRecordSize", "The length of a record in the input is greater than the maximum.")
+
+
+def _goes_on(record: str, dialect: Dialect) -> bool:
+    """Whether the last field of a record is quoted, and does not end."""
+    quote, at = dialect.quote, 0
+    if not quote or quote not in record:
+        return False
+    while True:
+        if record.startswith(quote, at):
+            at = _behind_quoted(record, at + 1, dialect)
+            if at < 0:
+                return True
+        at = record.find(dialect.field, at)
+        if at < 0:
+            return False
+        at += len(dialect.field)
+
+
+def _behind_quoted(record: str, at: int, dialect: Dialect) -> int:
+    """The place behind the quote that ends a field which began before `at`; -1 without one."""
+    quote, escape = dialect.quote, dialect.escape
+    while True:
+        found = record.find(quote, at)
+        if escape and escape != quote and 0 <= (escaped := record.find(escape, at)) and (found < 0 or escaped < found):
+            at = escaped + 2
+            continue
+        if found < 0:
+            return -1
+        if escape == quote and record.startswith(quote, found + 1):
+            at = found + 2
+            continue
+        return found + 1
 
 
 def _anew(blocks: Iterable[bytes], dialect: Dialect) -> Iterator[bytes]:
-    rest, end = "", dialect.record
+    rest, held, end = "", "", dialect.record
     decoder = io.TextIOWrapper(io.BufferedReader(_Raw(iter(blocks))), "utf-8", "surrogateescape", newline="")
     while text := decoder.read(1 << 20):
         *records, rest = (rest + text).split(end)
-        if records:
-            yield "".join(_line(record, dialect) for record in records).encode("utf-8", "surrogateescape")
-    if rest:
+        written: list[str] = []
+        for record in records:
+            whole, held = held + record, ""
+            if dialect.comment and whole.startswith(dialect.comment):
+                continue
+            if _goes_on(whole, dialect):
+                if not dialect.across:
+                    raise _unescaped()
+                held = whole + end
+                if len(held) > LONGEST_RECORD:
+                    raise too_long()
+                continue
+            written.append(_line(whole, dialect))
+        if written:
+            yield "".join(written).encode("utf-8", "surrogateescape")
+    rest = held + rest
+    if rest and not (dialect.comment and rest.startswith(dialect.comment)):
+        if _goes_on(rest, dialect):
+            raise _unescaped()
         yield _line(rest, dialect).encode("utf-8", "surrogateescape")
+
+
+def without_mark(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes without the mark that some programs write before UTF-8."""
+    head, begun = b"", False
+    for block in blocks:
+        if begun:
+            yield block
+            continue
+        head += block
+        if len(head) >= len(codecs.BOM_UTF8):
+            begun = True
+            yield head.removeprefix(codecs.BOM_UTF8)
+    if not begun and head:
+        yield head
 
 
 class _Raw(io.RawIOBase):
@@ -220,8 +329,8 @@ def _quoted(field: str) -> str:
 
 def csv_input(path: Path, dialect: Dialect) -> Input:
     """A spooled CSV object."""
-    if not (dialect.record in ("\n", "\r\n") and len(dialect.field) == 1):
-        dialect = Dialect(",", "\n", '"', '"', dialect.comment, dialect.header)
+    if not _is_canonical(dialect):
+        dialect = Dialect(",", "\n", '"', '"', "", dialect.header)
     count, first = _widest(path, dialect)
     if count > MOST_COLUMNS:
         raise wrong(
@@ -243,8 +352,6 @@ def csv_input(path: Path, dialect: Dialect) -> Input:
         f"max_line_size={LONGEST_RECORD}",
         f"columns={{{columns}}}",
     ]
-    if dialect.comment:
-        options.append(f"comment={quoted(dialect.comment[0])}")
     if dialect.header != "NONE":
         options.append("skip=1")
     return Input(f"read_csv({quoted(str(path))}, {', '.join(options)})", Columns("csv", count, names))
@@ -259,7 +366,7 @@ def _widest(path: Path, dialect: Dialect) -> tuple[int, str]:
                 first = lines[0].decode("utf-8", "replace").rstrip("\r\n")
             widest = max(widest, 1 + max(line.count(mark) for line in lines))
             if len(lines[0]) > LONGEST_RECORD:
-                raise wrong("OverMaxRecordSize", "The length of a record in the input is greater than the maximum.")
+                raise too_long()
     return widest, first or ""
 
 
@@ -290,10 +397,28 @@ def json_input(path: Path, type_: str) -> Input:
     return Input(f"(SELECT json AS j FROM read_json_objects({quoted(str(path))}, {options}))", Columns(JSON))
 
 
-def parquet_input(path: Path, lens: Lens) -> Input:
-    """A spooled Parquet object."""
+def parquet_input(path: Path, lens: Lens, span: tuple[int, int | None] | None = None) -> Input:
+    """A spooled Parquet object. With `span`, a first and a last byte: the row groups that begin between them."""
     relation = f"read_parquet({quoted(str(path))})"
+    if span is not None:
+        relation = f"({_groups(path, lens, *span)})"
     return Input(relation, Columns("parquet", kinds={name: _kind(type_) for name, type_ in lens.columns(relation)}))
+
+
+def _groups(path: Path, lens: Lens, start: int, end: int | None) -> str:
+    """The rows of the row groups that begin between two bytes."""
+    name = quoted(str(path))
+    groups = lens.rows(
+        "SELECT any_value(row_group_num_rows), min(coalesce(dictionary_page_offset, data_page_offset)) "
+        f"FROM parquet_metadata({name}) GROUP BY row_group_id ORDER BY row_group_id"
+    )
+    chosen, at = ["false"], 0
+    for count, begins in chain.from_iterable(groups):
+        if start <= begins and (end is None or begins <= end):
+            chosen.append(f"file_row_number BETWEEN {int(at)} AND {int(at + count) - 1}")
+        at += count
+    rows = f"read_parquet({name}, file_row_number=true)"
+    return f"SELECT * EXCLUDE (file_row_number) FROM {rows} WHERE {' OR '.join(chosen)}"
 
 
 def _kind(type_: str) -> str:

@@ -230,7 +230,9 @@ class _Translator:
         text = value.text if value.kind in (NUMBER, BOOL, TIME) else _as_text(value)
         if kind == TIME and value.kind in (TEXT, JSON):
             text = _moment(value)
-        if base in ("int", "integer") and value.kind not in (NUMBER, BOOL):
+        if base in ("int", "integer") and value.kind == NUMBER:
+            return Sql(f"CAST(trunc({text}) AS BIGINT)", kind)
+        if base in ("int", "integer") and value.kind != BOOL:
             # A number with a fraction is cut, whatever is no number fails.
             return Sql(f"CAST(trunc(CAST({text} AS DECIMAL(38, 6))) AS BIGINT)", kind)
         return Sql(f"CAST({text} AS {target}{'(' + size if size else '(38, 10)' if target == 'DECIMAL' else ''})", kind)
@@ -290,13 +292,23 @@ def _as_bool(value: Sql) -> str:
 
 
 def _as_time(value: Sql) -> str:
-    return value.text if value.kind == TIME else f"TRY_CAST({_moment(value)} AS TIMESTAMP)"
+    return value.text if value.kind == TIME else _moment(value, "TRY_CAST")
 
 
-def _moment(value: Sql) -> str:
-    """A text such as `2007T` or `2007-02-23T` with what it leaves out."""
-    text = f"rtrim({_as_text(value)}, 'T')"
-    return f"({text} || substring('0000-01-01', length({text}) + 1))"
+def _moment(value: Sql, cast: str = "CAST") -> str:
+    """A text such as `2007T`, `2007-02-23T` or `2007-02-23T12:14:33.079-08:00` as a time, UTC."""
+    text = f"({_as_text(value)})"
+    whole = " ".join(
+        f"WHEN regexp_full_match({text}, '{pattern}') THEN {made}"
+        for pattern, made in (
+            (r"\d{4}T?", f"left({text}, 4) || '-01-01'"),
+            (r"\d{4}-\d\dT?", f"left({text}, 7) || '-01'"),
+            (r"\d{4}-\d\d-\d\dT?", f"left({text}, 10)"),
+            (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*", text),
+        )
+    )
+    # What is no time at all must fail, and not be taken for what is left of it.
+    return f"({cast}(CASE {whole} WHEN {text} IS NULL THEN NULL ELSE 'no time' END AS TIMESTAMPTZ) AT TIME ZONE 'UTC')"
 
 
 def _alike(values: Sequence[Sql]) -> list[str]:
@@ -397,6 +409,6 @@ _FUNCTIONS: dict[str, tuple[int, int, Any]] = {
     "date_add": (3, 3, _date_add),
     "date_diff": (3, 3, _date_diff),
     "to_string": (2, 2, _to_string),
-    "to_timestamp": (1, 1, lambda values, arguments: Sql(f"CAST({_moment(values[0])} AS TIMESTAMP)", TIME)),
+    "to_timestamp": (1, 1, lambda values, arguments: Sql(_moment(values[0]), TIME)),
     "utcnow": (0, 0, lambda values, arguments: Sql("CAST(now() AT TIME ZONE 'UTC' AS TIMESTAMP)", TIME)),
 }
