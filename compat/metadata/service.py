@@ -143,7 +143,7 @@ class MetadataService:
         if "x-forwarded-for" in asked.headers:
             return _page(403)
         ttl = asked.headers.get(TTL, "")
-        if not (ttl.isascii() and ttl.isdigit() and 1 <= int(ttl[:8]) <= MOST_TTL):
+        if not (ttl.isascii() and ttl.isdigit() and len(ttl) < 9 and 1 <= int(ttl) <= MOST_TTL):
             return _page(400)
         ends = int(self._cloud.database.clock().timestamp()) + int(ttl)
         sealed = self._seal.close(ends.to_bytes(8, "big") + secrets.token_bytes(6), _purpose(known.instance.guest.id))
