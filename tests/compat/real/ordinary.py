@@ -41,8 +41,9 @@ def view(folder: Path) -> str:
     lines = ["set -e", "mount --make-rprivate /"]
     for place, line in LINES.items():
         copy = folder / Path(place).name
-        copy.write_text((Path(place).read_text() if Path(place).exists() else "") + line)
-        copy.chmod(0o644)
+        if not copy.exists():  # else somebody reads it at this moment, who would not find the user
+            copy.write_text((Path(place).read_text() if Path(place).exists() else "") + line)
+            copy.chmod(0o644)
         lines.append(f"mount --bind {shlex.quote(str(copy))} {place}")
     tun = shlex.quote(str(folder / "tun"))
     lines += [f"[ -e {tun} ] || mknod -m 0666 {tun} c 10 200", f"mount --bind {tun} /dev/net/tun"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -56,13 +57,22 @@ class Engine:
     def stop(self) -> None:
         """End the engine alone."""
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(timeout=60)
+        self.process.wait(timeout=PATIENCE)
 
     def end(self) -> None:
         """End the engine, and then everything in its namespace."""
         self.stop()
         for pid in self.all():
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it goes with another one of them
+                os.kill(pid, signal.SIGKILL)
+
+
+def command(pid: int) -> bytes:
+    """What a process was started with; nothing when it is gone: libvirt has many that live for a moment."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 class Rootless(World):
@@ -74,7 +84,7 @@ class Rootless(World):
 
     def guest(self) -> str:
         """The process of the instance."""
-        found = [pid for pid in self.engine.all() if self.id.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        found = [pid for pid in self.engine.all() if self.id.encode() in command(pid)]
         return " ".join(map(str, found))
 
 
