@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from backends.network.plan import NetworkPlan, PortPlan, SegmentPlan
-from backends.network.reach import Packet, Verdict, among, entered, filtered, into, judge, owner, route
+from backends.network.reach import Packet, Verdict, among, entered, filtered, into, judge, owner, route, target_port
 
 LONGEST = 8
 """Legs after which a packet that goes round in circles is given up."""
@@ -105,7 +105,7 @@ def _over(plans: Plans, plan: NetworkPlan, leg: Leg) -> list[Leg]:
     if receiver is None:
         verdict = Verdict(False, "address")
     else:
-        verdict = into(other, receiver, packet, _segment(other, receiver))
+        verdict = into(other, receiver, packet, _segment(other, receiver), here.id)
     return [leg, Leg(other.id, packet, "peering", verdict, here.id)]
 
 
@@ -159,7 +159,7 @@ def _back(plan: NetworkPlan, leg: Leg) -> Verdict:
     if not out.passes:
         return out
     way = route(plan, segment.table, packet.source)
-    straight = way is not None and sender is not None and (way.kind, way.target) == ("port", sender.id)
+    straight = sender is not None and (hop := target_port(plan, way)) is not None and hop.id == sender.id
     wanted = {"port": "local", "peering": "peering", "gateway": "gateway"}[leg.entry]
     if not straight and (way is None or way.kind != wanted or (leg.entry == "peering" and way.target != leg.via)):
         return Verdict(False, "route", "" if way is None else way.target)

@@ -16,6 +16,9 @@ from sqlalchemy.orm import Session
 
 from backends.network.rows import NetworkRows, Row, read_many, read_rows
 
+MAKE = 2
+"""Raised when drivers make something else of the same plan, so that what an earlier version made is made anew."""
+
 __all__ = [
     "EntryPlan",
     "NatPlan",
@@ -69,7 +72,9 @@ class RoutePlan:
 class RulePlan(NamedTuple):
     """A firewall allowance with its peers resolved to ranges and single addresses. Ports as in `FirewallRule`.
 
-    `named` is the firewall group or prefix list that the peers come from, if they do."""
+    `named` is the firewall group or prefix list that the peers come from, if they do. Members of a group are meant only
+    where they are themselves: `links` has, for each of `peers`, the port whose address it is, or the peering that leads
+    to that port's network. Networks that are peers may have the same addresses, and who may route sends under any."""
 
     id: str
     egress: bool
@@ -78,6 +83,7 @@ class RulePlan(NamedTuple):
     to_port: int
     peers: tuple[str, ...]
     named: str = ""
+    links: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -132,7 +138,7 @@ class NetworkPlan:
     @cached_property
     def digest(self) -> str:
         """Equal for equal plans, in whatever process."""
-        return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
+        return hashlib.sha256(f"{MAKE} {self!r}".encode()).hexdigest()[:16]
 
 
 def read_plans(session: Session, ids: Collection[str] | None = None) -> dict[str, NetworkPlan]:
@@ -192,8 +198,9 @@ def replan(held: NetworkPlan, rows: NetworkRows, groups: Collection[str]) -> Net
     return replace(held, groups=held.groups | changed)
 
 
-def _members(rows: NetworkRows) -> dict[str, tuple[str, ...]]:
-    return {group: tuple(sorted(set(ips))) for group, ips in rows.members.items()}
+def _members(rows: NetworkRows) -> dict[str, tuple[tuple[str, str], ...]]:
+    """(address, link) of the members of groups."""
+    return {group: tuple(sorted(set(held))) for group, held in rows.members.items()}
 
 
 def _lists(rows: NetworkRows) -> dict[str, tuple[str, ...]]:
@@ -222,12 +229,14 @@ def _route(route: Row, lists: dict[str, tuple[str, ...]]) -> RoutePlan:
     )
 
 
-def _rule(rule: Row, members: dict[str, tuple[str, ...]], lists: dict[str, tuple[str, ...]]) -> RulePlan:
+def _rule(rule: Row, members: dict[str, tuple[tuple[str, str], ...]], lists: dict[str, tuple[str, ...]]) -> RulePlan:
     named = "" if rule.peer_kind.startswith("cidr") else rule.peer
+    links: tuple[str, ...] | None = None
     if rule.peer_kind == "group":
-        peers = members.get(rule.peer, ())
+        held = members.get(rule.peer, ())
+        peers, links = tuple(ip for ip, _ in held), tuple(link for _, link in held)
     elif rule.peer_kind == "prefixes":
         peers = lists.get(rule.peer, ())
     else:
         peers = (rule.peer,)
-    return RulePlan(rule.id, rule.egress, rule.protocol, rule.from_port, rule.to_port, peers, named)
+    return RulePlan(rule.id, rule.egress, rule.protocol, rule.from_port, rule.to_port, peers, named, links)

@@ -18,6 +18,8 @@ from backends.network.plan import EntryPlan, NetworkPlan, PortPlan, RoutePlan, R
 
 NUMBERS = {"icmp": "1", "tcp": "6", "udp": "17", "icmpv6": "58"}
 WITH_TYPES = ("1", "58")
+TRANSLATED = ("1", "6", "17")
+"""What translators pass on."""
 LINK_LOCAL = "169.254.0.0/16"
 """Never routed; what is served there is no port's."""
 
@@ -52,18 +54,19 @@ def judge(plan: NetworkPlan, packet: Packet) -> Verdict:
     sender = ports[packet.port_id]
     if sender.checked and packet.source not in sender.addresses:
         return Verdict(False, "source", sender.id)
-    rule = _allowing(plan, sender, True, packet)
-    if rule is None:
-        return Verdict(False, "firewall-out")
     receiver = owner(plan, packet.destination)
     segments = {segment.id: segment for segment in plan.segments}
     here = segments[sender.segment]
+    way = route(plan, here.table, packet.destination)
+    hop = receiver if way is not None and way.kind == "local" else target_port(plan, way)
+    near = receiver if receiver is not None and receiver.segment == sender.segment else hop
+    beyond = near.id if near is not None else way.target if way is not None and way.kind != "blackhole" else None
+    if _allowing(plan, sender, True, packet, beyond) is None:
+        return Verdict(False, "firewall-out")
     if receiver is not None and receiver.segment == sender.segment:
-        return into(plan, receiver, packet, None)
+        return into(plan, receiver, packet, None, sender.id)
     if among(packet.destination, (*here.cidrs, LINK_LOCAL)):
         return Verdict(False, "address")
-    way = route(plan, here.table, packet.destination)
-    hop = receiver if way is not None and way.kind == "local" else _hop(plan, way)
     if hop is None or hop.segment != here.id:
         out = filtered(plan, here, True, packet.destination, packet.protocol, packet.port, packet.source_port)
         if not out.passes:
@@ -75,8 +78,10 @@ def judge(plan: NetworkPlan, packet: Packet) -> Verdict:
     edge = None if hop.segment == here.id else segments[hop.segment]
     if way.kind == "nat":
         found = entered(plan, edge, packet)
+        if found is None and packet.protocol not in TRANSLATED:
+            return Verdict(False, "nat", way.target)
         return Verdict(True, "nat", way.target, hop.id) if found is None else found
-    return into(plan, hop, packet, edge)
+    return into(plan, hop, packet, edge, sender.id)
 
 
 def answer(plan: NetworkPlan, packet: Packet) -> Verdict:
@@ -116,7 +121,7 @@ def owner(plan: NetworkPlan, ip: str) -> PortPlan | None:
     return next((port for port in plan.ports if ip in port.addresses), None)
 
 
-def _hop(plan: NetworkPlan, way: RoutePlan | None) -> PortPlan | None:
+def target_port(plan: NetworkPlan, way: RoutePlan | None) -> PortPlan | None:
     """The port that a route leads to, if it leads to one."""
     if way is None or way.kind not in ("port", "nat"):
         return None
@@ -132,8 +137,11 @@ def entered(plan: NetworkPlan, segment: SegmentPlan | None, packet: Packet) -> V
     return None if found.passes else found
 
 
-def into(plan: NetworkPlan, receiver: PortPlan, packet: Packet, segment: SegmentPlan | None) -> Verdict:
-    """What becomes of a packet that is handed to a port; `segment` is the one that it enters, if it enters one."""
+def into(
+    plan: NetworkPlan, receiver: PortPlan, packet: Packet, segment: SegmentPlan | None, beyond: str = ""
+) -> Verdict:
+    """What becomes of a packet that is handed to a port; `segment` is the one that it enters, if it enters one, and
+    `beyond` the port or peering that it came by."""
     if receiver.checked and packet.destination not in receiver.addresses:
         return Verdict(False, "destination", receiver.id)
     found = entered(plan, segment, packet)
@@ -142,22 +150,31 @@ def into(plan: NetworkPlan, receiver: PortPlan, packet: Packet, segment: Segment
     nat = next((nat.id for nat in plan.nats if nat.port == receiver.id), None)
     if nat is not None:  # a translator answers nobody whom it did not ask
         return Verdict(False, "nat", nat)
-    rule = _allowing(plan, receiver, False, packet)
+    rule = _allowing(plan, receiver, False, packet, beyond)
     if rule is None:
         return Verdict(False, "firewall-in")
     return Verdict(True, "port", rule.id, receiver.id)
 
 
-def _allowing(plan: NetworkPlan, port: PortPlan, egress: bool, packet: Packet) -> RulePlan | None:
-    """The first rule of a port's groups that allows a packet. A translator's port has no groups, and lets all pass."""
+def _allowing(plan: NetworkPlan, port: PortPlan, egress: bool, packet: Packet, beyond: str | None) -> RulePlan | None:
+    """The first rule of a port's groups that allows a packet. A translator's port has no groups, and lets all pass.
+
+    `beyond` is the port or peering that the packet comes from, or goes to, at this port; None where it goes nowhere, so
+    that its address alone counts."""
     if not port.groups:
         return RulePlan("", egress, "-1", -1, -1, ())
     peer = packet.destination if egress else packet.source
     for group in port.groups:
         for rule in plan.groups[group]:
-            if rule.egress == egress and _rule_matches(rule, packet) and among(peer, rule.peers):
+            if rule.egress == egress and _rule_matches(rule, packet) and _is_peer(rule, peer, beyond):
                 return rule
     return None
+
+
+def _is_peer(rule: RulePlan, ip: str, beyond: str | None) -> bool:
+    if rule.links is None or beyond is None:
+        return among(ip, rule.peers)
+    return (ip, beyond) in zip(rule.peers, rule.links, strict=True)
 
 
 def _rule_matches(rule: RulePlan, packet: Packet) -> bool:

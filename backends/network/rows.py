@@ -74,9 +74,9 @@ class NetworkRows:
     """(id, the other network, whether it is another tenant's) of the active ones."""
     peer_ranges: dict[str, Rows]
     """Ranges of networks that are peers."""
-    members: dict[str, list[str]]
-    """The addresses in each firewall group that a rule names, here or in a network that is a peer. Groups elsewhere, as
-    those of a former peer, have none."""
+    members: dict[str, list[tuple[str, str]]]
+    """What is in each firewall group that a rule names, here or in a network that is a peer: (address, its port, or the
+    peering that leads there). Groups elsewhere, as those of a former peer, have nothing."""
     prefixes: dict[str, PrefixList]
 
     @cached_property
@@ -246,7 +246,7 @@ def read_many(session: Session, ids: Collection[str] | None = None) -> list[Netw
             gateways=gateways[network.id],
             peerings=peerings[network.id],
             peer_ranges=peer_ranges,
-            members=_near(members, {network.id, *(side[2] for side in peerings[network.id])}),
+            members=_near(members, network.id, {side[2]: side[1] for side in peerings[network.id]}),
             prefixes={
                 id: row
                 for (tenant, region, id), row in lists.items()
@@ -320,22 +320,27 @@ def _peerings(session: Session, ids: Collection[str] | None) -> tuple[dict[str, 
     return _by(side for side in sides if side[2] in blocks), blocks
 
 
-def _members(session: Session, rules: Iterable[Rows]) -> dict[str, list[tuple[str, str]]]:
-    """(network, address) of all that are in the firewall groups that rules name."""
+def _members(session: Session, rules: Iterable[Rows]) -> dict[str, list[tuple[str, str, str]]]:
+    """(network, port, address) of all that are in the firewall groups that rules name."""
     named = {rule.peer for some in rules for rule in some if rule.peer_kind == "group"}
     if not named:
         return {}
-    found: dict[str, list[tuple[str, str]]] = {group: [] for group in named}
-    for group, network, ip in session.execute(
-        select(PortGroup.group_id, Port.network_id, PortAddress.ip)
+    found: dict[str, list[tuple[str, str, str]]] = {group: [] for group in named}
+    for group, network, port, ip in session.execute(
+        select(PortGroup.group_id, Port.network_id, Port.id, PortAddress.ip)
         .join(Port, Port.id == PortGroup.port_id)
         .join(PortAddress, PortAddress.port_id == PortGroup.port_id)
         .where(PortGroup.group_id.in_(named))
     ):
-        found[group].append((network, ip))
+        found[group].append((network, port, ip))
     return found
 
 
-def _near(members: dict[str, list[tuple[str, str]]], networks: Collection[str]) -> dict[str, list[str]]:
-    """The addresses in groups, of those that are in some networks."""
-    return {group: [ip for network, ip in held if network in networks] for group, held in members.items()}
+def _near(
+    members: dict[str, list[tuple[str, str, str]]], here: str, peers: dict[str, str]
+) -> dict[str, list[tuple[str, str]]]:
+    """(address, link) of what is in groups of a network, and of its peers (network -> peering)."""
+    return {
+        group: [(ip, port if at == here else peers[at]) for at, port, ip in held if at == here or at in peers]
+        for group, held in members.items()
+    }

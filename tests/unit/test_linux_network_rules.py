@@ -92,13 +92,13 @@ def test_a_ruleset_made_of_the_former_one_is_the_one_made_anew(seed: int) -> Non
     for _ in range(40):
         following = rule_changes.mutated(plan, dice)
         fresh = rules.compile(following, str.upper, counted=True)
-        found = rules.recompile(plan, held, following, counted=True)
+        found = rules.recompile(plan, held, following, str.upper, counted=True)
         assert found in (None, fresh)
         short += found is not None
         plan, held = following, fresh
     assert short > 10
     moved = replace(plan, ports=plan.ports[1:])
-    assert rules.recompile(plan, held, moved) is None
+    assert rules.recompile(plan, held, moved, str.upper) is None
 
 
 def test_what_only_nftables_can_say_is_left_to_it() -> None:

@@ -52,12 +52,15 @@ def world(seed: int) -> Plans:
     made = World(0)
     while True:
         made.shuffle(dice)
-        if all(plan.gateway and plan.peerings and plan.nats for plan in made.plans.values()):
-            return {id: _small(plan) for id, plan in made.plans.items()}
+        first, second = list(made.plans.values())[:2]
+        link = second.peerings[:1]
+        if link and all(plan.gateway and plan.nats for plan in (first, second)):
+            return {plan.id: _small(plan, link[0].id) for plan in (first, second)}
 
 
-def _small(plan: NetworkPlan) -> NetworkPlan:
-    return replace(plan, ports=(plan.ports[0], plan.ports[-1]), edge_table=None)
+def _small(plan: NetworkPlan, peering: str) -> NetworkPlan:
+    kept = tuple(one for one in plan.peerings if one.id == peering)
+    return replace(plan, ports=(plan.ports[0], plan.ports[-1]), peerings=kept, edge_table=None)
 
 
 def changed(plans: Plans) -> Plans:

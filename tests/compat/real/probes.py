@@ -15,7 +15,7 @@ from backends.network.drivers.linux.namespace import Namespace
 from backends.network.reach import Packet
 
 ETH_P_IP = 0x0800
-TCP, UDP, ICMP = 6, 17, 1
+TCP, UDP, ICMP, GRE = 6, 17, 1, 47
 SYN, SYN_ACK = 0x02, 0x12
 QUIET = 0.25
 """Seconds without any packet after which none is expected any more."""
@@ -108,11 +108,12 @@ def _note(station: Station, data: bytes, by_mark: dict[int, Probe]) -> bool:
         return False
     if question:
         probe.seen.append(station.place)
-        if station.is_mine(destination) and port != 13:
+        if station.is_mine(destination) and port != 13 and protocol != GRE:
             answer = build(destination, source, protocol, mark, port, question=False)
             station.send(answer, source)
     else:
-        if station.place == probe.place:  # an answer that somebody else gets is none
+        # An answer that somebody else gets is none, nor is one that comes from elsewhere.
+        if station.place == probe.place and source == probe.packet.destination:
             probe.answered.append(station.place)
     return True
 
@@ -125,12 +126,14 @@ def build(source: str, destination: str, protocol: int, mark: int, port: int, *,
         body = struct.pack("!HHIIBBHHH", sport, dport, 1000, 0 if question else 1001, 0x50, flags, 8192, 0, 0)
     elif protocol == UDP:
         body = struct.pack("!HHHH", sport, dport, 9, 0) + (b"q" if question else b"a")
+    elif protocol == GRE:
+        body = struct.pack("!HHHH", 0, 0x0800, mark, 0)
     else:
         body = struct.pack("!BBHHH", port if question else 0, 0, 0, mark, 1) + (bytes(12) if port == 13 else b"")
     pseudo = struct.pack("!4s4sBBH", socket.inet_aton(source), socket.inet_aton(destination), 0, protocol, len(body))
-    place = {TCP: 16, UDP: 6, ICMP: 2}[protocol]
-    sum = checksum(body if protocol == ICMP else pseudo + body)
-    body = body[:place] + struct.pack("!H", sum) + body[place + 2 :]
+    if (place := {TCP: 16, UDP: 6, ICMP: 2}.get(protocol)) is not None:
+        sum = checksum(body if protocol == ICMP else pseudo + body)
+        body = body[:place] + struct.pack("!H", sum) + body[place + 2 :]
     length = 20 + len(body)
     head = struct.pack("!BBHHHBBH", 0x45, 0, length, 0, 0, 64, protocol, 0)
     return head + socket.inet_aton(source) + socket.inet_aton(destination) + body
@@ -146,6 +149,8 @@ def parse(data: bytes) -> tuple[str, str, int, int, int, bool] | None:
     if protocol == ICMP:
         kind, mark = body[0], int.from_bytes(body[4:6], "big")
         return (source, destination, protocol, mark, kind, kind in (8, 13)) if kind in (0, 8, 13) else None
+    if protocol == GRE:  # asks, and is answered by nobody
+        return source, destination, protocol, int.from_bytes(body[4:6], "big"), 0, True
     sport, dport = struct.unpack_from("!HH", body)
     if protocol == TCP:
         question = body[13] & SYN_ACK == SYN

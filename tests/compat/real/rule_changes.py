@@ -28,14 +28,14 @@ from tests.compat.real.standins import here
 PEERS = (
     *("", "ip saddr 10.0.0.0/8", "ip daddr 10.1.0.0/16", "ip saddr 10.1.2.0/24", "ip saddr 192.0.2.7/32"),
     *("ip daddr 192.0.2.7", "ip saddr 198.18.0.0/15", "ip saddr 10.1.2.128/25", "ip saddr 128.0.0.0/1"),
-    *("ip daddr @one", "ip saddr @many"),
+    *("ip daddr @one", "ip saddr @many", "iifname . ip saddr @both", "oifname . ip daddr @both"),
 )
 MATCHES = (
     *("", "tcp dport 80", "udp dport 1-1024", "ip protocol tcp", "ip protocol icmp", "ip protocol 47"),
     *("icmp type 8", "icmp type 8 icmp code 0"),
 )
 ENDS = ("accept", "drop", "return", "jump other", 'counter accept comment "sgr-1#7"')
-OWN_MARKS = ('"chain": "g_', '"name": "g_', '"name": "m_', '"name": "l_')
+OWN_MARKS = ('"chain": "g_', '"name": "g_', '"name": "l_')
 """What names of links do not stand in."""
 DUMP_RULES = 10 << 8 | 7
 
@@ -102,6 +102,7 @@ def spelled(host: Namespace) -> list[str]:
     begin = (
         "add table ip nephele\nadd set ip nephele one { type ipv4_addr; }\n"
         "add set ip nephele many { type ipv4_addr; flags interval; }\n"
+        "add set ip nephele both { type ifname . ipv4_addr; }\n"
         "add chain ip nephele other\nadd chain ip nephele theirs\nadd chain ip nephele ours\n"
     )
     host.rules.run(begin + "\n".join(f"add rule ip nephele theirs {rule}" for rule in rules))

@@ -258,7 +258,7 @@ class LinuxNetwork:
         mark stands for a generation that is over, and so for nothing."""
         if not held.state or (plan.gateway is not None and not self._edge.sound):
             return False
-        rules = recompile(held.plan, held.rules, plan, counted=self._counted)
+        rules = recompile(held.plan, held.rules, plan, self._named(plan), counted=self._counted)
         steps = None if rules is None else transaction.messages(held.rules, rules)
         if rules is None or not steps:
             return False

@@ -14,6 +14,9 @@ NETWORK, TRANSPORT = 1, 2
 REGISTER, VERDICT = 1, 0
 EQUAL, AT_MOST, AT_LEAST = 0, 3, 5
 L4PROTO = 16
+SECOND = 2
+"""The register behind one that is full."""
+LINKS = {"iifname": 6, "oifname": 7}
 SIDES = {"saddr": 12, "daddr": 16}
 """Offsets in an IPv4 header."""
 PROTOCOL = 9
@@ -70,6 +73,17 @@ def _peer(side: str, who: str) -> bytes | None:
     return _load(NETWORK, offset, 4) + mask + _compare(EQUAL, value)
 
 
+@lru_cache(1 << 10)
+def _member(link: str, side: str, who: str) -> bytes | None:
+    """`iifname . ip saddr @set`, which has the link's name and the address one after the other."""
+    key, offset = LINKS.get(link), SIDES.get(side)
+    if key is None or offset is None or not who.startswith("@"):
+        return None
+    named = _expression("meta", _number(1, REGISTER), _number(2, key))
+    address = _expression("payload", *(_number(n, v) for n, v in ((1, SECOND), (2, NETWORK), (3, offset), (4, 4))))
+    return named + address + _expression("lookup", name(1, who[1:]), _number(2, REGISTER), _number(5, 0))
+
+
 def _protocol(number: int) -> bytes:
     return _expression("meta", _number(1, REGISTER), _number(2, L4PROTO)) + _compare(EQUAL, bytes((number,)))
 
@@ -120,6 +134,9 @@ def encode(rule: str) -> bytes | None:
         elif word == "ip" and left > 2:
             found.append(_peer(words[place + 1], words[place + 2]))
             place += 3
+        elif word in LINKS and left > 4 and words[place + 1 : place + 3] == [".", "ip"]:
+            found.append(_member(word, words[place + 3], words[place + 4]))
+            place += 5
         elif word in ("tcp", "udp") and left > 2 and words[place + 1] == "dport" and words[place + 2][0] != "{":
             found.append(_ports(word, words[place + 2]))
             place += 3

@@ -43,7 +43,11 @@ def is_whole(name: str, port: PortPlan) -> bool:
 
 
 def _rules(address: str) -> Ruleset:
-    passing = ("ct state established,related accept", "ct state invalid drop", f'oifname "{LINK}" accept')
+    passing = (
+        "ct state established,related accept",
+        "ct state invalid drop",
+        f'oifname "{LINK}" ip protocol {{ tcp, udp, icmp }} accept',
+    )
     names = (
         f"ip protocol tcp snat to {address}:1024-65535",
         f"ip protocol udp snat to {address}:1024-65535",

@@ -66,7 +66,10 @@ def compile(plan: NetworkPlan, link: Callable[[str], str], *, counted: bool = Fa
     for group in sorted(used):
         for egress, side in ((True, "out"), (False, "in")):
             lines = [
-                line for rule in plan.groups[group] if rule.egress == egress for line in _rule(rule, sets, counted)
+                line
+                for rule in plan.groups[group]
+                if rule.egress == egress
+                for line in _rule(rule, sets, counted, link)
             ]
             chains[f"g_{spell(group)}_{side}"] = Chain("", tuple(lines))
     for port in ports:
@@ -78,7 +81,9 @@ def compile(plan: NetworkPlan, link: Callable[[str], str], *, counted: bool = Fa
     return Ruleset(chains, sets)
 
 
-def recompile(old: NetworkPlan, held: Ruleset, new: NetworkPlan, *, counted: bool = False) -> Ruleset | None:
+def recompile(
+    old: NetworkPlan, held: Ruleset, new: NetworkPlan, link: Callable[[str], str], *, counted: bool = False
+) -> Ruleset | None:
     """The ruleset of `new`, made of the one of `old` when they differ in rules of firewall groups alone; None when
     more differs, or the sets do that such rules ask."""
     if replace(new, groups=old.groups) != old or new.groups.keys() != old.groups.keys():
@@ -93,11 +98,11 @@ def recompile(old: NetworkPlan, held: Ruleset, new: NetworkPlan, *, counted: boo
         sets: dict[str, Set] = {}
         asked: dict[str, Set] = {}
         for egress, place in ((True, f"{name[:-3]}_out"), (False, name)):
-            lines = [line for rule in rules if rule.egress == egress for line in _rule(rule, sets, counted)]
+            lines = [line for rule in rules if rule.egress == egress for line in _rule(rule, sets, counted, link)]
             chains[place] = Chain("", tuple(lines))
         for rule in before:
             if rule.named:
-                _rule(rule, asked, counted)
+                _rule(rule, asked, counted, link)
         if not asked.keys() <= sets.keys() or any(held.sets.get(id) != wanted for id, wanted in sets.items()):
             return None
     return Ruleset(chains, held.sets)
@@ -148,15 +153,12 @@ def _sets(
     if plan.edge_table is not None:
         tables[GATEWAY_LINK] = "jump t_edge"
     grouped = [port for port in ports if port.groups]
+    free = {tagged[port.id]: "" for port in ports if not port.checked}
+    owned = {f"{tagged[port.id]} . {ip}": "" for port in ports for ip in v4(port.addresses)}
     found = {
         "ports": Set("set", "ifname", "", dict.fromkeys(tagged.values(), "")),
-        "free": Set("set", "ifname", "", {tagged[port.id]: "" for port in ports if not port.checked}),
-        "owned": Set(
-            "set",
-            "ifname . ipv4_addr",
-            "",
-            {f"{tagged[port.id]} . {ip}": "" for port in ports for ip in v4(port.addresses)},
-        ),
+        "free": Set("set", "ifname", "", free),
+        "owned": Set("set", "ifname . ipv4_addr", "", owned),
         "holders": Set("set", "ipv4_addr", "", dict.fromkeys(publics, "")),
         "publics": Set("map", "ipv4_addr : ipv4_addr", "", {public: private for private, public in publics.items()}),
         "privates": Set("map", "ipv4_addr : ipv4_addr", "", publics),
@@ -235,16 +237,23 @@ def _base(plan: NetworkPlan, link: Callable[[str], str]) -> dict[str, Chain]:
     }
 
 
-def _rule(rule: RulePlan, sets: dict[str, Set], counted: bool) -> list[str]:
+def _rule(rule: RulePlan, sets: dict[str, Set], counted: bool, link: Callable[[str], str]) -> list[str]:
     """The lines of one allowance of a firewall group: none when it is for IPv6."""
     if rule.protocol == "icmpv6":
         return []
     side = "daddr" if rule.egress else "saddr"
-    if rule.named:
+    if rule.links is not None:
+        name = f"m_{spell(rule.named)}"
+        if name not in sets:
+            members = [(link(beyond), ip) for ip, beyond in zip(rule.peers, rule.links, strict=True) if ":" not in ip]
+            held = {f"{beyond} . {ip}": "" for beyond, ip in members}
+            sets[name] = Set("set", "ifname . ipv4_addr", "", held)
+        peer = f"{'oifname' if rule.egress else 'iifname'} . ip {side} @{name}"
+    elif rule.named:
         # Sets of single addresses change by the element; those of ranges only as a whole.
         flags = "flags interval" if any("/" in peer for peer in rule.peers) else ""
         elements = disjoint(rule.peers) if flags else list(v4(rule.peers))
-        name = f"{'l' if flags else 'm'}_{spell(rule.named)}"
+        name = f"{'l' if flags else 'e'}_{spell(rule.named)}"
         sets.setdefault(name, Set("set", "ipv4_addr", flags, dict.fromkeys(elements, "")))
         peer = f"ip {side} @{name}"
     elif not (ranges := v4(rule.peers)):
