@@ -263,6 +263,7 @@ def compose(settings: Settings, *, drives: bool | None = None) -> Parts:
     if settings.volume == "sparse":
         for topic in disks.TOPICS:
             reconciler.add(topic, lambda: disks.converge(database, volume))
+        reconciler.add("tidiness", lambda: tidy(volume))
     else:
         reconciler.add("volume", lambda: disks.converge_disks(database, volume))
         copier = Reconciler(database)

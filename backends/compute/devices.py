@@ -7,7 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, exists, select, update
+from sqlalchemy.orm import aliased
 
 from backends.compute.drivers.base import DiskBinding, PortBinding
 from backends.compute.host import ComputeHost, on
@@ -17,7 +18,7 @@ from backends.errors import Busy, DriverError, NativeError, Unsupported
 from backends.network.models import Port
 from backends.network.service import NetworkService
 from backends.volume.drivers.base import Limits
-from backends.volume.models import Attachment, AttachmentState, Disk, DiskState, Wish
+from backends.volume.models import Attachment, AttachmentState, Disk, DiskState, Snapshot, SnapshotState, Wish
 from backends.volume.service import retire
 
 BATCH = 64
@@ -32,6 +33,9 @@ class Devices:
     disks: list[DiskBinding] = field(default_factory=list)
     ports: list[PortBinding] = field(default_factory=list)
     waiting: bool = False
+    captured: bool = False
+    """Whether a snapshot of one of the disks is still to be taken. While the guest is off it is to have the bytes of
+    now, and not what the guest would write."""
     broken: str = ""
     """Which disk is broken, and why; "" when none is."""
 
@@ -53,13 +57,15 @@ def devices_of(unit: Unit, host: ComputeHost, guests: Iterable[Guest]) -> dict[s
             Disk.iops,
             Disk.throughput,
             Disk.reason,
+            _is_captured(),
         )
         .join(Disk, Disk.id == Attachment.disk)
         .where(Attachment.guest.in_(ids), Attachment.wanted == Wish.PRESENT)
         .order_by(Attachment.device)
     )
-    for guest, disk, device, applied, state, kind, iops, throughput, reason in disks:
+    for guest, disk, device, applied, state, kind, iops, throughput, reason, captured in disks:
         found[guest].waiting |= applied == 0
+        found[guest].captured |= captured
         if state == DiskState.ERROR:
             found[guest].broken = f"{disk}: {reason}" if reason else disk
         limits = Limits(iops, throughput, host.burst(kind, iops))
@@ -75,8 +81,16 @@ def devices_of(unit: Unit, host: ComputeHost, guests: Iterable[Guest]) -> dict[s
     return found
 
 
+def _is_captured() -> ColumnElement[bool]:
+    """The condition that a snapshot of the disk is still to be taken."""
+    return exists().where(Snapshot.disk == Disk.id, Snapshot.state == SnapshotState.PENDING)
+
+
 def plug_disks(database: Database, host: ComputeHost) -> bool:
-    """Bring disks into guests that are up or stopped, and take them out."""
+    """Bring disks into guests that are up or stopped, and take them out. One that is in no guest yet, and whose
+    snapshot is still to be taken, waits for that."""
+    other = aliased(Attachment)
+    open_elsewhere = exists().where(other.disk == Disk.id, other.guest != Attachment.guest, other.applied > 0)
     with database.unit(None, write=False) as unit:
         rows = unit.session.execute(
             select(Attachment, Guest.state, Disk.kind, Disk.iops, Disk.throughput)
@@ -84,6 +98,7 @@ def plug_disks(database: Database, host: ComputeHost) -> bool:
             .join(Disk, Disk.id == Attachment.disk)
             .where(Attachment.applied != Attachment.generation, on(host), Disk.applied > 0)
             .where(Guest.applied == Guest.generation, Guest.state.in_((GuestState.RUNNING, GuestState.STOPPED)))
+            .where((Attachment.wanted == Wish.ABSENT) | ~_is_captured() | open_elsewhere)
             .limit(BATCH)
         ).all()
     again = len(rows) == BATCH

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import delete, select, update
 
 from backends.compute.devices import Devices, devices_of, free_disks, free_ports, plug_disks
-from backends.compute.drivers.base import GuestSpec
+from backends.compute.drivers.base import GuestSpec, Power
 from backends.compute.health import look
 from backends.compute.host import ComputeHost, on
 from backends.compute.models import Cause, Guest, GuestState, GuestWish, Host
@@ -107,6 +107,10 @@ def _start_guests(database: Database, host: ComputeHost) -> bool:
         if devices[guest.id].broken:
             _give_up(database, guest, Cause.NO_DISK, devices[guest.id].broken)
     ready = [guest for guest in guests if not devices[guest.id].broken and not devices[guest.id].waiting]
+    if captured := {guest.id for guest in ready if devices[guest.id].captured}:
+        # The end of a snapshot is told: those that wait for one are looked at then.
+        captured -= _at_work(host)
+        ready = [guest for guest in ready if guest.id not in captured]
     for guest, outcome in host.each(ready, lambda guest: host.driver.ensure_running(_spec(guest, devices[guest.id]))):
         if isinstance(outcome, NativeError):
             again |= _start_failed(database, guest, outcome)
@@ -117,6 +121,17 @@ def _start_guests(database: Database, host: ComputeHost) -> bool:
             findings.add(guest, partial(_record_start, guest, host.id, disks))
     findings.write()
     return again
+
+
+def _at_work(host: ComputeHost) -> set[str]:
+    """The guests that have their disks open; where that cannot be seen, none is known."""
+    try:
+        observed = host.driver.observe()
+    except DriverError as error:
+        _log.warning("guests cannot be looked at: %s", error)
+        host.pause.begin()
+        return set()
+    return {id for id, sighting in observed.items() if sighting.power in (Power.ON, Power.HELD, Power.STUCK)}
 
 
 def _spec(guest: Guest, devices: Devices) -> GuestSpec:

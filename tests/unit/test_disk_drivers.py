@@ -8,15 +8,17 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backends.errors import Exhausted, Missing
+from backends.errors import DriverError, Exhausted, Missing
 from backends.volume.drivers import sparse
 from backends.volume.drivers.base import DiskDriver, DiskSpec, Limits, Observed
 from backends.volume.drivers.qcow2 import Qcow2Disks
+from backends.volume.drivers.qcow2_capture import Capture
 from backends.volume.drivers.sparse import SparseFiles
 from tests.unit.disk_contents import read, size, write
 
@@ -204,3 +206,48 @@ def test_snapshots_of_a_set_are_of_one_moment_though_a_kill_came_between(tmp_pat
     SparseFiles(tmp_path).ensure_snapshots(wanted)
     assert [driver.read(snapshot, 0, 6) for snapshot in wanted] == [b"before"] * 2
     assert sorted(os.listdir(tmp_path / "snapshots")) == ["snap-1.raw", "snap-2.raw"]
+
+
+def test_a_disk_that_a_guest_opens_while_it_is_copied_is_copied_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = SparseFiles(tmp_path)
+    for disk in ("vol-1", "vol-2"):
+        driver.ensure_disk(DiskSpec(disk, MIB))
+        write(driver, disk, 0, b"before")
+    wanted = {"snap-1": "vol-1", "snap-2": "vol-2"}
+    real = sparse.copy_sparse
+
+    def copy_and_write(source: Path, *given: Any) -> None:
+        real(source, *given)
+        write(driver, "vol-1", 0, b"after!")
+        write(driver, "vol-2", 0, b"after!")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sparse, "copy_sparse", copy_and_write)
+        with pytest.raises(DriverError):
+            driver.ensure_snapshots(wanted)
+    assert os.listdir(tmp_path / "snapshots") == []
+    driver.ensure_snapshots(wanted)
+    assert [driver.read(snapshot, 0, 6) for snapshot in wanted] == [b"after!"] * 2
+
+
+def test_a_whole_set_stands_though_nobody_asks_for_it_any_more(
+    driver: DiskDriver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for disk in ("vol-1", "vol-2"):
+        driver.ensure_disk(DiskSpec(disk, MIB))
+    child = os.fork()
+    if not child:
+        monkeypatch.setattr(SparseFiles, "_seal_all", lambda self, journal: os._exit(9))
+        monkeypatch.setattr(Capture, "_publish_set", lambda self, journal: os._exit(9))
+        driver.ensure_snapshots({"snap-1": "vol-1", "snap-2": "vol-2"})
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    snapshots = tmp_path / "volumes" / "snapshots"
+    (snapshots / ".draft-of-a-journal").touch()
+    again = type(driver)(tmp_path / "volumes")  # type: ignore[call-arg]
+    again.drop_snapshot("snap-1")
+    again.tidy()
+    assert again.observe().snapshots == {"snap-2"}
+    assert len(os.listdir(snapshots)) == 1

@@ -329,3 +329,38 @@ def test_capacity_is_counted_for_all_tenants(database: Database, host: ComputeHo
     settle(database, small)
     with database.unit(Scope("other", "there"), write=True) as unit:
         assert ComputeService(unit).place(Wanted(1, 2500)) == "local"
+
+
+def test_a_guest_starts_when_the_snapshots_of_its_disks_are_taken(database: Database, host: ComputeHost) -> None:
+    """What it writes is not in them; while it runs nothing waits for one."""
+
+    def snapshot(id: str, disk: str) -> None:
+        with database.unit(HERE, write=True) as unit:
+            VolumeService(unit).add_snapshot(id=id, disk=unit.session.get_one(Disk, disk), description="")
+
+    launch(database)
+    with database.unit(HERE, write=True) as unit:
+        VolumeService(unit).add_disk(id="vol-data", zone="a", size=1, kind="gp3")
+    settle(database, host)
+    snapshot("snap-1", "vol-root")
+    act(database, "reboot")
+    converge(database, host)
+    assert (guest(database).applied, host.driver.observe()["i-1"].power) == (guest(database).generation, Power.ON)
+    settle(database, host)
+    act(database, "stop")
+    settle(database, host)
+    snapshot("snap-2", "vol-root")
+    snapshot("snap-3", "vol-data")
+    act(database, "start")
+    converge(database, host)
+    assert guest(database).state == GuestState.PENDING
+    settle(database, host)
+    assert guest(database).state == GuestState.RUNNING
+    snapshot("snap-4", "vol-data")
+    attach(database, "vol-data")
+    converge(database, host)
+    spec = host.driver.spec("i-1")  # type: ignore[attr-defined]
+    assert [binding.disk for binding in spec.disks] == ["vol-root"]
+    settle(database, host)
+    spec = host.driver.spec("i-1")  # type: ignore[attr-defined]
+    assert [binding.disk for binding in spec.disks] == ["vol-root", "vol-data"]

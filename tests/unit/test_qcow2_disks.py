@@ -281,6 +281,80 @@ def test_a_set_that_was_copied_is_the_same_set_after_a_kill(tmp_path: Path, monk
     assert len(guests.calls) == 1
 
 
+class Quick(Guests):
+    """As `Guests`, for disks of one cluster, and without a process."""
+
+    def back_up(
+        self,
+        targets: Mapping[str, str],
+        checkpoint: str,
+        since: Mapping[str, str | None],
+        report: Callable[[int], None] = lambda percent: None,
+    ) -> Mapping[str, bool]:
+        for disk, target in targets.items():
+            with qcow2_file.Chain(self.folder / "disks" / disk / "disk.qcow2") as now:
+                fill(Path(target), now.cluster(0) or b"")
+        return dict.fromkeys(targets, True)
+
+
+def fill(path: Path, data: bytes) -> None:
+    """Write on a disk of one cluster, in the file that there is."""
+    about, draft = qcow2_file.header(path), path.with_name("draft")
+    qcow2_file.write(draft, about.size, about.backing, [0], lambda cluster: data.ljust(qcow2_file.CLUSTER, b"\0"))
+    path.write_bytes(draft.read_bytes())
+    draft.unlink()
+
+
+@pytest.mark.parametrize("reflink", [False, True])
+@pytest.mark.parametrize("held", [(), ("vol-3",)])
+def test_a_set_is_of_one_moment_wherever_a_kill_came_between(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reflink: bool, held: tuple[str, ...]
+) -> None:
+    """Guests are started, and write, before the next try: on every disk of the set, those that rested and those that
+    a guest had open."""
+    monkeypatch.setattr(folders, "can_reflink", lambda folder: reflink)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    left = 10**9
+    for name in STEPS[os]:
+        real = getattr(os, name)
+
+        def counted(*args: Any, real: Callable[..., Any] = real, **more: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                raise Killed
+            return real(*args, **more)
+
+        monkeypatch.setattr(os, name, counted)
+    wanted = {f"snap-{number}": f"vol-{number}" for number in (1, 2, 3)}
+    nth, moments = 0, set()
+    while True:
+        nth += 1
+        folder = tmp_path / str(nth)
+        guests = Quick(folder, *held)
+        driver = Qcow2Disks(folder, guests)
+        for disk in wanted.values():
+            driver.ensure_disk(DiskSpec(disk, qcow2_file.CLUSTER))
+            fill(Path(driver.access(disk).path), b"then")
+        left = nth
+        try:
+            driver.ensure_snapshots(wanted)
+            break
+        except Killed:
+            left = 10**9
+        for disk in wanted.values():
+            fill(Path(driver.access(disk).path), b"now!")
+        Qcow2Disks(folder, guests).ensure_snapshots(wanted)
+        found = {content(driver, snapshot, 4) for snapshot in wanted}
+        assert len(found) == 1, (nth, found)
+        moments |= found
+        Qcow2Disks(folder).tidy()
+        assert sorted(os.listdir(folder / "snapshots")) == sorted(wanted)
+        shutil.rmtree(folder)
+    left = 10**9
+    assert moments == {b"then", b"now!"}
+
+
 def test_a_failed_copy_leaves_no_snapshot(tmp_path: Path) -> None:
     class Failing(Guests):
         def back_up(self, *args: object) -> Mapping[str, bool]:

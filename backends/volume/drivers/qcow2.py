@@ -214,7 +214,11 @@ class Qcow2Disks:
         return False
 
     def _sweep(self) -> None:
-        """Take layers out of folders that a kill left there, after nobody leant on them any more."""
+        """Finish sets of snapshots that were whole when a kill came, though nobody asks for them any more, and take
+        layers out of folders that it left there, after nobody leant on them."""
+        self._capture.finish()
+        for draft in self._snapshots.glob(".draft-*"):
+            draft.unlink()
         for place, uppermost in ((self._disks, lambda folder: DISK), (self._snapshots, folders.top)):
             for id in os.listdir(place):
                 if not id.startswith("."):

@@ -2,11 +2,13 @@
 
 Freezing: the snapshot gets a link to the disk's file, which becomes a layer, and the disk a new file that leans on it.
 Nothing is copied. Until the new file has taken the old one's name the snapshot is a draft, so no snapshot ever stands
-whose uppermost layer is still written.
+whose uppermost layer is still written. Several disks are frozen while all of them are kept from being opened, and what
+was frozen of a set before a kill counts for nothing unless all of it was.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -30,58 +32,69 @@ class Capture:
         self._disks, self._snapshots, self._open, self._reflink = disks, snapshots, open_disks, reflink
 
     def take(self, disks: Mapping[str, str], report: Report) -> None:
-        """Take the snapshots (snapshot -> disk) that are not there. Only what a hypervisor copies takes long."""
+        """Take the snapshots (snapshot -> disk) that are not there. Only what a hypervisor copies takes long.
+
+        Of several all stand or none does: they are drafts until a journal says that each of them is whole. What a kill
+        or a failure left before that is given up, and all are taken anew, of one later moment.
+        """
+        self.finish()
+        wanted = {snapshot: disk for snapshot, disk in disks.items() if not (self._snapshots / snapshot).exists()}
+        if not wanted:
+            return
+        held = {s: d for s, d in wanted.items() if self._open is not None and self._open.holds(d)}
+        resting = {snapshot: disk for snapshot, disk in wanted.items() if snapshot not in held}
+        journal = self._snapshots / f".set-{min(wanted)}"
+        try:
+            for snapshot in wanted:
+                folders.begin(self._snapshots / snapshot)
+            self._freeze({self._snapshots / snapshot: self._disks / disk for snapshot, disk in resting.items()})
+            checkpoint = self._back_up(held, report) if held else None
+            if held or len(resting) > 1:
+                _write(journal, {"checkpoint": checkpoint, "disks": held, "resting": sorted(resting)})
+        except Exception:
+            journal.unlink(missing_ok=True)
+            for snapshot in wanted:
+                shutil.rmtree(folders.draft_of(self._snapshots / snapshot), ignore_errors=True)
+            raise
+        if journal.exists():
+            self._publish_set(journal)
+        else:
+            folders.publish(self._snapshots / min(resting))
+
+    def finish(self) -> None:
+        """Let the snapshots of sets stand that were whole when a kill came."""
         for journal in self._snapshots.glob(".set-*"):
             self._publish_set(journal)
-        wanted = {snapshot: disk for snapshot, disk in disks.items() if not (self._snapshots / snapshot).exists()}
-        held = {s: d for s, d in wanted.items() if self._open is not None and self._open.holds(d)}
-        try:
-            if held:
-                self._back_up(held, report)
-            for snapshot, disk in wanted.items():
-                if snapshot not in held:
-                    self._freeze(self._snapshots / snapshot, self._disks / disk)
-        except Exception:
-            for snapshot, disk in wanted.items():
-                self._undo(self._snapshots / snapshot, self._disks / disk)
-            raise
 
-    def _undo(self, target: Path, disk: Path) -> None:
-        """Drop what was begun, unless the disk went on already and the snapshot only has to be let stand."""
-        draft = folders.draft_of(target)
-        frozen = (draft / TOP).is_symlink() and (disk / DISK).exists()
-        if not frozen or folders.top(draft) != qcow2_file.header(disk / DISK).backing:
-            shutil.rmtree(draft, ignore_errors=True)
+    def _freeze(self, disks: Mapping[Path, Path]) -> None:
+        """Make drafts of snapshots (target -> disk) of disks that nobody has open, and keep everybody away from all of
+        them meanwhile."""
+        with contextlib.ExitStack() as stack:
+            for disk in disks.values():
+                stack.enter_context(folders.unwritten(disk / DISK))
+            for target, disk in disks.items():
+                self._keep(folders.draft_of(target), disk)
 
-    def _freeze(self, target: Path, disk: Path) -> None:
-        """Take a snapshot of a disk that nobody has open."""
-        draft = folders.draft_of(target)
+    def _keep(self, draft: Path, disk: Path) -> None:
+        """Put what a disk holds into a draft."""
         about = qcow2_file.header(disk / DISK)
-        if (draft / TOP).is_symlink() and folders.top(draft) == about.backing:
-            folders.publish(target)  # killed between the last two steps
-            return
-        folders.begin(target)
         if about.backing is not None and qcow2_file.is_empty(disk / DISK):
             below = qcow2_file.header(disk / about.backing)
             if below.size == about.size:
                 folders.share(disk, folders.chain(disk, about.backing), draft)
                 folders.seal(draft, about.backing)
-                folders.publish(target)
                 return
         layer = folders.new_layer()
-        with folders.unwritten(disk / DISK):
-            about = qcow2_file.header(disk / DISK)
-            beneath = folders.chain(disk, DISK)[1:]
-            folders.share(disk, beneath, draft)
-            if self._reflink:
-                folders.copy(disk / DISK, draft / layer)
-                folders.seal(draft, layer)
-            else:
-                (disk / LAST).unlink(missing_ok=True)
-                os.link(disk / DISK, draft / layer)
-                folders.seal(draft, layer)
-                self._continue(disk, layer, about.size, beneath)
-        folders.publish(target)
+        beneath = folders.chain(disk, DISK)[1:]
+        folders.share(disk, beneath, draft)
+        if self._reflink:
+            folders.copy(disk / DISK, draft / layer)
+            folders.seal(draft, layer)
+        else:
+            (disk / LAST).unlink(missing_ok=True)
+            os.link(disk / DISK, draft / layer)
+            folders.seal(draft, layer)
+            self._continue(disk, layer, about.size, beneath)
 
     def _continue(self, disk: Path, layer: str, size: int, beneath: list[str]) -> None:
         """Let the disk go on in a new file that leans on `layer`, which was its file."""
@@ -94,13 +107,14 @@ class Capture:
         os.replace(new, disk / DISK)
         folders.sync(disk)
 
-    def _back_up(self, held: Mapping[str, str], report: Report) -> None:
-        """Take snapshots of disks of one running guest, of what changed since their last ones where that is known."""
+    def _back_up(self, held: Mapping[str, str], report: Report) -> str:
+        """Make the drafts of snapshots of disks of one running guest hold them, or what changed since their last ones
+        where that is known. Answers the checkpoint from which the next may go on."""
         assert self._open is not None
         targets: dict[str, str] = {}
         since: dict[str, str | None] = {}
         for snapshot, disk in held.items():
-            draft, layer = folders.begin(self._snapshots / snapshot), folders.new_layer()
+            draft, layer = folders.draft_of(self._snapshots / snapshot), folders.new_layer()
             previous, since[disk] = self._previous(disk)
             backing = None
             if previous is not None:
@@ -122,9 +136,7 @@ class Capture:
                 qemu_img.rebase(draft / layer, None)
             folders.seal(draft, layer)
             folders.sync(draft)
-        journal = self._snapshots / f".set-{checkpoint}"
-        _write(journal, {"checkpoint": checkpoint, "disks": dict(held)})
-        self._publish_set(journal)
+        return checkpoint
 
     def _previous(self, disk: str) -> tuple[Path | None, str | None]:
         """The snapshot on which a further one of the disk can lean, and the checkpoint since when."""
@@ -138,10 +150,12 @@ class Capture:
     def _publish_set(self, journal: Path) -> None:
         """Let all snapshots of a set stand; begun once, it is finished even after a kill."""
         about = json.loads(journal.read_bytes())
-        for snapshot, disk in about["disks"].items():
+        for snapshot in (*about["disks"], *about.get("resting", ())):
             folder = self._snapshots / snapshot
             if not folder.exists() and folders.draft_of(folder).is_dir():
                 folders.publish(folder)
+        for snapshot, disk in about["disks"].items():
+            folder = self._snapshots / snapshot
             if (self._disks / disk).is_dir() and folder.exists():
                 _write(self._disks / disk / LAST, {"snapshot": snapshot, "checkpoint": about["checkpoint"]})
         journal.unlink()

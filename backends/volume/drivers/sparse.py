@@ -30,6 +30,7 @@ class SparseFiles:
         self._disks, self._snapshots = folder / "disks", folder / "snapshots"
         for place in (self._disks, self._snapshots):
             place.mkdir(parents=True, exist_ok=True)
+        self._swept = False
 
     def ensure_disk(self, spec: DiskSpec) -> None:
         """See `DiskDriver`."""
@@ -63,7 +64,8 @@ class SparseFiles:
 
     def ensure_snapshots(self, disks: Mapping[str, str], report: Report = silent) -> Mapping[str, int]:
         """See `DiskDriver`. Guests that have the disks open are held up while these are copied, and no longer. Of
-        several snapshots all stand or none does, also after a kill: they have the bytes of one and the same moment."""
+        several snapshots all stand or none does, also after a kill: they have the bytes of one and the same moment.
+        Disks that a guest opened, and wrote, while they were copied are no such moment: that is a `DriverError`."""
         with _faults(", ".join(disks)):
             for journal in self._snapshots.glob(".set-*"):
                 self._seal_all(journal)
@@ -74,8 +76,12 @@ class SparseFiles:
             journal = self._snapshots / f".set-{min(disks)}"
             try:
                 with self._open.still(held) if self._open is not None and held else contextlib.nullcontext():
+                    resting = [self._disk(disk) for disk in wanted.values() if disk not in held]
+                    before = [_written(path) for path in resting]
                     for target, disk in wanted.items():
                         self._copy(target, self._disk(disk), partial(report, target.stem))
+                    if before != [_written(path) for path in resting]:
+                        raise DriverError("a guest wrote on a disk that was at rest, while it was copied")
                 if len(wanted) > 1:
                     for target in wanted:
                         _sync(_draft(target))
@@ -130,7 +136,15 @@ class SparseFiles:
                 raise
 
     def tidy(self) -> bool:
-        """See `DiskDriver`. Plain files stay as they are."""
+        """See `DiskDriver`. Sets of snapshots that were whole when a kill came are finished, though nobody asks for
+        them any more; else plain files stay as they are."""
+        if not self._swept:
+            with _faults("snapshots"):
+                for journal in self._snapshots.glob(".set-*"):
+                    self._seal_all(journal)
+                for draft in self._snapshots.glob(".draft-*"):
+                    draft.unlink()
+            self._swept = True
         return False
 
     def ensure_copy(self, snapshot: str, parent: str, report: Report = silent) -> int:
@@ -313,6 +327,12 @@ def _extents(descriptor: int) -> Iterator[tuple[int, int]]:
             raise
         end = os.lseek(descriptor, start, os.SEEK_HOLE)
         yield start, end
+
+
+def _written(path: Path) -> tuple[int, int]:
+    """What differs once somebody wrote in a file."""
+    about = path.stat()
+    return about.st_mtime_ns, about.st_size
 
 
 def _write(descriptor: int, block: bytes) -> None:
