@@ -93,9 +93,20 @@ _FAMILIES = [
     Family("c6i", INTEL, 3.5, hibernates=True, enclaves=True, memory=2048, encrypts_in_transit=True),
     Family("r6i", INTEL, 3.5, hibernates=True, enclaves=True, memory=8192, encrypts_in_transit=True),
     Family("m6a", AMD, 3.6, hibernates=True, enclaves=True, encrypts_in_transit=True),
+    Family("c6a", AMD, 3.6, hibernates=True, enclaves=True, memory=2048, encrypts_in_transit=True),
+    Family("r6a", AMD, 3.6, hibernates=True, enclaves=True, memory=8192, encrypts_in_transit=True),
+    Family("m7a", AMD, 3.7, threads=1, hibernates=True, enclaves=True, encrypts_in_transit=True),
+    Family("c7a", AMD, 3.7, threads=1, hibernates=True, enclaves=True, memory=2048, encrypts_in_transit=True),
+    Family("r7a", AMD, 3.7, threads=1, hibernates=True, enclaves=True, memory=8192, encrypts_in_transit=True),
+    Family("c7i", INTEL, 3.2, hibernates=True, enclaves=True, memory=2048, encrypts_in_transit=True),
+    Family("r7i", INTEL, 3.2, hibernates=True, enclaves=True, memory=8192, encrypts_in_transit=True),
     Family("m7i", INTEL, 3.2, hibernates=True, enclaves=True, encrypts_in_transit=True),
     Family("m7g", AWS, 2.6, ("arm64",), threads=1, enclaves=True, encrypts_in_transit=True),
     Family("c7g", AWS, 2.6, ("arm64",), threads=1, enclaves=True, memory=2048, encrypts_in_transit=True),
+    Family("r7g", AWS, 2.6, ("arm64",), threads=1, enclaves=True, memory=8192, encrypts_in_transit=True),
+    Family("m8g", AWS, 2.8, ("arm64",), threads=1, enclaves=True, encrypts_in_transit=True),
+    Family("c8g", AWS, 2.8, ("arm64",), threads=1, enclaves=True, memory=2048, encrypts_in_transit=True),
+    Family("r8g", AWS, 2.8, ("arm64",), threads=1, enclaves=True, memory=8192, encrypts_in_transit=True),
     Family("i3", INTEL, 2.3, nitro=False, memory=7808, hibernates=True),
     Family("i3en", INTEL, 3.1, memory=8192, encrypts_in_transit=True),
     Family("g4dn", INTEL, 2.5, encrypts_in_transit=True),
@@ -123,11 +134,11 @@ def _bandwidth(family: str, vcpus: int) -> str:
     elif family in ("m6g", "c6g", "r6g"):
         gigabits = {32: "12", 48: "20", 64: "25"}
         least = "Up to 10 Gigabit"
-    elif family in ("m7g", "c7g"):
-        gigabits = {32: "15", 48: "22.5", 64: "30"}
+    elif family in ("m7g", "c7g", "r7g", "m8g", "c8g", "r8g"):
+        gigabits = {32: "15", 48: "22.5", 64: "30", 96: "40", 192: "50"}
         least = "Up to 15 Gigabit" if vcpus == 16 else "Up to 12.5 Gigabit"
     else:
-        gigabits = {32: "12.5", 48: "18.75", 64: "25", 96: "37.5", 128: "50"}
+        gigabits = {32: "12.5", 48: "18.75", 64: "25", 96: "37.5", 128: "50", 192: "50"}
         least = "Up to 12.5 Gigabit"
     return f"{gigabits[vcpus]} Gigabit" if vcpus in gigabits else least
 
@@ -183,7 +194,7 @@ _BURSTABLE = {  # size: vcpus, MiB, cards, addresses
 
 _SIZES = {
     "medium": 1, "large": 2, "xlarge": 4, "2xlarge": 8, "4xlarge": 16, "8xlarge": 32, "9xlarge": 36, "12xlarge": 48,
-    "16xlarge": 64, "18xlarge": 72, "24xlarge": 96, "32xlarge": 128, "metal": 96,
+    "16xlarge": 64, "18xlarge": 72, "24xlarge": 96, "32xlarge": 128, "48xlarge": 192, "metal": 96,
 }  # fmt: skip
 
 _COMMON = ["large", "xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge", "24xlarge"]
@@ -201,8 +212,19 @@ _SIZED: dict[str, list[str]] = {
     "m6i": [*_COMMON, "32xlarge"],
     "c6i": [*_COMMON, "32xlarge"],
     "r6i": [*_COMMON, "32xlarge"],
-    "m6a": _COMMON,
-    "m7i": _COMMON,
+    "m6a": [*_COMMON, "32xlarge", "48xlarge"],
+    "c6a": [*_COMMON, "32xlarge", "48xlarge"],
+    "r6a": [*_COMMON, "32xlarge", "48xlarge"],
+    "m7a": ["medium", *_COMMON, "32xlarge", "48xlarge"],
+    "c7a": ["medium", *_COMMON, "32xlarge", "48xlarge"],
+    "r7a": ["medium", *_COMMON, "32xlarge", "48xlarge"],
+    "m7i": [*_COMMON, "48xlarge"],
+    "c7i": [*_COMMON, "48xlarge"],
+    "r7i": [*_COMMON, "48xlarge"],
+    "r7g": ["medium", *_COMMON[:-1]],
+    "m8g": ["medium", *_COMMON, "48xlarge"],
+    "c8g": ["medium", *_COMMON, "48xlarge"],
+    "r8g": ["medium", *_COMMON, "48xlarge"],
     "m7g": ["medium", *_COMMON[:-1]],
     "c7g": ["medium", *_COMMON[:-1]],
 }

@@ -11,32 +11,9 @@ from compat.errors import AWSError
 from compat.filters import Filters
 from compat.operation import Params, Result, operation
 from compat.regions import partition_of, zones
+from compat.vpc.endpoint_names import INTERFACES
 
 GATEWAYS = ("s3", "dynamodb")
-INTERFACES = (
-    "autoscaling",
-    "cloudformation",
-    "dynamodb",
-    "ebs",
-    "ec2",
-    "ec2messages",
-    "ecr.api",
-    "ecr.dkr",
-    "elasticloadbalancing",
-    "events",
-    "execute-api",
-    "kms",
-    "lambda",
-    "logs",
-    "monitoring",
-    "s3",
-    "secretsmanager",
-    "sns",
-    "sqs",
-    "ssm",
-    "ssmmessages",
-    "sts",
-)
 
 
 def service_domain(region: str) -> str:
