@@ -96,3 +96,14 @@ def test_transitive_tags_in_another_case(home: Account) -> None:
 
 def test_a_federation_token_without_policy_packs_nothing(home: Account) -> None:
     assert home.root("sts").get_federation_token(Name="bob")["PackedPolicySize"] == 0
+
+
+def test_an_account_counts_its_own_only(home: Account, endpoint: str) -> None:
+    home.iam.create_user(UserName="bob")
+    other = Account(endpoint, str(int(home.id) ^ 1))
+    other.iam.create_user(UserName="bob")
+    other.iam.create_group(GroupName="g")
+    summary = home.iam.get_account_summary()["SummaryMap"]
+    assert (summary["Users"], summary["Groups"]) == (1, 0)
+    home.iam.create_group(GroupName="g")
+    assert home.iam.get_account_summary()["SummaryMap"]["Groups"] == 1
