@@ -274,7 +274,10 @@ def _changed(wanted: Params) -> RuleSpec:
     members = {"CidrIpv4": "cidr4", "CidrIpv6": "cidr6", "PrefixListId": "prefixes", "ReferencedGroupId": "group"}
     named = [member for member in members if wanted.get(member)]
     if len(named) > 1:
-        raise AWSError("InvalidParameterCombination", "Only one source or destination can be specified in a rule")
+        raise AWSError(
+            "InvalidParameterCombination",
+            "Only one of cidrIp, cidrIpv6, prefixListId, or referencedGroupId can be specified",
+        )
     protocol, ports = wanted.get("IpProtocol"), (wanted.get("FromPort"), wanted.get("ToPort"))
     if not protocol:
         raise AWSError(

@@ -195,7 +195,7 @@ def associate_vpc_cidr_block(ctx: Context, p: Params) -> Result:
     family = 4 if p.get("CidrBlock") else 6
     if sum(block.family == family for block in vpc.ranges) >= MOST_BLOCKS:
         raise AWSError(
-            "CidrLimitExceeded", f"This network '{vpc.id}' has met its maximum number of allowed CIDRs: {MOST_BLOCKS}"
+            "CidrLimitExceeded", f"This network {vpc.id} has met its maximum number of allowed CIDRs: {MOST_BLOCKS}"
         )
     if family == 4:
         block = ctx.network.add_range(vpc, id=fresh("vpc-cidr-block-association"), cidr=p["CidrBlock"])
