@@ -14,6 +14,7 @@ from backends.compute.models import Guest, GuestState
 from backends.volume.models import Attachment
 from compat.context import Context
 from compat.describe import page
+from compat.ec2.capacity_reservations import capacity_specification
 from compat.ec2.instance_view import load
 from compat.ec2.launch_facts import check_user_data, find_flavor, find_profile
 from compat.ec2.listing import cut
@@ -246,7 +247,8 @@ def modify_private_dns_name_options(ctx: Context, p: Params) -> Result:
 def modify_instance_capacity_reservation_attributes(ctx: Context, p: Params) -> Result:
     """Change which reservation an instance may use."""
     guest: Guest = ctx.find("instance", p["InstanceId"])
-    show(guest, "CapacityReservationSpecification", dict(p["CapacityReservationSpecification"]))
+    _only_stopped(guest, "capacityReservationSpecification")
+    show(guest, "CapacityReservationSpecification", capacity_specification(p))
     return {"Return": True}
 
 

@@ -12,6 +12,7 @@ from backends.compute.models import Cause, Guest, GuestState
 from backends.network.models import Network, Port, PortAddress, PortGroup
 from backends.volume.models import Attachment
 from compat.context import Context
+from compat.ec2.capacity_reservations import HELD, IN_USE
 from compat.regions import zones
 from compat.vpc.names import private_domain, private_name, public_name
 
@@ -220,6 +221,8 @@ def render_instance(ctx: Context, guest: Guest) -> dict[str, Any]:
         "StateTransitionReason": "",
         "Tags": ctx.tags(guest.id),
     }
+    if guest.notes.get(HELD) is not None and guest.state in IN_USE:
+        answer["CapacityReservationId"] = guest.notes[HELD]
     if guest.key_name is not None:
         answer["KeyName"] = guest.key_name
     if guest.root_device is not None:

@@ -9,9 +9,13 @@ from backends.compute.models import Guest, GuestState
 from backends.errors import Exhausted, WrongState
 from compat.context import Context
 from compat.describe import page
+from compat.ec2.capacity_reservations import claim_again
 from compat.ec2.instance_status import can_hibernate, load_status, render_status
 from compat.ec2.instance_view import load, render_instance, state
+from compat.ec2.launch import RUN_FACTS
 from compat.ec2.listing import at
+from compat.ec2.spot_market import refuse_to_stop
+from compat.ec2.spot_requests import fulfil_again
 from compat.errors import AWSError
 from compat.filters import Filters
 from compat.kinds import kind
@@ -56,11 +60,13 @@ INSTANCE_FILTERS: Filters = {
     "block-device-mapping.status": _place("BlockDeviceMappings.Ebs.Status"),
     "block-device-mapping.volume-id": _place("BlockDeviceMappings.Ebs.VolumeId"),
     "boot-mode": _place("BootMode"),
-    "capacity-reservation-id": _nothing,
+    "capacity-reservation-id": _place("CapacityReservationId"),
     "capacity-reservation-specification.capacity-reservation-preference": _place(
         "CapacityReservationSpecification.CapacityReservationPreference"
     ),
-    "capacity-reservation-specification.capacity-reservation-target.capacity-reservation-id": _nothing,
+    "capacity-reservation-specification.capacity-reservation-target.capacity-reservation-id": _place(
+        "CapacityReservationSpecification.CapacityReservationTarget.CapacityReservationId"
+    ),
     "capacity-reservation-specification.capacity-reservation-target.capacity-reservation-resource-group-arn": _nothing,
     "client-token": _place("ClientToken"),
     "current-instance-boot-mode": _place("CurrentInstanceBootMode"),
@@ -78,7 +84,7 @@ INSTANCE_FILTERS: Filters = {
     ),
     "image-id": Guest.image,
     "instance-id": Guest.id,
-    "instance-lifecycle": _nothing,
+    "instance-lifecycle": _place("InstanceLifecycle"),
     "instance-state-code": _place("State.Code"),
     "instance-state-name": Guest.state,
     "instance-type": Guest.flavor,
@@ -179,7 +185,7 @@ INSTANCE_FILTERS: Filters = {
     "root-device-name": Guest.root_device,
     "root-device-type": _place("RootDeviceType"),
     "source-dest-check": _place("SourceDestCheck"),
-    "spot-instance-request-id": _nothing,
+    "spot-instance-request-id": _place("SpotInstanceRequestId"),
     "state-reason-code": _place("StateReason.Code"),
     "state-reason-message": _place("StateReason.Message"),
     "subnet-id": _place("SubnetId"),
@@ -257,6 +263,8 @@ def start_instances(ctx: Context, p: Params) -> Result:
 
     def start(guest: Guest) -> None:
         stopped = guest.state == GuestState.STOPPED
+        if stopped:
+            claim_again(ctx, guest)
         ctx.compute.start(guest)
         if stopped and guest.notes.get("public"):
             for port in ctx.network.ports_of(guest.id):
@@ -272,6 +280,7 @@ def stop_instances(ctx: Context, p: Params) -> Result:
     sleep = bool(p.get("Hibernate"))
 
     def stop(guest: Guest) -> None:
+        refuse_to_stop(ctx, guest)
         if guest.stop_locked:
             raise AWSError(
                 "OperationNotPermitted",
@@ -300,7 +309,7 @@ def reboot_instances(ctx: Context, p: Params) -> Result:
     return {}
 
 
-@operation("ec2:TerminateInstances", on="instance/{InstanceIds}")
+@operation("ec2:TerminateInstances", on="instance/{InstanceIds}", raises=RUN_FACTS)
 def terminate_instances(ctx: Context, p: Params) -> Result:
     """End instances for good."""
 
@@ -313,7 +322,9 @@ def terminate_instances(ctx: Context, p: Params) -> Result:
             )
         ctx.compute.terminate(guest)
 
-    return {"TerminatingInstances": _change(ctx, p["InstanceIds"], terminate)}
+    changes = _change(ctx, p["InstanceIds"], terminate)
+    fulfil_again(ctx, ctx.find_all("instance", p["InstanceIds"]))
+    return {"TerminatingInstances": changes}
 
 
 # --- status ----------------------------------------------------------------------------------------------------------

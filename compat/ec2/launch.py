@@ -15,17 +15,19 @@ from backends.network.errors import AlreadyAttached
 from backends.network.models import Segment
 from backends.volume.models import Snapshot
 from compat.context import Context
+from compat.ec2.capacity_reservations import Wish, capacity_specification, claim
 from compat.ec2.disk_keys import encryption
-from compat.ec2.flavors import valid_cores
 from compat.ec2.images import image_arn
 from compat.ec2.instance_status import can_hibernate
 from compat.ec2.instance_view import load, render_instance
 from compat.ec2.key_pairs import missing_key
 from compat.ec2.launch_facts import check_user_data, find_flavor, find_image, find_profile
+from compat.ec2.launch_options import cpu_options, private_dns
 from compat.ec2.launch_templates import with_template
 from compat.ec2.metadata_options import launch_options
 from compat.ec2.placement import Site, find_site, group_of, refuse_dedicated_network, refuse_hosts
 from compat.ec2.regions import zone_named
+from compat.ec2.spot_market import spot_market
 from compat.ec2.volume_types import merge_mappings, performance
 from compat.ec2.volumes import CREATING
 from compat.errors import AWSError
@@ -56,7 +58,8 @@ def _invalid(message: str) -> AWSError:
     return AWSError("InvalidParameterValue", message)
 
 
-def _targets(ctx: Context, p: Params) -> list[str]:
+def launch_targets(ctx: Context, p: Params) -> list[str]:
+    """The resources that a launch is about."""
     found = ["instance/*", "network-interface/*", "volume/*"]
     if image := p.get("ImageId"):
         found.append(image_arn(ctx, image if image.startswith("ami-") else "*"))
@@ -85,7 +88,7 @@ RUN_FACTS: Raises = {
 }
 
 
-@operation("ec2:RunInstances", on=_targets, raises=RUN_FACTS)
+@operation("ec2:RunInstances", on=launch_targets, raises=RUN_FACTS)
 def run_instances(ctx: Context, p: Params) -> Result:
     """Launch instances."""
     spec, template_tags = with_template(ctx, p)
@@ -123,8 +126,7 @@ class Launch:
         for one in spec.get("TagSpecifications") or ():
             if one.get("ResourceType") not in TAGGED:
                 raise _invalid(f"'{one.get('ResourceType')}' is not a valid taggable resource type for this operation.")
-        if spec.get("InstanceMarketOptions"):
-            raise AWSError("Unsupported", "Spot Instances are not offered by Nephele.")
+        self.market = spot_market(spec)
         self.image = find_image(ctx, spec.get("ImageId"))
         self.flavor = find_flavor(spec.get("InstanceType") or DEFAULT_TYPE)
         self._check_architecture()
@@ -278,12 +280,8 @@ class Launch:
             "PlatformDetails": notes.get("PlatformDetails", "Linux/UNIX"),
             "UsageOperation": notes.get("UsageOperation", "RunInstances"),
             "ProductCodes": [],
-            "CpuOptions": self._cpu_options(),
-            "CapacityReservationSpecification": {
-                "CapacityReservationPreference": (spec.get("CapacityReservationSpecification") or {}).get(
-                    "CapacityReservationPreference", "open"
-                )
-            },
+            "CpuOptions": cpu_options(self.flavor, spec.get("CpuOptions") or {}),
+            "CapacityReservationSpecification": capacity_specification(spec),
             "HibernationOptions": {"Configured": self._hibernates()},
             "MetadataOptions": launch_options(self.ctx, spec, notes),
             "EnclaveOptions": {"Enabled": bool((spec.get("EnclaveOptions") or {}).get("Enabled"))},
@@ -291,7 +289,7 @@ class Launch:
                 "AutoRecovery": (spec.get("MaintenanceOptions") or {}).get("AutoRecovery", "default"),
                 "RebootMigration": "default",
             },
-            "PrivateDnsNameOptions": self._private_dns(),
+            "PrivateDnsNameOptions": private_dns(self.cards[0].segment, spec.get("PrivateDnsNameOptions") or {}),
             "NetworkPerformanceOptions": {
                 "BandwidthWeighting": (spec.get("NetworkPerformanceOptions") or {}).get("BandwidthWeighting", "default")
             },
@@ -323,26 +321,6 @@ class Launch:
             raise AWSError("UnsupportedHibernationConfiguration", "What runs instances here cannot hibernate them.")
         return asked
 
-    def _cpu_options(self) -> dict[str, Any]:
-        asked = self.spec.get("CpuOptions") or {}
-        cores = asked.get("CoreCount") or self.flavor.cores
-        threads = asked.get("ThreadsPerCore") or self.flavor.threads
-        if asked.get("CoreCount") and cores not in valid_cores(self.flavor):
-            raise _invalid(f"CpuOptions.CoreCount of {cores} is not valid for instance type {self.flavor.name}.")
-        if not 1 <= threads <= self.flavor.threads:
-            raise _invalid(f"CpuOptions.ThreadsPerCore of {threads} is not valid for instance type {self.flavor.name}.")
-        found = {"CoreCount": cores, "ThreadsPerCore": threads}
-        return found | ({"AmdSevSnp": asked["AmdSevSnp"]} if asked.get("AmdSevSnp") else {})
-
-    def _private_dns(self) -> dict[str, Any]:
-        segment = self.cards[0].segment
-        options = {
-            "HostnameType": "ip-name" if segment.cidr else "resource-name",
-            "EnableResourceNameDnsARecord": False,
-            "EnableResourceNameDnsAAAARecord": False,
-        }
-        return options | dict(self.spec.get("PrivateDnsNameOptions") or {})
-
     # --- making ----------------------------------------------------------------------------------------------------
 
     def guest(self, number: int, site: Site) -> Guest:
@@ -360,6 +338,13 @@ class Launch:
             notes["login_key"] = self.login_key
         if self.flavor.family.burstable:
             notes["credits"] = credits or ("standard" if self.flavor.family.name == "t2" else "unlimited")
+        if self.market is not None:
+            notes["shown"] = notes["shown"] | self.market.shown(ctx, id, self.zone, self.shown["PlatformDetails"])
+        wish = Wish(self.flavor.name, self.shown["PlatformDetails"], self.zone, self.shown["Placement"]["Tenancy"])
+        if "SpotInstanceRequestId" not in notes["shown"] and (
+            claimed := claim(ctx, wish, self.shown["CapacityReservationSpecification"])
+        ):
+            notes["reservation"] = claimed
         if self.profile is not None:
             notes["profile"] = self.profile | {
                 "AssociationId": "iip-assoc-" + secrets.token_hex(9)[:17],
