@@ -115,7 +115,7 @@ def test_a_draft_left_by_a_kill_is_observed_and_replaced(tmp_path: Path) -> None
 writes = st.lists(st.tuples(st.integers(0, 3 * MIB), st.binary(min_size=1, max_size=9000)), max_size=6)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(writes=writes, reflink=st.booleans())
 def test_copies_are_equal_whatever_is_written_where(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: list[tuple[int, bytes]], reflink: bool

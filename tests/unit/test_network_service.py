@@ -139,7 +139,7 @@ class Addressing(RuleBasedStateMachine):
 
 
 TestAddressing = Addressing.TestCase
-TestAddressing.settings = settings(max_examples=6, stateful_step_count=15, deadline=None)
+TestAddressing.settings = settings(max_examples=6, stateful_step_count=15)
 
 
 def test_segments_lie_in_their_network_and_do_not_overlap(world: World) -> None:

@@ -175,9 +175,7 @@ def rolled(keys: list[bytes], prefix: bytes, delimiter: bytes) -> tuple[list[byt
     return entries, prefixes
 
 
-Versions.TestCase.settings = settings(
-    max_examples=15, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
-)
+Versions.TestCase.settings = settings(max_examples=15, stateful_step_count=25, suppress_health_check=list(HealthCheck))
 TestOnSqlite = Versions.TestCase
 
 
@@ -187,7 +185,5 @@ def test_on_postgresql(postgresql: Cluster) -> None:
 
     run_state_machine_as_test(
         OnPostgres,
-        settings=settings(
-            max_examples=3, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
+        settings=settings(max_examples=3, stateful_step_count=20, suppress_health_check=list(HealthCheck)),
     )

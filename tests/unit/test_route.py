@@ -372,7 +372,7 @@ METHODS = st.sampled_from(["GET", "PUT", "POST", "DELETE", "HEAD", "OPTIONS", "P
 FORMS = st.none() | st.dictionaries(st.sampled_from(["Action", "Version", "x"]), st.text(max_size=8), max_size=3)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(METHODS, TEXTS, TEXTS, HEADERS, FORMS)
 def test_no_head_makes_the_router_raise_anything_but_a_fault(
     method: str, path: bytes, query: bytes, headers: list[tuple[bytes, bytes]], form: dict[str, str] | None

@@ -139,7 +139,7 @@ def test_every_pattern_of_every_model_is_understood() -> None:
 OPERATIONS = sorted((service, name) for service in SERVICES for name in operation_names(service))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_values_of_the_right_types_are_accepted_or_refused(data: st.DataObject) -> None:
     from compat.model import operation_model

@@ -79,7 +79,7 @@ def test_ebs_names_the_error_in_a_header() -> None:
     assert b'"Reason":"INVALID_BLOCK"' in response.body
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.sampled_from(SPOKEN),
     st.text("aé\n\r\0\ud800<", max_size=4),

@@ -149,7 +149,7 @@ NAMES = st.lists(
 ).map(".".join)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(st.sampled_from(OPERATIONS), BYTES, QUERY, st.dictionaries(NAMES, st.text(max_size=5), max_size=5), BYTES)
 def test_no_request_makes_a_reader_raise_anything_but_a_fault(
     operation: tuple[str, str], body: bytes, query: list[bytes], form: dict[str, str], header: bytes
@@ -165,7 +165,7 @@ def test_no_request_makes_a_reader_raise_anything_but_a_fault(
             assert isinstance(found, dict)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_damaged_documents_are_faults(data: st.DataObject) -> None:
     """Documents of real requests with a piece cut out or replaced: they come closer to the walkers than noise does."""
