@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from compat.model import service_model
 from compat.operation import REASONS, load
-from gateway.settings import ALIASES, PREFIX, Settings
+from gateway.settings import ALIASES, KEY_ALIASES, PREFIX, Settings
 
 
 def implemented(service: str | None = None) -> dict[str, list[str]]:
@@ -105,4 +105,6 @@ def _settings() -> Iterator[str]:
     yield "\n## Variables of other local clouds\n\n"
     yield "Read when the setting that they stand for is not given otherwise: "
     yield ", ".join(f"`{name}`" for name in ALIASES)
-    yield ", and `AWS_ACCESS_KEY_ID` with `AWS_SECRET_ACCESS_KEY` (a root key).\n"
+    yield " (these also with `LOCALSTACK_` before their names), "
+    yield " and ".join(f"`{key}` with `{secret}`" for key, secret in KEY_ALIASES.items())
+    yield " (a root key each). [Coming from elsewhere](coming-from.md) says what they mean.\n"

@@ -412,15 +412,18 @@ ALIASES: dict[str, Callable[[str, str], dict[str, Any]]] = {
     "CUSTOM_SSL_CERT_PATH": lambda name, value: {"tls_certificate": value},
     "AWS_DEFAULT_REGION": lambda name, value: {"default_region": value},
 }
-"""What variables that LocalStack, moto and MinIO users have in their scripts mean here. Later ones win."""
+"""What variables that LocalStack and moto users have in their scripts mean here. Later ones win."""
+KEY_ALIASES = {"AWS_ACCESS_KEY_ID": "AWS_SECRET_ACCESS_KEY", "MINIO_ROOT_USER": "MINIO_ROOT_PASSWORD"}
+"""Variables that name a root key, and those of their secrets."""
 
 
 def _aliases(environment: Mapping[str, str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, meaning in ALIASES.items():
-        if value := environment.get(name):
+        if value := environment.get(name) or environment.get(f"LOCALSTACK_{name}"):
             values |= meaning(name, value)
-    key, secret = environment.get("AWS_ACCESS_KEY_ID"), environment.get("AWS_SECRET_ACCESS_KEY")
-    if key and secret and (key, secret) != ("test", "test"):
-        values["root_keys"] = [{"access_key": key, "secret_key": secret}]
+    pairs = [(environment.get(key), environment.get(secret)) for key, secret in KEY_ALIASES.items()]
+    keys = [(key, secret) for key, secret in pairs if key and secret and (key, secret) != ("test", "test")]
+    if keys:
+        values["root_keys"] = [{"access_key": key, "secret_key": secret} for key, secret in keys]
     return values

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.compose import DISKS, GUESTS, NETWORKS
-from gateway.settings import ALIASES, NAMES, Settings, SettingsError, load
+from gateway.settings import ALIASES, KEY_ALIASES, NAMES, Settings, SettingsError, load
 
 
 @pytest.fixture(autouse=True)
 def bare(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [*ALIASES, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]:
+    for name in [*ALIASES, *KEY_ALIASES, *KEY_ALIASES.values()]:
         monkeypatch.delenv(name, raising=False)
 
 
@@ -131,6 +131,23 @@ def test_keys_of_the_environment_become_a_root(monkeypatch: pytest.MonkeyPatch) 
     (key,) = load().root_keys
     assert (key.access_key, key.secret_key, key.account) == ("AKIAEXAMPLE", "long/secret+", None)
     assert "long/secret+" not in repr(load())
+
+
+def test_minio_s_root_is_one_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("MINIO_ROOT_USER", "minioadmin")
+    monkeypatch.setenv("MINIO_ROOT_PASSWORD", "minio-secret")
+    assert [(key.access_key, key.secret_key) for key in load().root_keys] == [("minioadmin", "minio-secret")]
+
+
+def test_variables_may_have_localstack_s_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCALSTACK_PERSISTENCE", "0")
+    monkeypatch.setenv("LOCALSTACK_GATEWAY_LISTEN", "127.0.0.1:4700")
+    settings = load()
+    assert (settings.ephemeral, settings.port) == (True, 4700)
+    monkeypatch.setenv("GATEWAY_LISTEN", "127.0.0.1:4701")
+    assert load().port == 4701
 
 
 def test_root_keys_name_their_accounts(monkeypatch: pytest.MonkeyPatch) -> None:
