@@ -25,7 +25,8 @@ from compat.iam.credentials import lookup
 from compat.operation import load
 from compat.tables import load_tables
 from gateway import __version__, internal, logs, visits
-from gateway.compose import GUEST_SOCKET, LIFE, compose
+from gateway.chores import LIFE
+from gateway.compose import GUEST_SOCKET, compose
 from gateway.console import CannotOpen, Consoles, Stream
 from gateway.endpoint import Endpoint
 from gateway.exchange import Exchange

@@ -117,7 +117,7 @@ def _check_certificate(settings: Settings) -> None:
 def check_machine(settings: Settings) -> None:
     """Refuse drivers that this machine cannot carry, before anything is made, and tell what is doubtful."""
     if (settings.compute, settings.network) != ("simulated", "simulated"):
-        from gateway.compose import CannotRun, preflight, worry
+        from gateway.drivers import CannotRun, preflight, worry
 
         try:
             preflight(settings)

@@ -215,7 +215,7 @@ def _pool(settings: Settings, found: list[Finding]) -> Iterator[Finding]:
     """Whether another deployment on this host lends the same public addresses. That of an ordinary user is alone."""
     if os.geteuid() != 0 or not any(one.name == "networks" and one.well for one in found):
         return
-    from gateway.compose import worry
+    from gateway.drivers import worry
 
     told, mend = worry(settings.model_copy(update={"network": "linux"}))
     said = told or f"{settings.public_pool} is no other deployment's"
