@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from compat.cloud import Cloud
 from compat.context import Call
+from compat.errors import AWSError
+from gateway.wire.xmlread import local, parse
 
 if TYPE_CHECKING:
+    from compat.s3.copying import Source
     from gateway.exchange import Exchange
 
+COPIES = {"CopyObject": "REST.COPY.OBJECT_GET", "UploadPartCopy": "REST.COPY.PART_GET"}
+STATUSES = {"AccessDenied": 403, "NoSuchVersion": 404, "PreconditionFailed": 412}
 HOW = {"header": "AuthHeader", "query": "QueryString", "post": "AuthHeader"}
 
 
@@ -28,7 +34,10 @@ def note(cloud: Cloud, exchange: Exchange, status: int, seconds: float) -> None:
     whole = (sent.get(b"content-range") or b"").rpartition(b"/")[2]
     written = route.operation in ("PutObject", "UploadPart", "PostObject")
     taken = head.view.get(b"x-amz-decoded-content-length") or head.view.get(b"content-length")
-    size = _number(taken if written else whole if whole.isdigit() else sent.get(b"content-length"))
+    read = route.operation in ("GetObject", "HeadObject")
+    size = _number(
+        taken if written else None if not read else whole if whole.isdigit() else sent.get(b"content-length")
+    )
     query = f"?{head.raw_query.decode('latin-1')}" if head.raw_query else ""
     anonymous = exchange.principal.is_anonymous
     visit = Visit(
@@ -51,8 +60,54 @@ def note(cloud: Cloud, exchange: Exchange, status: int, seconds: float) -> None:
         how=None if anonymous or call is None else HOW.get(call.auth_type),
         host=head.host,
         tls=head.tls,
+        region=cloud.rules.default_region if call is None else call.region,
     )
     note_visit(cloud, bucket, visit)
+    if call is not None and route.operation in COPIES and (source := _source(call)) is not None:
+        # A copy is a read, too, and told as one to the bucket that is read.
+        place = f"/{source.bucket}/{quote(source.key, safe='/')}"
+        got = visit._replace(
+            operation=COPIES[route.operation],
+            key=source.key,
+            request=f"GET {place} HTTP/1.1",
+            version=source.version,
+            sent=None,
+            size=None,
+        )
+        note_visit(cloud, source.bucket, got)
+    if call is not None and route.operation == "DeleteObjects" and exchange.fault is None:
+        faults = _faults(exchange)
+        for one in call.params.get("Delete", {}).get("Objects") or ():
+            key, version = one.get("Key") or "", one.get("VersionId")
+            error, status = faults.get((key, version or "")), 204
+            if error is not None:
+                status = STATUSES.get(error, 400)
+            about = visit._replace(
+                operation="BATCH.DELETE.OBJECT", key=key, version=version, status=status, error=error
+            )
+            note_visit(cloud, bucket, about._replace(request="", sent=None, referer="", user_agent=""))
+
+
+def _source(call: Call) -> Source | None:
+    from compat.s3.copying import source_of
+
+    try:
+        return source_of(call.params)
+    except AWSError:
+        return None
+
+
+def _faults(exchange: Exchange) -> dict[tuple[str, str], str]:
+    """The codes of what a call could not delete, by key and version, out of its answer."""
+    body = exchange.sent.body if exchange.sent is not None else b""
+    if not isinstance(body, bytes) or b"<Error>" not in body:
+        return {}
+    found: dict[tuple[str, str], str] = {}
+    for one in parse(body):
+        if local(one.tag) == "Error":
+            about = {local(part.tag): part.text or "" for part in one}
+            found[about.get("Key", ""), about.get("VersionId", "")] = about.get("Code", "")
+    return found
 
 
 def _signature(call: Call) -> str:

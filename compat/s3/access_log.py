@@ -29,7 +29,7 @@ from compat.iam.principal import Principal, service
 from compat.operation import Operation
 from compat.s3 import checksums
 from compat.s3.acl import ENFORCED, LOGGERS, bucket_grants
-from compat.s3.places import canonical_id, containers, ownership
+from compat.s3.places import canonical_id, containers, door_arn, door_called, ownership
 from compat.s3.telling import Cause, Thing, tell
 
 if TYPE_CHECKING:
@@ -90,6 +90,9 @@ class Visit(NamedTuple):
     how: str | None
     host: str
     tls: tuple[str, str] | None
+    region: str
+    point: str | None = None
+    """The ARN of the access point that it came through."""
 
 
 def name_of(operation: str, website: bool = False) -> str:
@@ -142,15 +145,17 @@ def line_of(bucket: Known, visit: Visit) -> str:
         text(visit.how),
         text(visit.host),
         text(visit.tls and visit.tls[0]),
-        "-",
+        text(visit.point),
         "-",
     )
     return " ".join(fields)
 
 
 def note(cloud: Cloud, name: str, visit: Visit) -> None:
-    """Remember a request to a bucket, where the bucket keeps a log."""
+    """Remember a request to a bucket, or to an access point of it, where the bucket keeps a log."""
     bucket = containers(cloud).find(name)
+    if bucket is None and (door := door_called(cloud, visit.region, name)) is not None:
+        bucket, visit = containers(cloud).find(door.container), visit._replace(point=door_arn(door))
     if bucket is not None and "logging" in bucket.documents:
         lines: AccessLines = cloud.hosts["access"]
         lines.note(bucket.tenant, bucket.number, (visit.at - EPOCH) // MICROSECOND, line_of(bucket, visit))

@@ -101,14 +101,19 @@ def _behind(ctx: Context, name: str) -> Known:
 def door_named(ctx: Context, name: str) -> KnownDoor | None:
     """The access point that stands in the place of a bucket's name: by its alias, its ARN, or the first label of its
     host (`name-account`)."""
-    doors: Containers = ctx.cloud.hosts["containers"]
+    return door_called(ctx.cloud, ctx.region, name)
+
+
+def door_called(cloud: Cloud, region: str, name: str) -> KnownDoor | None:
+    """The same, of a call in a region."""
+    doors = containers(cloud)
     if name.endswith((ALIAS_SUFFIX, DOOR_SUFFIX)):
         return doors.door(name)
     found = _DOOR_ARN.fullmatch(name)
     if found is not None:
         return doors.door_of(found["account"], found["region"], found["name"])
     found = _DOOR_LABEL.fullmatch(name)
-    return None if found is None else doors.door_of(found["account"], ctx.region, found["name"])
+    return None if found is None else doors.door_of(found["account"], region, found["name"])
 
 
 def door_of_resource(ctx: Context, resource: str) -> tuple[KnownDoor, str] | None:

@@ -91,6 +91,38 @@ def test_requests_are_logged(moving: Server, s3: Any, account: str) -> None:
     assert "before" not in {line["key"] for line in lines}
 
 
+def test_what_takes_more_than_one_line(moving: Server, s3: Any, account: str) -> None:
+    source, other, target = make_bucket(s3), make_bucket(s3), make_bucket(s3)
+    let_in(s3, target, "*", account)
+    log_to(s3, source, target)
+    version = s3.put_object(Bucket=source, Key="a b", Body=b"hello").get("VersionId")
+    assert version is None
+    s3.copy_object(Bucket=other, Key="copy", CopySource={"Bucket": source, "Key": "a b"})
+    control = new_client(moving.endpoint.replace("127.", "@127."), "s3control", account)
+    control.create_access_point(AccountId=account, Name="point", Bucket=source)
+    alias = control.get_access_point(AccountId=account, Name="point")["Alias"]
+    control.close()
+    s3.get_object(Bucket=alias, Key="a b")["Body"].read()
+    wanted = [{"Key": "a b"}, {"Key": "gone", "VersionId": "x" * 32}]
+    refused = s3.delete_objects(Bucket=source, Delete={"Objects": wanted})["Errors"]
+    _, lines = delivered(moving, s3, target, 6)
+    told = {line["operation"]: line for line in lines}
+    copied = told["REST.COPY.OBJECT_GET"]
+    assert (copied["bucket"], copied["key"], copied["uri"]) == (source, "a%20b", f"GET /{source}/a%20b HTTP/1.1")
+    assert "REST.COPY.OBJECT" not in told  # the other bucket keeps no log
+    through = told["REST.GET.OBJECT"]
+    assert through["access_point"] == f"arn:aws:s3:us-east-1:{account}:accesspoint/point"
+    assert (through["bucket"], through["size"]) == (source, "5")
+    each = [
+        (line["key"], line["status"], line["error"]) for line in lines if line["operation"] == "BATCH.DELETE.OBJECT"
+    ]
+    assert each == [
+        ("a%20b", "204", "-"),
+        ("gone", "404" if refused[0]["Code"] == "NoSuchVersion" else "400", refused[0]["Code"]),
+    ]
+    assert told["REST.POST.MULTI_OBJECT_DELETE"]["access_point"] == "-"
+
+
 def test_keys_may_be_partitioned(moving: Server, s3: Any, account: str) -> None:
     source, target = make_bucket(s3), make_bucket(s3)
     let_in(s3, target, source, account)
