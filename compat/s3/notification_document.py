@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from typing import Any, NamedTuple
 from urllib.parse import quote_plus
@@ -38,6 +39,7 @@ EVENT_BRIDGE = "EventBridgeConfiguration"
 MOST_CONFIGURATIONS = 100
 MOST_ID = 255
 MOST_VALUE = 1024
+_PLAIN = re.compile(r"[!-~]+").fullmatch
 
 
 class Wish(NamedTuple):
@@ -112,7 +114,8 @@ def _wish(bucket: Known, one: dict[str, Any], arn: str, service: str) -> Wish:
         raise faults.malformed()
     events = frozenset().union(*map(spelt_out, one["Events"]))
     parts = arn.split(":", 5)
-    if len(parts) != 6 or parts[0] != "arn" or parts[2] != service or not parts[4] or not parts[5]:
+    is_one = len(parts) == 6 and parts[0] == "arn" and parts[2] == service and parts[4] and parts[5]
+    if not is_one or not _PLAIN(arn):
         raise faults.invalid_argument("The ARN could not be parsed", one.get("Id"), arn)
     if parts[3] != bucket.region:
         raise faults.invalid_argument(

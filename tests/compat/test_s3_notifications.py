@@ -164,6 +164,8 @@ def test_filters_may_be_written_as_in_urls(server: Server, s3: Any, bucket: str)
             ]
         },
         {"QueueConfigurations": [queue("s3:ObjectCreated:Put"), queue("s3:ObjectCreated:Copy")]},
+        {"QueueConfigurations": [queue("s3:ObjectCreated:Put", arn=QUEUE + "\r\nX: y")]},
+        {"QueueConfigurations": [queue("s3:ObjectCreated:Put", arn=QUEUE + "\u20ac")]},
     ],
 )
 def test_what_is_no_configuration_is_refused(s3: Any, bucket: str, configurations: dict[str, Any]) -> None:
