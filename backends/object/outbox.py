@@ -149,9 +149,12 @@ class Outbox:
             later = None
             try:
                 send(told)
-            except DriverError as fault:
+            except Exception as fault:  # an edge: one event's trouble must not stop the others
                 later = self._later(told.tries)
-                log.warning("event %d was not delivered (%d tries): %s", told.number, told.tries + 1, fault)
+                strange = None if isinstance(fault, DriverError) else fault
+                log.warning(
+                    "event %d was not delivered (%d tries): %s", told.number, told.tries + 1, fault, exc_info=strange
+                )
             self._ledger.write(lambda tx, told=told, later=later: tx.run(WAIT_EVENT, later, told.number))  # type: ignore[misc]
         return len(due) == BATCH
 
@@ -165,9 +168,10 @@ class Outbox:
         for errand in due:
             try:
                 kinds[errand.kind](errand)
-            except DriverError as fault:
+            except Exception as fault:  # an edge: one errand's trouble must not stop the others
                 later = self._later(errand.tries)
-                log.warning("errand %d (%s) must wait: %s", errand.number, errand.kind, fault)
+                strange = None if isinstance(fault, DriverError) else fault
+                log.warning("errand %d (%s) must wait: %s", errand.number, errand.kind, fault, exc_info=strange)
                 if later is not None:
                     self._ledger.write(
                         lambda tx, errand=errand, later=later: tx.run(WAIT_ERRAND, later, errand.number)  # type: ignore[misc]
