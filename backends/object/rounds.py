@@ -79,7 +79,7 @@ class Plan:
 
     `name` changes with the rules; `until` is the moment up to which everything is to come true; `holds` says whether
     the rules still stand. `judge` and `ends` (of an open upload) decide; `followed` writes, in the same transaction,
-    what follows from a verdict that was carried out.
+    what follows from a verdict that was carried out; `ended` hears of every open upload that was dropped.
     """
 
     container: int
@@ -89,6 +89,7 @@ class Plan:
     judge: Callable[[Sight], Verdict | None]
     ends: Callable[[Open], bool]
     followed: Callable[[Transaction, Sight, Verdict, Deleted | None], None]
+    ended: Callable[[Open], None] = lambda one: None
 
 
 _COLUMNS = [getattr(Version, name) for name in Sight._fields[:10]]
@@ -267,22 +268,23 @@ class Rounds:
             page = listing.uploads(self._store.ledger.read(), plan.container, b"", b"", after, at, PAGE)
             for one in page.entries:
                 if plan.ends(one):
-                    self._end_upload(plan.container, one)
+                    self._end_upload(plan, one)
             if not page.more:
                 return
             yield len(page.entries)
             last = page.entries[-1]
             after, at = last.key, (last.opened, last.id)
 
-    def _end_upload(self, container: int, one: Open) -> None:
+    def _end_upload(self, plan: Plan, one: Open) -> None:
         def job(tx: Transaction) -> None:
-            tx.lock(container, one.key)
-            uploads.abort(tx, container, one.key, one.id)
+            tx.lock(plan.container, one.key)
+            uploads.abort(tx, plan.container, one.key, one.id)
 
         try:
             self._store.act(job)
         except Missing:
             return  # completed or aborted meanwhile
+        plan.ended(one)
 
 
 def _do(tx: Transaction, plan: Plan, sight: Sight, verdict: Verdict) -> Deleted | None:

@@ -25,7 +25,7 @@ from backends.object.models import Container
 from backends.object.versions import Description, Published
 from compat.context import Call, Context
 from compat.iam.authorize import ask
-from compat.iam.principal import Principal, service
+from compat.iam.principal import ANONYMOUS, Principal, service
 from compat.operation import Operation
 from compat.s3 import checksums
 from compat.s3.acl import ENFORCED, LOGGERS, bucket_grants
@@ -78,11 +78,11 @@ class Visit(NamedTuple):
     source_ip: str
     request_id: str
     request: str
-    status: int
+    status: int | None
     error: str | None
     sent: int | None
     size: int | None
-    milliseconds: int
+    milliseconds: int | None
     referer: str
     user_agent: str
     version: str | None
@@ -93,6 +93,8 @@ class Visit(NamedTuple):
     region: str
     point: str | None = None
     """The ARN of the access point that it came through."""
+    requester: str = ""
+    """Who it was, where that is no principal."""
 
 
 def name_of(operation: str, website: bool = False) -> str:
@@ -110,7 +112,8 @@ def name_of(operation: str, website: bool = False) -> str:
 def line_of(bucket: Known, visit: Visit) -> str:
     """The line, with every field of AWS's format."""
     principal = visit.principal
-    requester = (
+    duration = "-" if visit.milliseconds is None else str(visit.milliseconds)
+    requester = visit.requester or (
         "-" if principal.is_anonymous else canonical_id(principal.account) if principal.is_root else (principal.arn)
     )
 
@@ -130,12 +133,12 @@ def line_of(bucket: Known, visit: Visit) -> str:
         visit.operation,
         text(quote(visit.key, safe="/") if visit.key else None),
         quoted(visit.request),
-        str(visit.status),
+        text(visit.status),
         text(visit.error),
         text(visit.sent),
         text(visit.size),
-        str(visit.milliseconds),
-        str(visit.milliseconds),
+        duration,
+        duration,
         quoted(visit.referer),
         quoted(visit.user_agent),
         text(visit.version),
@@ -159,6 +162,36 @@ def note(cloud: Cloud, name: str, visit: Visit) -> None:
     if bucket is not None and "logging" in bucket.documents:
         lines: AccessLines = cloud.hosts["access"]
         lines.note(bucket.tenant, bucket.number, (visit.at - EPOCH) // MICROSECOND, line_of(bucket, visit))
+
+
+def note_own(cloud: Cloud, bucket: Known, operation: str, key: str, size: int | None, version: str | None) -> None:
+    """Remember what S3 did by itself (`S3.EXPIRE.OBJECT`), where the bucket keeps a log."""
+    if "logging" not in bucket.documents:
+        return
+    visit = Visit(
+        operation=operation,
+        key=key,
+        at=cloud.database.clock(),
+        principal=ANONYMOUS,
+        source_ip="-",
+        request_id=str(uuid.uuid4()),
+        request="",
+        status=None,
+        error=None,
+        sent=None,
+        size=size,
+        milliseconds=None,
+        referer="",
+        user_agent="",
+        version=version,
+        signature=None,
+        how=None,
+        host="",
+        tls=None,
+        region=bucket.region,
+        requester="AmazonS3",
+    )
+    note(cloud, bucket.name, visit)
 
 
 class AccessLogs:

@@ -13,6 +13,7 @@ from sqlalchemy import select
 from backends.db import EPOCH, MICROSECOND
 from backends.object.containers import Containers, Known
 from backends.object.ledger import Transaction
+from backends.object.listing import Open
 from backends.object.models import Container, ContainerDocument
 from backends.object.rounds import Fate, Plan, Sight, Verdict
 from backends.object.versions import Deleted
@@ -22,6 +23,15 @@ if TYPE_CHECKING:
     from compat.s3.lifecycle_rules import Rules
 
 SERVICE = "s3.amazonaws.com"
+TRANSITIONS = {
+    "STANDARD_IA": "_SIA",
+    "ONEZONE_IA": "_ZIA",
+    "INTELLIGENT_TIERING": "_INT",
+    "GLACIER_IR": "_GIR",
+    "GLACIER": "",
+    "DEEP_ARCHIVE": "_GDA",
+}
+"""How access logs name a move to a storage class."""
 
 
 class Lifecycle:
@@ -60,6 +70,8 @@ class Lifecycle:
             return known is not None and known.documents.get("lifecycle") == document
 
         def followed(tx: Transaction, sight: Sight, verdict: Verdict, deleted: Deleted | None) -> None:
+            if "logging" in bucket.documents:
+                self._log(bucket, sight, verdict, deleted)
             if "notification" not in bucket.documents:
                 return
             from compat.s3.telling import Cause, Thing, of_move, tell
@@ -84,4 +96,20 @@ class Lifecycle:
             judge=lambda sight: rules.judge(sight, until),
             ends=lambda one: rules.ends(one, until),
             followed=followed,
+            ended=lambda one: self._log_end(bucket, one),
         )
+
+    def _log(self, bucket: Known, sight: Sight, verdict: Verdict, deleted: Deleted | None) -> None:
+        from compat.s3.access_log import note_own
+
+        operation, version = "S3.EXPIRE.OBJECT", sight.version
+        if verdict.fate is Fate.MOVE:
+            operation = f"S3.TRANSITION{TRANSITIONS[verdict.storage]}.OBJECT"
+        elif verdict.fate is Fate.DELETE and deleted is not None and deleted.marker:
+            operation, version = "S3.CREATE.DELETEMARKER", deleted.version
+        note_own(self._cloud, bucket, operation, sight.key.decode(), sight.size, version)
+
+    def _log_end(self, bucket: Known, one: Open) -> None:
+        from compat.s3.access_log import note_own
+
+        note_own(self._cloud, bucket, "S3.DELETE.UPLOAD", one.key.decode(), None, None)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.compat.conftest import new_client
-from tests.compat.passing import advance, until
+from tests.compat.passing import DAY, advance, until
 from tests.compat.s3_worlds import code_of, error_of, make_bucket
 from tests.server import Server
 
@@ -121,6 +121,42 @@ def test_what_takes_more_than_one_line(moving: Server, s3: Any, account: str) ->
         ("gone", "404" if refused[0]["Code"] == "NoSuchVersion" else "400", refused[0]["Code"]),
     ]
     assert told["REST.POST.MULTI_OBJECT_DELETE"]["access_point"] == "-"
+
+
+def test_what_lifecycle_rules_do_is_logged(moving: Server, s3: Any, account: str) -> None:
+    source, target = make_bucket(s3), make_bucket(s3)
+    let_in(s3, target, source, account)
+    log_to(s3, source, target)
+    for key in ("goes", "moves"):
+        s3.put_object(Bucket=source, Key=key, Body=b"x")
+    s3.create_multipart_upload(Bucket=source, Key="open")
+    expire = {"Filter": {"Prefix": "goes"}, "Expiration": {"Days": 1}}
+    sized = {"And": {"Prefix": "moves", "ObjectSizeGreaterThan": 0}}
+    move = {"Filter": sized, "Transitions": [{"Days": 1, "StorageClass": "GLACIER_IR"}]}
+    abort = {"Filter": {"Prefix": ""}, "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}}
+    rules = [{"Status": "Enabled"} | one for one in (expire, move, abort)]
+    s3.put_bucket_lifecycle_configuration(Bucket=source, LifecycleConfiguration={"Rules": rules})
+    advance(moving.endpoint, 2 * DAY)
+    until(lambda: s3.list_multipart_uploads(Bucket=source).get("Uploads"), lambda found: not found)
+
+    def own() -> dict[str, dict[str, str]]:
+        _, lines = delivered(moving, s3, target, 1)
+        return {line["operation"]: line for line in lines if line["operation"].startswith("S3.")}
+
+    told = until(own, lambda found: len(found) == 3)
+    assert {operation: line["key"] for operation, line in told.items()} == {
+        "S3.EXPIRE.OBJECT": "goes",
+        "S3.TRANSITION_GIR.OBJECT": "moves",
+        "S3.DELETE.UPLOAD": "open",
+    }
+    gone = told["S3.EXPIRE.OBJECT"]
+    assert (gone["requester"], gone["status"], gone["total"], gone["uri"], gone["size"]) == (
+        "AmazonS3",
+        "-",
+        "-",
+        "-",
+        "1",
+    )
 
 
 def test_keys_may_be_partitioned(moving: Server, s3: Any, account: str) -> None:
