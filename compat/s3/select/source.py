@@ -174,11 +174,14 @@ def _is_canonical(dialect: Dialect) -> bool:
 def _checked(blocks: Iterable[bytes], dialect: Dialect) -> Iterator[bytes]:
     """The same bytes. Raises `AWSError` where a quoted field goes on behind the end of its line."""
     mark, rest = dialect.quote.encode(), b""
+    escape = dialect.escape.encode() if dialect.escape not in ("", dialect.quote) else None
     for block in blocks:
         whole, end, tail = (rest + block).rpartition(b"\n")
         if mark in whole:
             for line in whole.split(b"\n"):
-                if line.count(mark) and _goes_on(line.decode("latin-1"), dialect):
+                # Most lines have their quotes in pairs, and are not worth a closer look.
+                dubious = line.count(mark) % 2 or (escape is not None and escape in line)
+                if dubious and _goes_on(line.decode("latin-1"), dialect):
                     raise _unescaped()
         rest = tail
         if len(rest) > LONGEST_RECORD:
