@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 HEADERS = ("CacheControl", "ContentDisposition", "ContentLanguage", "WebsiteRedirectLocation")
 DEFAULT_TYPE = "binary/octet-stream"
 MOST_METADATA = 2048
+LONGEST_REDIRECT = 2048
 CLASSES = frozenset(
     "STANDARD REDUCED_REDUNDANCY STANDARD_IA ONEZONE_IA INTELLIGENT_TIERING GLACIER DEEP_ARCHIVE GLACIER_IR".split()
 )
@@ -52,13 +53,19 @@ def facts_of(p: Params) -> str:
         facts["Expires"] = expires if isinstance(expires, str) else http_date(expires)
     if metadata := p.get("Metadata"):
         facts["Metadata"] = checked_metadata(metadata)
-    if (redirect := facts.get("WebsiteRedirectLocation")) and not redirect.startswith(("/", "http://", "https://")):
-        raise AWSError(
-            "InvalidRedirectLocation",
-            "The website redirect location must have a prefix of 'http://' or 'https://' or '/'.",
-            400,
-        )
+    if redirect := facts.get("WebsiteRedirectLocation"):
+        _check_redirect(redirect)
     return orjson.dumps(facts).decode()
+
+
+def _check_redirect(place: str) -> None:
+    fault = None
+    if not place.startswith(("/", "http://", "https://")):
+        fault = "The website redirect location must have a prefix of 'http://' or 'https://' or '/'."
+    elif len(place) > LONGEST_REDIRECT:
+        fault = f"The length of website redirect location cannot exceed {LONGEST_REDIRECT:,} characters."
+    if fault is not None:
+        raise AWSError("InvalidRedirectLocation", fault, 400)
 
 
 def shown(facts: str) -> dict[str, Any]:

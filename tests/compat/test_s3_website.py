@@ -9,6 +9,7 @@ import pytest
 import requests
 
 from tests.compat.conftest import new_client
+from tests.compat.refused import refused
 from tests.compat.s3_worlds import make_bucket
 from tests.server import Server
 
@@ -100,6 +101,11 @@ def test_redirections(server: Server) -> None:
     pages.put("old", "x", WebsiteRedirectLocation="/new")
     moved = pages.get("/old")
     assert (moved.status_code, moved.headers["location"], moved.text) == (301, "/new", "")
+    pages.put("far", "x", WebsiteRedirectLocation="/" + "a" * 2047)
+    assert len(pages.get("/far").headers["location"]) == 2048
+    for wrong in ("/" + "a" * 2048, "elsewhere"):
+        with refused("InvalidRedirectLocation"):
+            pages.put("wrong", "x", WebsiteRedirectLocation=wrong)
 
 
 def test_routing_rules(server: Server) -> None:
