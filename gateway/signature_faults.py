@@ -31,7 +31,8 @@ class Fault(StrEnum):
     UNSUPPORTED = "unsupported"  # algorithm
     TYPE = "type"  # authorization: neither a signature of version 4 nor of version 2
     TWO_MECHANISMS = "two-mechanisms"  # authorization
-    HEADER = "header"  # lacking: names of missing components, authorization; or reason
+    HEADER = "header"  # lacking: names of missing components, authorization, odd: what is no component; or reason
+    HEADER_2 = "header-2"  # version 2: authorization
     QUERY = "query"  # reason
     QUERY_2 = "query-2"  # version 2
     CREDENTIAL = "credential"  # authorization: the credential is not of five parts
@@ -74,6 +75,7 @@ def as_error(fault: SignatureFault, family: Family) -> AWSError:
 
 Facts = dict[str, Any]
 EXPECTED_CREDENTIAL = 'expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request"'
+ONE_SPACE = "Authorization header is invalid -- one and only one ' ' (space) required"
 QUERY_2_TEXT = "Query-string authentication requires the Signature, Expires and AWSAccessKeyId parameters"
 V4_ONLY = "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256."
 
@@ -91,10 +93,32 @@ def _malformed(facts: Facts, reason: str, **fields: Any) -> AWSError:
 
 
 def _s3_header(facts: Facts) -> AWSError:
-    reason = facts.get("reason") or (
-        "the authorization header requires three components: Credential, SignedHeaders, and Signature."
-    )
+    if "reason" in facts:
+        reason = facts["reason"]
+    elif facts["authorization"].count(",") != 2:
+        reason = "the authorization header requires three components: Credential, SignedHeaders, and Signature."
+    elif facts["odd"] is not None:
+        reason = f'the authorization component "{facts["odd"]}" is malformed.'
+    else:
+        reason = f"missing {facts['lacking'][0]}."
     return AWSError("AuthorizationHeaderMalformed", f"The authorization header is malformed; {reason}", 400)
+
+
+def _s3_type(facts: Facts) -> AWSError:
+    given = facts["authorization"]
+    message = "Unsupported Authorization Type" if " " in given else ONE_SPACE
+    return _argument(message, "Authorization", given)
+
+
+def _s3_date(facts: Facts) -> AWSError:
+    scoped = facts["scoped"]
+    if not (len(scoped) == 8 and scoped.isascii() and scoped.isdigit()):
+        needed = 'This date in the credential must be in the format "yyyyMMdd".'
+        return _malformed(facts, f'incorrect date format "{scoped}". {needed}')
+    reason = f'Invalid credential date "{scoped}". This date is not the same as X-Amz-Date: "{facts["date"][:8]}".'
+    if facts.get("place") == "query":
+        return AWSError("AuthorizationQueryParametersError", reason, 400)
+    return _malformed(facts, reason)
 
 
 def _s3_mismatch(facts: Facts) -> AWSError:
@@ -128,7 +152,7 @@ def _argument(message: str, name: str, value: Any) -> AWSError:
 S3_ANSWERS: dict[Fault, Callable[[Facts], AWSError]] = {
     Fault.MISSING: lambda f: AWSError("AccessDenied", "Access Denied", 403),
     Fault.UNSUPPORTED: lambda f: AWSError("InvalidRequest", V4_ONLY, 400),
-    Fault.TYPE: lambda f: _argument("Unsupported Authorization Type", "Authorization", f["authorization"]),
+    Fault.TYPE: _s3_type,
     Fault.TWO_MECHANISMS: lambda f: _argument(
         "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string parameter "
         "or the Authorization header should be specified",
@@ -136,15 +160,16 @@ S3_ANSWERS: dict[Fault, Callable[[Facts], AWSError]] = {
         f["authorization"],
     ),
     Fault.HEADER: _s3_header,
+    Fault.HEADER_2: lambda f: _argument(
+        "AWS authorization header is invalid.  Expected AwsAccessKeyId:signature", "Authorization", f["authorization"]
+    ),
     Fault.QUERY: lambda f: AWSError("AuthorizationQueryParametersError", f["reason"], 400),
     Fault.QUERY_2: lambda f: AWSError("AccessDenied", QUERY_2_TEXT, 403),
     Fault.CREDENTIAL: lambda f: _malformed(f, f"the Credential is mal-formed; {EXPECTED_CREDENTIAL}."),
     Fault.NO_DATE: lambda f: AWSError(
         "AccessDenied", "AWS authentication requires a valid Date or x-amz-date header", 403
     ),
-    Fault.DATE: lambda f: _malformed(
-        f, f'Invalid credential date "{f["scoped"]}". This date is not the same as X-Amz-Date: "{f["date"][:8]}".'
-    ),
+    Fault.DATE: _s3_date,
     Fault.SERVICE: lambda f: _malformed(
         f, f'incorrect service "{f["given"]}". This endpoint belongs to "{f["expected"]}".'
     ),
@@ -186,7 +211,9 @@ S3_ANSWERS: dict[Fault, Callable[[Facts], AWSError]] = {
     ),
     Fault.PAYLOAD_HASH: lambda f: _argument(
         "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, "
-        "STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER or a valid sha256 value.",
+        "STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER, "
+        "STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD, STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD-TRAILER or a valid "
+        "sha256 value.",
         "x-amz-content-sha256",
         f["given"],
     ),
@@ -310,6 +337,7 @@ WORDINGS: dict[Fault, tuple[Outcome, Callable[[Facts], str]]] = {
         lambda f: "Only one auth mechanism allowed: a signed query string or the Authorization header.",
     ),
     Fault.HEADER: (Outcome.INCOMPLETE, _lacking),
+    Fault.HEADER_2: (Outcome.INCOMPLETE, lambda f: 'Authorization header requires the form "AWS key:signature".'),
     Fault.QUERY: (Outcome.INCOMPLETE, lambda f: str(f["reason"])),
     Fault.QUERY_2: (Outcome.INCOMPLETE, lambda f: QUERY_2_TEXT),
     Fault.CREDENTIAL: (

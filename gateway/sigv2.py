@@ -75,12 +75,7 @@ def authenticate_header(
         raise SignatureFault(Fault.UNSUPPORTED, algorithm="AWS")
     access_key, colon, signature = rest.strip().rpartition(":")
     if not colon or not access_key or not signature:
-        raise SignatureFault(
-            Fault.HEADER,
-            reason='the authorization header requires the form "AWS <access key>:<signature>".',
-            lacking=["Signature"],
-            authorization=text,
-        )
+        raise SignatureFault(Fault.HEADER_2, authorization=text)
     given = head.view.get(b"x-amz-date", head.view.get(b"date"))
     signed_at = None if given is None else moment_of_date(given.decode("latin-1").strip())
     if signed_at is None or signed_at.year < 1970:

@@ -188,13 +188,16 @@ def _unusual(header: bytes) -> tuple[bytes, bytes, bytes]:
     if algorithm != V4:
         raise SignatureFault(Fault.UNSUPPORTED, algorithm=algorithm)
     parts: dict[str, str] = {}
+    odd = None
     for piece in rest.split(","):
         name, equals, value = piece.strip().partition("=")
         if equals and value.strip():
             parts.setdefault(name.strip(), value.strip())
+        elif odd is None:
+            odd = piece.strip()
     lacking = [name for name in _COMPONENTS if name not in parts]
     if lacking:
-        raise SignatureFault(Fault.HEADER, lacking=lacking, authorization=text)
+        raise SignatureFault(Fault.HEADER, lacking=lacking, authorization=text, odd=odd)
     credential, names, signature = (parts[name].encode("latin-1") for name in _COMPONENTS)
     return credential, names, signature
 

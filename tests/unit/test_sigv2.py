@@ -102,7 +102,7 @@ def with_authorization(value: bytes, *more: tuple[bytes, bytes]) -> Head:
     [
         (with_authorization(b"AWS " + KEY.encode() + b":x"), Fault.MISMATCH, "SignatureDoesNotMatch", 403),
         (with_authorization(b"AWS nobody:x"), Fault.UNKNOWN_KEY, "InvalidAccessKeyId", 403),
-        (with_authorization(b"AWS x"), Fault.HEADER, "AuthorizationHeaderMalformed", 400),
+        (with_authorization(b"AWS x"), Fault.HEADER_2, "InvalidArgument", 400),
         (with_authorization(b"AWSX a:b"), Fault.TYPE, "InvalidArgument", 400),
         (Head("GET", b"/b", b"", [(b"authorization", b"AWS a:b")]), Fault.NO_DATE, "AccessDenied", 403),
         (with_authorization(b"AWS a:b", (b"x-amz-date", b"")), Fault.NO_DATE, "AccessDenied", 403),
