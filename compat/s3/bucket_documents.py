@@ -162,11 +162,15 @@ def _check_route(rule: dict[str, Any]) -> None:
         raise faults.invalid_request("You can only define ReplaceKeyPrefix or ReplaceKey but not both.")
     _check_protocol(redirect)
     code = redirect.get("HttpRedirectCode")
-    if code is not None and not re.fullmatch("3[0-9][0-9]", code):
-        raise faults.invalid_request(f"The provided HTTP redirect code ({code}) is not valid.")
+    if code is not None and not re.fullmatch("3(?!00)[0-9][0-9]", code):
+        raise faults.invalid_request(
+            f"The provided HTTP redirect code ({code}) is not valid. Valid codes are 3XX except 300."
+        )
     error = (condition or {}).get("HttpErrorCodeReturnedEquals")
     if error is not None and not re.fullmatch("[45][0-9][0-9]", error):
-        raise faults.invalid_request(f"The provided HTTP error code ({error}) is not valid.")
+        raise faults.invalid_request(
+            f"The provided HTTP error code ({error}) is not valid. Valid codes are 4XX or 5XX."
+        )
 
 
 putter("s3:PutBucketWebsite", "website", "WebsiteConfiguration", _check_website)

@@ -56,9 +56,19 @@ def known(algorithm: str) -> str:
     if name not in checksum.SIZES:
         raise faults.invalid_request(
             "Checksum algorithm provided is unsupported. Please try again with any of the valid types: "
-            f"[{', '.join(checksum.SIZES)}]"
+            f"[{', '.join(sorted(checksum.SIZES))}]"
         )
     return name
+
+
+def type_of(p: Params) -> str | None:
+    """The type of checksum that a call states, in capitals. Raises for an unknown one."""
+    stated = p.get("ChecksumType")
+    if stated is None:
+        return None
+    if stated.upper() not in (FULL, COMPOSITE):
+        raise faults.invalid_request("Value for x-amz-checksum-type header is invalid.")
+    return str(stated).upper()
 
 
 def of_parts(p: Params) -> tuple[str, str] | None:
@@ -66,7 +76,7 @@ def of_parts(p: Params) -> tuple[str, str] | None:
 
     The linear ones combine, and so may speak of the whole object; CRC64NVME always does.
     """
-    named, type_ = p.get("ChecksumAlgorithm"), p.get("ChecksumType")
+    named, type_ = p.get("ChecksumAlgorithm"), type_of(p)
     if named is None:
         if type_ is not None:
             raise faults.invalid_request(
@@ -75,8 +85,6 @@ def of_parts(p: Params) -> tuple[str, str] | None:
         return None
     algorithm = known(named)
     type_ = type_ or (FULL if algorithm == DEFAULT else COMPOSITE)
-    if type_ not in (FULL, COMPOSITE):
-        raise faults.invalid_request("Value for x-amz-checksum-type header is invalid.")
     if (type_ == FULL and not checksum.is_linear(algorithm)) or (type_ == COMPOSITE and algorithm == DEFAULT):
         raise faults.invalid_request(
             f"The {type_} checksum type cannot be used with the {algorithm.lower()} checksum algorithm."
@@ -91,6 +99,10 @@ def declared(p: Params) -> tuple[str, str] | None:
         raise faults.invalid_request(
             "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed."
         )
+    for name, value in found:
+        digest, _, count = value.partition("-")
+        if checksum.decode(name, digest) is None or (count and not count.isdecimal()):
+            raise faults.invalid_request(f"Value for x-amz-checksum-{name.lower()} header is invalid.")
     return found[0] if found else None
 
 

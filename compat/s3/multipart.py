@@ -175,7 +175,9 @@ def complete_multipart_upload(ctx: Context, p: Params) -> Result:
         if p.get("MultipartUpload") is None:
             raise faults.invalid_request("You must specify at least one part")
         raise faults.malformed()
-    numbers = [part.get("PartNumber") or 0 for part in wanted]
+    if any(part.get("PartNumber") is None or part.get("ETag") is None for part in wanted):
+        raise faults.malformed()
+    numbers = [part["PartNumber"] for part in wanted]
     if any(later <= former for former, later in zip(numbers, numbers[1:], strict=False)):
         raise AWSError(
             "InvalidPartOrder",
@@ -254,7 +256,7 @@ def _listed(upload: Upload, pieces: Sequence[Piece], wanted: list[dict[str, Any]
     composite = plan.get("type") == checksums.COMPOSITE
     chosen = []
     for place, part in enumerate(wanted):
-        number, etag = part.get("PartNumber") or 0, (part.get("ETag") or "").strip('"')
+        number, etag = part["PartNumber"], part["ETag"].strip('"')
         piece = held.get(number)
         if piece is None or piece.etag != etag or not _is_summed(piece, part, composite, plan.get("algorithm")):
             raise AWSError(
@@ -308,7 +310,10 @@ def _whole(ctx: Context, p: Params, bucket: Known, upload: Upload, pieces: list[
     plan = orjson.loads(upload.facts)
     size = sum(piece.size for piece in pieces)
     check_size(size, LARGEST)
-    if (stated := p.get("MpuObjectSize")) is not None and stated != size:
+    stated = p.get("MpuObjectSize")
+    if stated is not None and stated < 0:
+        raise faults.invalid_request(f"Value for x-amz-mp-object-size header is less than zero: '{stated}'")
+    if stated is not None and stated != size:
         raise faults.invalid_request(
             f"The provided 'x-amz-mp-object-size' header value {stated} does not match what was computed: {size}"
         )
@@ -360,7 +365,7 @@ def _summed(p: Params, plan: Plan, pieces: list[Piece]) -> str:
 def _check_type(p: Params, plan: Plan) -> None:
     """The type that a completion states must be that of the upload."""
     type_ = plan.get("type")
-    if (stated := p.get("ChecksumType")) is not None and stated != type_:
+    if (stated := checksums.type_of(p)) is not None and stated != type_:
         raise faults.invalid_request(
             f"The upload was created using the {type_ or 'null'} checksum mode. The complete request must use the same "
             "checksum mode."

@@ -1,0 +1,94 @@
+"""Values that S3 takes nowhere, and what it says of each."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+Client = Any
+PLAIN = Config(request_checksum_calculation="when_required")
+
+
+@pytest.fixture
+def s3(client: Callable[..., Client]) -> Client:
+    return client("s3", config=PLAIN)
+
+
+@pytest.fixture
+def bucket(s3: Client) -> str:
+    name = f"faulty-{secrets.token_hex(8)}"
+    s3.create_bucket(Bucket=name)
+    return name
+
+
+def refused(call: Callable[..., Any], **params: Any) -> tuple[str, str]:
+    with pytest.raises(ClientError) as caught:
+        call(**params)
+    error = caught.value.response["Error"]
+    return error["Code"], error["Message"]
+
+
+@pytest.mark.parametrize(
+    ("redirect", "condition", "words"),
+    [
+        ({"HttpRedirectCode": "300"}, None, "redirect code (300) is not valid. Valid codes are 3XX except 300."),
+        ({"HttpRedirectCode": "404"}, None, "redirect code (404) is not valid. Valid codes are 3XX except 300."),
+        ({"HostName": "h"}, {"HttpErrorCodeReturnedEquals": "399"}, "code (399) is not valid. Valid codes are 4XX or"),
+    ],
+)
+def test_codes_of_website_rules(
+    s3: Client, bucket: str, redirect: dict[str, str], condition: dict[str, str] | None, words: str
+) -> None:
+    rule = {"Redirect": redirect} | ({"Condition": condition} if condition else {})
+    site = {"IndexDocument": {"Suffix": "index.html"}, "RoutingRules": [rule]}
+    code, message = refused(s3.put_bucket_website, Bucket=bucket, WebsiteConfiguration=site)
+    assert code == "InvalidRequest"
+    assert words in message
+
+
+def test_redirects_of_copies(s3: Client, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="k")
+    named = {"Bucket": bucket, "Key": "l", "CopySource": f"{bucket}/k"}
+    told = refused(s3.copy_object, **named, WebsiteRedirectLocation="ftp://example.com")
+    assert told[0] == "InvalidRedirectLocation"
+    s3.copy_object(**named, WebsiteRedirectLocation="/m")
+    assert s3.head_object(Bucket=bucket, Key="l")["WebsiteRedirectLocation"] == "/m"
+
+
+def test_types_of_checksums(s3: Client, bucket: str) -> None:
+    named = {"Bucket": bucket, "Key": "k"}
+    made = s3.create_multipart_upload(**named, ChecksumAlgorithm="crc32", ChecksumType="full_OBJECT")
+    assert (made["ChecksumAlgorithm"], made["ChecksumType"]) == ("CRC32", "FULL_OBJECT")
+    for algorithm in ({}, {"ChecksumAlgorithm": "CRC32"}):
+        told = refused(s3.create_multipart_upload, **named, **algorithm, ChecksumType="whole")
+        assert told == ("InvalidRequest", "Value for x-amz-checksum-type header is invalid.")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"ChecksumType": "whole"}, "Value for x-amz-checksum-type header is invalid."),
+        ({"ChecksumSHA1": "no digest"}, "Value for x-amz-checksum-sha1 header is invalid."),
+        ({"ChecksumCRC32": "AAAAAA==-one"}, "Value for x-amz-checksum-crc32 header is invalid."),
+        ({"MpuObjectSize": -1}, "Value for x-amz-mp-object-size header is less than zero: '-1'"),
+    ],
+)
+def test_headers_of_completions(s3: Client, bucket: str, given: dict[str, Any], message: str) -> None:
+    named = {"Bucket": bucket, "Key": "k"}
+    named["UploadId"] = s3.create_multipart_upload(**named, ChecksumAlgorithm="CRC32")["UploadId"]
+    part = s3.upload_part(**named, PartNumber=1, Body=b"a", ChecksumAlgorithm="CRC32")
+    parts = [{"PartNumber": 1, "ETag": part["ETag"], "ChecksumCRC32": part["ChecksumCRC32"]}]
+    complete = s3.complete_multipart_upload
+    assert refused(complete, **named, **given, MultipartUpload={"Parts": parts}) == ("InvalidRequest", message)
+
+
+@pytest.mark.parametrize("part", [{"PartNumber": 1}, {"ETag": '"x"'}])
+def test_parts_that_say_too_little(s3: Client, bucket: str, part: dict[str, Any]) -> None:
+    named = {"Bucket": bucket, "Key": "k"}
+    named["UploadId"] = s3.create_multipart_upload(**named)["UploadId"]
+    assert refused(s3.complete_multipart_upload, **named, MultipartUpload={"Parts": [part]})[0] == "MalformedXML"
