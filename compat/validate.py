@@ -344,4 +344,7 @@ def _report_s3(found: list[Violation], payload: str) -> AWSError:
             400,
         )
     name = str(first.shape.serialization.get("name", first.path))
+    if name == "x-amz-object-attributes":
+        text = f"The {name} header specifying the attributes to be retrieved is either missing or empty"
+        return AWSError("InvalidRequest", text, 400)
     return AWSError("InvalidArgument", f"Missing required argument: {name}", 400, ArgumentName=name)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from compat.context import Context
 
 METHODS = frozenset({"GET", "PUT", "HEAD", "POST", "DELETE"})
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch  # what HTTP takes for the name of a header
 ALGORITHMS = frozenset({"AES256", "aws:kms", "aws:kms:dsse"})
 PARTITION_DATES = ("EventTime", "DeliveryTime")
 DEFAULT_ENCRYPTION = {
@@ -52,11 +53,15 @@ def _check_cors(ctx: Context, bucket: Known, document: dict[str, Any]) -> None:
         for header in rule.get("AllowedHeaders") or ():
             if header.count("*") > 1:
                 raise faults.invalid_request(f'AllowedHeader "{header}" can not have more than one wildcard.')
+            if not _TOKEN(header):
+                raise faults.invalid_request(f'AllowedHeader "{header}" contains invalid character.')
         for header in rule.get("ExposeHeaders") or ():
             if "*" in header:
                 raise faults.invalid_request(
                     f'ExposeHeader "{header}" contains wildcard. We currently do not support wildcard for ExposeHeader.'
                 )
+            if not _TOKEN(header):
+                raise faults.invalid_request(f'ExposeHeader "{header}" contains invalid character.')
 
 
 putter("s3:PutBucketCors", "cors", "CORSConfiguration", _check_cors, action="s3:PutBucketCORS")

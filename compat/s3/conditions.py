@@ -138,7 +138,7 @@ def span_of(text: str, size: int) -> Span | None:
 
     Raises `InvalidRange` when there are no such bytes.
     """
-    found = _RANGE.fullmatch(text.replace(" ", ""))
+    found = _RANGE.fullmatch(text)
     if found is None:
         return None
     first, last = found.groups()

@@ -27,7 +27,7 @@ from compat.s3.lifecycle_rules import show_expiration
 from compat.s3.multipart import find_upload, publish_part, shown_encryption, unlocker
 from compat.s3.objects import LARGEST_PUT, owner_of_upload
 from compat.s3.places import NULL, bucket_of, key_of, version_of
-from compat.s3.restoring import check_readable
+from compat.s3.restoring import check_copyable, check_readable
 from compat.s3.terms import kept
 
 if TYPE_CHECKING:
@@ -97,7 +97,10 @@ def _find(ctx: Context, p: Params) -> tuple[Known, Source, Head]:
             "The source of a copy request may not specifically refer to a delete marker by version id."
         )
     check_read(head, p, "CopySource")
-    check_readable(ctx, head)
+    if ctx.operation.name == "CopyObject":
+        check_copyable(ctx, head)
+    else:
+        check_readable(ctx, head)
     return bucket, source, head
 
 

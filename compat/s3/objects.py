@@ -133,7 +133,9 @@ def head_object(ctx: Context, p: Params) -> Result:
 
 @operation("s3:GetObjectAttributes", on="{Bucket}/{Key}", streams=True)
 def get_object_attributes(ctx: Context, p: Params) -> Result:
-    bucket, view = bucket_of(ctx, p), View(ctx, p)
+    bucket, view, wanted = bucket_of(ctx, p), View(ctx, p), set(p["ObjectAttributes"])
+    if unknown := wanted - {"ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"}:
+        raise faults.invalid_argument("Invalid attribute name specified.", "x-amz-object-attributes", min(unknown))
     head = ctx.objects.head(bucket.number, view.key, view.version)
     if head is None:
         raise view.absent(bucket)
@@ -141,9 +143,6 @@ def get_object_attributes(ctx: Context, p: Params) -> Result:
     encryption.check_read(head.sealed_key, p)
     if head.sealed_key is not None and p.get("SSECustomerKey"):
         ctx.objects.open_key(head.sealed_key, view.unlock)
-    wanted = set(p.get("ObjectAttributes") or ())
-    if unknown := wanted - {"ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"}:
-        raise faults.invalid_argument("Invalid attribute name specified.", "x-amz-object-attributes", min(unknown))
     result: Result = {"LastModified": moment(head.modified)}
     name_version(bucket, head, result)
     if "ETag" in wanted:
@@ -200,6 +199,10 @@ class View:
             )
         if p.get("PartNumber") is not None and p.get("Range") is not None:
             raise faults.invalid_request("Cannot specify both Range header and partNumber query parameter")
+        if (number := p.get("PartNumber")) is not None and not 1 <= number <= 10000:
+            raise faults.invalid_argument(
+                "Part number must be an integer between 1 and 10000, inclusive", "partNumber", number
+            )
 
     def unlock(self, sealed: bytes) -> bytes:
         """Open the object's key, where it is not the store's."""
@@ -225,10 +228,6 @@ class View:
         return self.span
 
     def _part(self, head: Head, number: int) -> Span:
-        if not 1 <= number <= 10000:
-            raise faults.invalid_argument(
-                "Part number must be an integer between 1 and 10000, inclusive", "partNumber", number
-            )
         if not head.parts and number == 1:
             return Span(0, head.size)
         piece = None

@@ -35,13 +35,27 @@ MOST_DAYS = 2**31 - 1
 
 def check_readable(ctx: Context, head: Head) -> None:
     """Refuse an archived object of which there is no copy."""
-    if head.storage in properties.ARCHIVED and not is_restored(terms_of(head), properties.now(ctx)):
+    if _is_away(ctx, head):
         raise AWSError(
             "InvalidObjectState",
             "The operation is not valid for the object's storage class",
             403,
             StorageClass=head.storage,
         )
+
+
+def check_copyable(ctx: Context, head: Head) -> None:
+    """The same of the source of a copy."""
+    if _is_away(ctx, head):
+        raise AWSError(
+            "ObjectNotInActiveTierError",
+            "The source object of the COPY action is not in the active tier and is only stored in Amazon S3 Glacier.",
+            403,
+        )
+
+
+def _is_away(ctx: Context, head: Head) -> bool:
+    return head.storage in properties.ARCHIVED and not is_restored(terms_of(head), properties.now(ctx))
 
 
 @operation("s3:RestoreObject", on="{Bucket}/{Key}", streams=True)

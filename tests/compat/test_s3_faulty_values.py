@@ -92,3 +92,28 @@ def test_parts_that_say_too_little(s3: Client, bucket: str, part: dict[str, Any]
     named = {"Bucket": bucket, "Key": "k"}
     named["UploadId"] = s3.create_multipart_upload(**named)["UploadId"]
     assert refused(s3.complete_multipart_upload, **named, MultipartUpload={"Parts": [part]})[0] == "MalformedXML"
+
+
+def test_ranges_that_say_nothing(s3: Client, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="k", Body=b"0123456789")
+    for text in ("bytes= -1", "bytes=0 -1", "bytes=0--1", "bytes=5-2", "words=0-1", "bytes=0-0,1-2"):
+        answer = s3.get_object(Bucket=bucket, Key="k", Range=text)
+        assert (answer["ResponseMetadata"]["HTTPStatusCode"], answer["ContentLength"]) == (200, 10)
+        assert "ContentRange" not in answer
+    assert s3.get_object(Bucket=bucket, Key="k", Range="bytes=00-01")["ContentRange"] == "bytes 0-1/10"
+
+
+def test_what_is_wrong_with_the_call_comes_before_what_is_not_there(s3: Client, bucket: str) -> None:
+    named = {"Bucket": bucket, "Key": "absent"}
+    assert refused(s3.get_object, **named, PartNumber=0)[0] == "InvalidArgument"
+    assert refused(s3.get_object_attributes, **named, ObjectAttributes=["Size"])[0] == "InvalidArgument"
+    code, message = refused(s3.get_object_attributes, **named, ObjectAttributes=[])
+    assert (code, message.endswith("is either missing or empty")) == ("InvalidRequest", True)
+
+
+@pytest.mark.parametrize("header", ["two words", "a:b", "a/b", "(a)", 'a"b"'])
+def test_headers_of_cors_rules(s3: Client, bucket: str, header: str) -> None:
+    for member in ("AllowedHeader", "ExposeHeader"):
+        rule = {"AllowedOrigins": ["*"], "AllowedMethods": ["GET"], f"{member}s": [header]}
+        told = refused(s3.put_bucket_cors, Bucket=bucket, CORSConfiguration={"CORSRules": [rule]})
+        assert told == ("InvalidRequest", f'{member} "{header}" contains invalid character.')

@@ -173,7 +173,7 @@ def test_archived_objects_are_read_through_a_copy_that_was_asked_for(moving: Ser
     refused = error_of(s3.get_object, **large)
     assert (refused["Code"], refused["Status"], refused["StorageClass"]) == ("InvalidObjectState", 403, "GLACIER")
     copy = {"Bucket": bucket, "Key": "copy", "CopySource": f"{bucket}/large"}
-    assert code_of(s3.copy_object, **copy) == "InvalidObjectState"
+    assert code_of(s3.copy_object, **copy) == "ObjectNotInActiveTierError"
     wish: dict[str, Any] = {"Days": 3, "GlacierJobParameters": {"Tier": "Standard"}}
     first = s3.restore_object(**large, RestoreRequest=wish)
     assert first["ResponseMetadata"]["HTTPStatusCode"] == 202
