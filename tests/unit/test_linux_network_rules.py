@@ -79,6 +79,20 @@ def test_what_is_referred_to_comes_first_and_goes_last() -> None:
     ]
 
 
+def test_each_family_has_a_table() -> None:
+    asking = Set("set", "ipv4_addr", "", {"10.0.0.1": ""}, "arp")
+    hear = Chain("type filter hook input priority 0; policy drop;", ("arp saddr ip @asking accept",), "arp")
+    both = Ruleset({**OLD.chains, "hear": hear}, {**OLD.sets, "asking": asking})
+    lines = whole(both).splitlines()
+    assert lines[:2] == ["add table arp nephele", "delete table arp nephele"]
+    assert "add element arp nephele asking { 10.0.0.1 }" in lines
+    assert change(both, OLD).splitlines() == [
+        "flush chain arp nephele hear",
+        "delete chain arp nephele hear",
+        "delete set arp nephele asking",
+    ]
+
+
 def test_the_whole_replaces_whatever_is_there() -> None:
     assert whole(OLD).splitlines()[:3] == ["add table ip nephele", "delete table ip nephele", "add table ip nephele"]
 

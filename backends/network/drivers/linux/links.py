@@ -13,7 +13,11 @@ from backends.network.drivers.linux.layout import EEXIST, GONE, MAC, index_of
 from backends.network.drivers.linux.namespace import Namespace
 
 IPV4, IPV6 = Path("/proc/sys/net/ipv4"), Path("/proc/sys/net/ipv6")
-DEFAULTS = {"rp_filter": "0", "send_redirects": "0", "accept_redirects": "0"}
+OFF = (
+    *("rp_filter", "send_redirects", "accept_redirects", "accept_source_route", "accept_local", "route_localnet"),
+    *("arp_ignore", "arp_filter", "arp_accept"),
+)
+"""What is 0 in our namespaces: new ones inherit what the machine has."""
 
 
 def present() -> frozenset[str]:
@@ -24,8 +28,8 @@ def present() -> frozenset[str]:
 def prepare(space: Namespace, *, proxy: bool) -> None:
     """Let this thread's namespace route. With `proxy`, links that come answer ARP for whatever lies behind others."""
     for device in ("all", "default"):
-        for name, value in DEFAULTS.items():
-            (IPV4 / "conf" / device / name).write_text(value)
+        for name in OFF:
+            (IPV4 / "conf" / device / name).write_text("0")
     (IPV4 / "conf/default/proxy_arp").write_text("1" if proxy else "0")
     with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
         for device in ("all", "default"):

@@ -4,6 +4,7 @@ The chains, in the order in which a packet meets them:
 
 | chain | place | what it decides |
 |---|---|---|
+| hear | ARP requests | whose senders the kernel may remember |
 | source | before connections are tracked | who may send from which address |
 | tables | before routing | the mark that says whose route table counts |
 | arrive | before routing | a public address becomes a private one |
@@ -31,6 +32,9 @@ GATEWAY_LINK = "igw"
 METADATA, RESOLVER = "169.254.169.254", "169.254.169.253"
 API_PORT = 4566
 """Where guests reach the cloud that they live in, at the address of their metadata."""
+QUESTIONS = 1024
+OFTEN = f"limit rate over {QUESTIONS}/second burst {QUESTIONS} packets"
+"""Packets a second that each link may send to the resolver and DHCP, as with AWS: more would wear out who answers."""
 ANY = "0.0.0.0/0"
 PROTOCOLS = {"tcp": "6", "udp": "17", "icmp": "1", "icmpv6": "58"}
 EVERY_PORT = (0, 65535)
@@ -159,7 +163,10 @@ def _sets(
         "ports": Set("set", "ifname", "", dict.fromkeys(tagged.values(), "")),
         "free": Set("set", "ifname", "", free),
         "owned": Set("set", "ifname . ipv4_addr", "", owned),
+        "free_to_ask": Set("set", "ifname", "", free, "arp"),
+        "asking": Set("set", "ifname . ipv4_addr", "", owned, "arp"),
         "holders": Set("set", "ipv4_addr", "", dict.fromkeys(publics, "")),
+        "asked": Set("set", "ifname", "size 65536; flags dynamic; timeout 10s", {}),
         "publics": Set("map", "ipv4_addr : ipv4_addr", "", {public: private for private, public in publics.items()}),
         "privates": Set("map", "ipv4_addr : ipv4_addr", "", publics),
         "tables": Set("map", "ifname : verdict", "", tables),
@@ -184,6 +191,17 @@ def _base(plan: NetworkPlan, link: Callable[[str], str]) -> dict[str, Chain]:
     known = "ct state established,related accept"
     names = ", ".join((resolver(plan), RESOLVER))
     return {
+        # The kernel remembers whoever asks, in one table for the whole machine, which a guest under a thousand names
+        # would fill. Who may route may have addresses that nobody planned: some of them.
+        "hear": Chain(
+            "type filter hook input priority 0; policy drop;",
+            (
+                "iifname . arp saddr ip @asking accept",
+                "arp saddr ip 0.0.0.0 accept",  # remembered by nobody: is the address taken?
+                "iifname @free_to_ask limit rate 10/second burst 20 packets accept",
+            ),
+            "arp",
+        ),
         "source": Chain(
             "type filter hook prerouting priority -300; policy drop;",
             (
@@ -205,6 +223,7 @@ def _base(plan: NetworkPlan, link: Callable[[str], str]) -> dict[str, Chain]:
             (
                 'iifname "lo" accept',
                 "iifname != @ports drop",
+                f"ip protocol udp add @asked {{ iifname {OFTEN} }} drop",
                 "udp dport 67 accept",
                 "iifname . ip saddr != @owned drop",  # others' answers are not to be asked for, whoever may route
                 f"ip daddr {METADATA} tcp dport {{ 80, {API_PORT} }} accept",

@@ -40,7 +40,7 @@ def messages(old: Ruleset, new: Ruleset, table: str = TABLE) -> list[Message] | 
     for id, chain in new.chains.items():
         before = old.chains.get(id)
         if before is None:
-            if chain.hook:
+            if chain.hook or chain.family != "ip":
                 return None
             found.append((NEWCHAIN, CREATE, where + name(3, id)))
         if before is None or before.rules != chain.rules:
