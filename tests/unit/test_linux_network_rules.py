@@ -43,6 +43,24 @@ def test_what_is_tracked_outlives_its_rule() -> None:
     assert tracked.stale(network(ping, BACK), network(BACK)) is None
 
 
+def test_the_way_back_may_be_in_another_group() -> None:
+    def split(*rules: RulePlan) -> NetworkPlan:
+        one = network(*rules)
+        port = replace(one.ports[0], groups=("group", "other"))
+        return replace(one, ports=(port,), groups={**one.groups, "other": (BACK,)})
+
+    pick = tracked.stale(split(WEB, NEAR), split(NEAR))
+    assert pick is not None
+    assert pick(connection(80))
+    assert not pick(connection(22))
+    # The same rule under another name, or in another group, lets it go on.
+    assert tracked.stale(split(WEB), split(WEB._replace(id="again"))) is None
+    moved = split(WEB)
+    left = replace(moved, ports=(replace(moved.ports[0], groups=("other",)),))
+    assert tracked.stale(moved, left) is not None
+    assert tracked.stale(moved, replace(left, groups={"group": (), "other": (BACK, WEB)})) is None
+
+
 def test_an_address_that_changes_hands_takes_no_connection_along() -> None:
     pick = tracked.stale(network(WEB, publics=(("10.0.0.5", "198.18.0.1"),)), network(WEB))
     assert pick is not None

@@ -22,23 +22,17 @@ def stale(old: NetworkPlan, new: NetworkPlan) -> Pick | None:
     """Picks the connections that end when `new` takes the place of `old`; None when none do."""
     freed = _held(old) - _held(new)
     ips = {ip for pair in freed for ip in pair if ip}
-    opened = [
-        (addresses, rule)
-        for group, rules in old.groups.items()
-        if (kept := new.groups.get(group, ())) != rules
-        for rule in rules
-        if _is_untracked(rule, rules) and rule not in kept
-        for addresses in ({ip for port in old.ports if group in port.groups for ip in port.addresses},)
-    ]
-    opened += [
-        (set(port.addresses), rule)
-        for port in old.ports
-        for now in new.ports
-        if now.id == port.id and now.groups != port.groups
-        for group in set(port.groups) - set(now.groups)
-        for rule in old.groups.get(group, ())
-        if _is_untracked(rule, old.groups[group])
-    ]
+    changed = {group for group, rules in old.groups.items() if new.groups.get(group) != rules}
+    after = {port.id: port.groups for port in new.ports}
+    ended: dict[tuple[tuple[str, ...], tuple[str, ...]], list[RulePlan]] = {}
+    opened: list[tuple[set[str], RulePlan]] = []
+    for port in old.ports:
+        sides = port.groups, after.get(port.id, port.groups)
+        if sides[0] == sides[1] and changed.isdisjoint(port.groups):
+            continue
+        if sides not in ended:
+            ended[sides] = _ended(_rules(old, sides[0]), _rules(new, sides[1]))
+        opened += [(set(port.addresses), rule) for rule in ended[sides]]
     if not ips and not opened:
         return None
     return lambda entry: (
@@ -46,14 +40,25 @@ def stale(old: NetworkPlan, new: NetworkPlan) -> Pick | None:
     )
 
 
+def _rules(plan: NetworkPlan, groups: tuple[str, ...]) -> list[RulePlan]:
+    """What holds for a port: the rules of all its groups together."""
+    return [rule for group in groups for rule in plan.groups.get(group, ())]
+
+
+def _ended(old: list[RulePlan], new: list[RulePlan]) -> list[RulePlan]:
+    """The rules that are gone, and with them the flows that they let pass."""
+    kept = {rule[1:] for rule in new if rule.peers == (ANY,)}
+    return [rule for rule in old if rule[1:] not in kept and _is_untracked(rule, old)]
+
+
 def _held(plan: NetworkPlan) -> set[tuple[str, str]]:
     """(address, public address) of every port."""
     return {(ip, dict(port.publics).get(ip, "")) for port in plan.ports for ip in port.addresses}
 
 
-def _is_untracked(rule: RulePlan, rules: tuple[RulePlan, ...]) -> bool:
+def _is_untracked(rule: RulePlan, rules: list[RulePlan]) -> bool:
     """Whether flows that the rule lets pass are tracked by nobody: it is for everybody, and so is the way back."""
-    if rule.protocol not in UNTRACKED or rule.peers != (ANY,):
+    if rule.peers != (ANY,) or rule.protocol not in UNTRACKED:
         return False
     return any(
         other.egress != rule.egress
