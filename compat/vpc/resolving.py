@@ -5,11 +5,11 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from sqlalchemy import select
+from sqlalchemy import and_, or_, select
 
 from backends.compute.models import Guest
 from backends.db import Unit
-from backends.network.models import Network, Port, PortAddress
+from backends.network.models import Network, Peering, Port, PortAddress
 from backends.network.resolver import Found
 from compat.vpc.names import private_domain, private_name, public_name
 
@@ -72,7 +72,8 @@ def _is_here(network: Network, ip: str) -> bool:
 
 
 def _public(unit: Unit, network: Network, name: str, ip: str) -> str | None:
-    """The address behind a public name: the private one inside its own VPC, else the public one."""
+    """The address behind a public name: the private one inside its own VPC, and in peers that it lets have it; else
+    the public one."""
     row = unit.session.execute(
         select(PortAddress.ip, Port.network_id, Network.region, Network.hostnames)
         .join(Port, Port.id == PortAddress.port_id)
@@ -81,7 +82,25 @@ def _public(unit: Unit, network: Network, name: str, ip: str) -> str | None:
     ).first()
     if row is None or not row.hostnames or public_name(row.region, ip) != name:
         return None
-    return row.ip if row.network_id == network.id else ip
+    return row.ip if row.network_id == network.id or _tells(unit, row.network_id, network.id) else ip
+
+
+def _tells(unit: Unit, owner: str, other: str) -> bool:
+    """Whether a network lets a peer have the private addresses behind its public names
+    (AllowDnsResolutionFromRemoteVpc)."""
+    peering = unit.session.scalars(
+        select(Peering).where(
+            Peering.state == "active",
+            or_(
+                and_(Peering.requester_network_id == owner, Peering.accepter_network_id == other),
+                and_(Peering.requester_network_id == other, Peering.accepter_network_id == owner),
+            ),
+        )
+    ).first()
+    if peering is None:
+        return False
+    side = peering.requester if peering.requester_network_id == owner else peering.accepter
+    return bool(side["options"].get("AllowDnsResolutionFromRemoteVpc"))
 
 
 def _reverse(unit: Unit, network: Network, ip: str, kind: str) -> Found:

@@ -10,9 +10,10 @@ import dns.rcode
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from backends.db import Scope
-from backends.network.models import Network
+from backends.network.models import Network, Peering
 from backends.network.resolver import Ask, Found, Unanswerable, answer
 from compat.vpc.resolving import resolve
 from tests.unit.network_worlds import World, new_world
@@ -110,3 +111,26 @@ def test_names_of_instances(
     with world.database.unit(None, write=False) as unit:
         found = resolve(unit, unit.session.get_one(Network, network), name, kind)
     assert (found.known, list(found.values)) == (known, values)
+
+
+def test_a_peer_may_be_let_have_private_addresses(world: World) -> None:
+    def found() -> list[str]:
+        with world.database.unit(None, write=False) as unit:
+            return list(resolve(unit, unit.session.get_one(Network, "peer"), PUBLIC, "A").values)
+
+    with world.service(scope=HERE) as service:
+        peer = service.add_network(id="peer", cidr="10.1.0.0/16", ids=world.ids())
+        service.session.flush()
+        about = {"tenant": HERE.tenant, "region": HERE.region, "network_id": "one", "failed_message": "no"}
+        link = service.request_peering(id="link", mine=peer, **about)
+        service.settle_peering(link, "active", "", allowed=("pending-acceptance",))
+        service.describe_side(link, "requester", {"AllowDnsResolutionFromRemoteVpc": True})
+    assert found() == ["198.18.0.7"]
+    with world.service(scope=HERE) as service:
+        link = service.session.scalars(select(Peering)).one()
+        service.describe_side(link, "accepter", {"AllowDnsResolutionFromRemoteVpc": True})
+    assert found() == ["10.0.1.5"]
+    with world.service(scope=HERE) as service:
+        link = service.session.scalars(select(Peering)).one()
+        service.settle_peering(link, "deleted", "", allowed=("active",))
+    assert found() == ["198.18.0.7"]
