@@ -7,13 +7,12 @@ in the database. What the engine makes outlives it.
 from __future__ import annotations
 
 import contextlib
-import signal
-import threading
 from typing import TYPE_CHECKING
 
 from compat.dispatch import RESET
 from gateway import logs
 from gateway.settings import Settings, StartError
+from gateway.signals import heard
 
 if TYPE_CHECKING:
     from gateway.parts import Parts
@@ -55,9 +54,7 @@ def run_engine(settings: Settings) -> int:
         from gateway.engine_link import EngineDoor
 
         prepare(settings)
-        ending = threading.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda number, frame: ending.set())
+        ending = stack.enter_context(heard())
         parts = compose(settings, drives=True)
         stack.callback(parts.close)
         parts.survey()
@@ -79,5 +76,5 @@ def run_engine(settings: Settings) -> int:
             + "Ready.",
             flush=True,
         )
-        ending.wait()
+        ending.recv(1)
     return 0

@@ -26,6 +26,7 @@ import time
 from collections.abc import Callable, Iterator
 from multiprocessing.context import ForkProcess
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from sqlalchemy.engine import make_url
@@ -35,6 +36,7 @@ from gateway.clients import client_environment
 from gateway.connection import HttpConnection
 from gateway.hooks import LONGEST_END, Hooks
 from gateway.settings import RootKey, Settings, StartError
+from gateway.signals import heard
 from gateway.tls import Certificates
 
 log = logging.getLogger("nephele.serve")
@@ -353,26 +355,27 @@ def _supervise(
         for process in born:
             process.terminate()
 
-    signal.signal(signal.SIGINT, end)
-    signal.signal(signal.SIGTERM, end)
-    for worker in range(settings.workers):
-        start(worker)
-    status, waiting = 0, settings.workers
-    while born:
-        multiprocessing.connection.wait([process.sentinel for process in born], timeout=0.02 if waiting else None)
-        while waiting and serving.acquire(block=False):
-            waiting -= 1
-            if not waiting and not ending:
-                ready()
-        for process in [process for process in born if not process.is_alive()]:
-            worker, since = born.pop(process)
-            if ending:
-                continue
-            if waiting or time.monotonic() - since < HASTE:
-                status = 1
-                end(signal.SIGTERM, None)
-            else:
-                start(worker)
+    with heard(end) as woken:
+        for worker in range(settings.workers):
+            start(worker)
+        status, waiting = 0, settings.workers
+        while born:
+            places: list[Any] = [woken, *(process.sentinel for process in born)]
+            if woken in multiprocessing.connection.wait(places, timeout=0.02 if waiting else None):
+                woken.recv(64)
+            while waiting and serving.acquire(block=False):
+                waiting -= 1
+                if not waiting and not ending:
+                    ready()
+            for process in [process for process in born if not process.is_alive()]:
+                worker, since = born.pop(process)
+                if ending:
+                    continue
+                if waiting or time.monotonic() - since < HASTE:
+                    status = 1
+                    end(signal.SIGTERM, None)
+                else:
+                    start(worker)
     return status
 
 
@@ -385,6 +388,7 @@ def _fledge(
     metadata: socket.socket | None,
 ) -> None:
     """The life of a worker process. It ends with its parent, even when that was killed."""
+    signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
