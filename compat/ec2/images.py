@@ -18,6 +18,7 @@ from compat.describe import page
 from compat.ec2.catalogue import OWNERS_BY_ALIAS, ensure_catalogue, parameters
 from compat.ec2.disk_keys import encryption, refuse_plain_copy
 from compat.ec2.listing import at
+from compat.ec2.snapshot_deletion import delete
 from compat.ec2.snapshots import foreign, snapshot_arn, usable_by
 from compat.ec2.volume_types import merge_mappings, render_mapping
 from compat.errors import AWSError
@@ -406,8 +407,9 @@ def _delete_snapshot(ctx: Context, id: str) -> str:
     if row is None:
         return "missing-permissions"
     try:
-        ctx.volumes.remove_snapshot(row)
+        delete(ctx, row)
     except InUse:
         return "skipped"
-    drop_tags(ctx, id)
+    except AWSError:
+        return "client-error"
     return "success"

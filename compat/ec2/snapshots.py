@@ -9,7 +9,7 @@ from sqlalchemy import false, or_, select
 
 from backends.compute.models import Guest
 from backends.db import Scope, Share
-from backends.errors import InUse, WrongState
+from backends.errors import WrongState
 from backends.image.service import grant, granted
 from backends.volume.models import Disk, Snapshot, SnapshotState
 from backends.volume.service import SET
@@ -21,7 +21,7 @@ from compat.errors import AWSError
 from compat.filters import Filters
 from compat.kinds import KINDS, kind
 from compat.operation import Params, Raises, Result, operation
-from compat.tags import drop_tags, put_tags
+from compat.tags import put_tags
 
 kind(
     "snapshot",
@@ -74,6 +74,10 @@ def own_snapshot(ctx: Context, id: str) -> Snapshot:
     if row.tenant != ctx.account:
         raise AWSError("AuthFailure", f"Not authorized for snapshot:{id}", 403)
     return row
+
+
+LOCK = "lock"
+"""The note of a snapshot that says how it is locked: see `snapshot_locks`."""
 
 
 NOT_THERE: Raises = {
@@ -205,23 +209,6 @@ def usable_by(ctx: Context, row: type[Any], users: Iterable[str]) -> Any:
         else:
             ways.append(row.id.in_(select(Share.resource).where(Share.tenant == user)))
     return or_(*ways)
-
-
-@operation(
-    "ec2:DeleteSnapshot",
-    on=lambda ctx, p: [snapshot_arn(ctx, p["SnapshotId"])],
-    raises={
-        InUse: lambda fact: AWSError(
-            "InvalidSnapshot.InUse", f"The snapshot {fact.snapshot} is currently in use by {fact.by}"
-        )
-    },
-)
-def delete_snapshot(ctx: Context, p: Params) -> Result:
-    """Delete a snapshot that no image needs."""
-    row = own_snapshot(ctx, p["SnapshotId"])
-    ctx.volumes.remove_snapshot(row)
-    drop_tags(ctx, row.id)
-    return {}
 
 
 @operation("ec2:DescribeSnapshotAttribute", on=lambda ctx, p: [snapshot_arn(ctx, p["SnapshotId"])])
