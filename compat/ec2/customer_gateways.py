@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from sqlalchemy import select
+
 from compat.context import Context
 from compat.errors import AWSError
-from compat.operation import Params
-from compat.records import Document, creates, deletes, describes, member, record_kind
+from compat.operation import Params, Result, operation
+from compat.records import Document, Record, creates, describes, member, record_kind
 
 CUSTOMER_GATEWAYS = record_kind(
     "customer-gateway",
@@ -43,4 +45,19 @@ describes(
         "type": member("Type"),
     },
 )
-deletes("ec2:DeleteCustomerGateway", CUSTOMER_GATEWAYS, "CustomerGatewayId")
+
+
+def connected(ctx: Context, member: str, id: str) -> bool:
+    """Whether a VPN connection has that gateway: `member` is CustomerGatewayId or VpnGatewayId."""
+    rows = ctx.session.scalars(select(Record.document).where(Record.kind == "vpn-connection"))
+    return any(document.get(member) == id for document in rows)
+
+
+@operation("ec2:DeleteCustomerGateway", on="customer-gateway/{CustomerGatewayId}")
+def delete_customer_gateway(ctx: Context, p: Params) -> Result:
+    """Forget a far end that no VPN connection has."""
+    row = ctx.find("customer-gateway", p["CustomerGatewayId"])
+    if connected(ctx, "CustomerGatewayId", row.id):
+        raise AWSError("IncorrectState", "The customer gateway is in use.")
+    CUSTOMER_GATEWAYS.drop(ctx, row)
+    return {"Return": True}

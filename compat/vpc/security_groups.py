@@ -103,6 +103,8 @@ def render_security_group(ctx: Context, group: FirewallGroup) -> dict[str, Any]:
 def create_security_group(ctx: Context, p: Params) -> Result:
     """A security group that lets everything out; in the default VPC unless another is named."""
     name, description = p["GroupName"], p["Description"]
+    if not description:
+        raise AWSError("MissingParameter", "The request must contain the parameter GroupDescription")
     if name.lower() == "default":
         raise AWSError("InvalidParameterValue", "Cannot use reserved security group name: default")
     if name.lower().startswith("sg-"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from compat.context import Context
+from compat.ec2.customer_gateways import connected
 from compat.errors import AWSError
 from compat.operation import Params, Result, operation
 from compat.records import Document, Record, creates, describes, member, record_kind
@@ -89,6 +90,8 @@ def delete_vpn_gateway(ctx: Context, p: Params) -> Result:
     row = ctx.find("vpn-gateway", p["VpnGatewayId"])
     if row.document.get("_vpc"):
         raise AWSError("IncorrectState", f"The vpn gateway {row.id} is attached to {row.document['_vpc']}")
+    if connected(ctx, "VpnGatewayId", row.id):
+        raise AWSError("IncorrectState", f"The vpn gateway {row.id} is in use by a VPN connection")
     VPN_GATEWAYS.drop(ctx, row)
     return {}
 

@@ -62,6 +62,8 @@ def test_names_are_unique_in_a_vpc(ec2: Client, vpc: str, group: str) -> None:
         ec2.create_security_group(GroupName="web", Description="d", VpcId=vpc)
     other = ec2.create_vpc(CidrBlock="10.1.0.0/16")["Vpc"]["VpcId"]
     ec2.create_security_group(GroupName="web", Description="d", VpcId=other)
+    with refused("MissingParameter", "GroupDescription"):
+        ec2.create_security_group(GroupName="other", Description="", VpcId=vpc)
     with refused("InvalidParameterValue", "default"):
         ec2.create_security_group(GroupName="default", Description="d", VpcId=vpc)
     with refused("InvalidParameterValue", "sg-"):
