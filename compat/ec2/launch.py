@@ -181,6 +181,10 @@ class Launch:
         spec = self.spec
         asked = spec.get("NetworkInterfaces") or ()
         if not asked:
+            if spec.get("SubnetId") and spec.get("SecurityGroups"):
+                raise AWSError(
+                    "InvalidParameterCombination", "The parameter groupName cannot be used with the parameter subnet"
+                )
             segment = self._segment(spec.get("SubnetId"))
             return [Card(0, segment, self._groups(segment), None, True, None, spec)]
         for member, word in (

@@ -123,12 +123,13 @@ def create_vpc_endpoint(ctx: Context, p: Params) -> Result:
     if native == "interface" and not known_service(ctx.region, service):
         raise AWSError("InvalidServiceName", f"The Vpc Endpoint Service '{service}' does not exist")
     tables = ctx.find_all("route-table", p.get("RouteTableIds") or ())
-    subnets = ctx.find_all("subnet", p.get("SubnetIds") or ())
+    wanted = _wanted_addresses(p)
+    subnets = ctx.find_all("subnet", [*(p.get("SubnetIds") or ()), *wanted])
     if any(row.network_id != vpc.id for row in (*tables, *subnets)):
         raise AWSError("InvalidParameter", f"The route tables and subnets must be of network {vpc.id}")
     id = ctx.mint("vpc-endpoint")
     groups = _groups(ctx, vpc, p) if native == "interface" else []
-    ports = [_add_port(ctx, id, subnet, groups) for subnet in subnets] if native == "interface" else []
+    ports = [_add_port(ctx, id, one, groups, wanted.get(one.id)) for one in subnets] if native == "interface" else []
     door = ctx.network.add_endpoint(
         id=id,
         network=vpc,
@@ -172,11 +173,26 @@ def _group_names(ctx: Context, ids: list[str]) -> list[list[str]]:
     return [[group.id, group.name] for group in ctx.find_all("security-group", ids)]
 
 
-def _add_port(ctx: Context, door_id: str, subnet: Segment, groups: list[str]) -> Port:
+def _wanted_addresses(p: Params) -> dict[str, Params]:
+    """Subnet -> the addresses (members Ipv4, Ipv6) that its interface is to have."""
+    found: dict[str, Params] = {}
+    for one in p.get("SubnetConfigurations") or ():
+        if not one.get("SubnetId"):
+            raise missing("SubnetConfigurations.SubnetId")
+        if one["SubnetId"] in found:
+            raise AWSError("InvalidParameter", f"The subnet {one['SubnetId']} is configured twice")
+        found[one["SubnetId"]] = one
+    return found
+
+
+def _add_port(ctx: Context, door_id: str, subnet: Segment, groups: list[str], wanted: Params | None = None) -> Port:
+    wanted = wanted or {}
     port = ctx.network.add_port(
         fresh("network-interface"),
         subnet,
         groups,
+        address=wanted.get("Ipv4"),
+        addresses6=[wanted["Ipv6"]] if wanted.get("Ipv6") else (),
         description=f"VPC Endpoint Interface {door_id}",
         role="endpoint",
         keeper="vpce",
@@ -242,19 +258,30 @@ def _modify_tables(ctx: Context, door: Endpoint, p: Params) -> None:
         ctx.network.serve_tables(door, _gateway_prefixes(ctx, door.service), add, remove)
 
 
+def _moves(port: Port, wanted: Params | None) -> bool:
+    """Whether an interface is to have another address than it has: another interface takes its place then."""
+    private = port.private()
+    held = {address.ip for address in port.addresses}
+    if wanted is None:
+        return False
+    other4 = bool(wanted.get("Ipv4")) and (private is None or private.ip != wanted["Ipv4"])
+    return other4 or (bool(wanted.get("Ipv6")) and wanted["Ipv6"] not in held)
+
+
 def _modify_ports(ctx: Context, door: Endpoint, p: Params) -> None:
     gone = set(p.get("RemoveSecurityGroupIds") or ())
     fresh_groups = [group.id for group in ctx.find_all("security-group", p.get("AddSecurityGroupIds") or ())]
     door.groups = list(dict.fromkeys([id for id in [*door.groups, *fresh_groups] if id not in gone]))
     ports = [ctx.network.port(id) for id in door.ports]
-    leaving = set(p.get("RemoveSubnetIds") or ())
-    for port in [port for port in ports if port.segment_id in leaving]:
+    leaving, wanted = set(p.get("RemoveSubnetIds") or ()), _wanted_addresses(p)
+    moving = {port.segment_id for port in ports if _moves(port, wanted.get(port.segment_id))}
+    for port in [port for port in ports if port.segment_id in leaving | moving]:
         ports.remove(port)
         port.attachment_id = None
         ctx.network.remove_port(port.id)
-    for subnet in ctx.find_all("subnet", p.get("AddSubnetIds") or ()):
+    for subnet in ctx.find_all("subnet", [*(p.get("AddSubnetIds") or ()), *wanted]):
         if all(port.segment_id != subnet.id for port in ports):
-            ports.append(_add_port(ctx, door.id, subnet, door.groups))
+            ports.append(_add_port(ctx, door.id, subnet, door.groups, wanted.get(subnet.id)))
     for port in ports:
         ctx.network.set_groups(port, door.groups)
     door.ports, door.segments = [port.id for port in ports], [port.segment_id for port in ports]

@@ -100,6 +100,28 @@ def test_an_interface_endpoint(ec2: Client, vpc: str) -> None:
     ec2.delete_vpc(VpcId=vpc)
 
 
+def test_the_addresses_of_an_endpoint(ec2: Client, vpc: str) -> None:
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.0.0/24")["Subnet"]["SubnetId"]
+
+    def place(address: str) -> dict[str, Any]:
+        return {"SubnetConfigurations": [{"SubnetId": subnet, "Ipv4": address}]}
+
+    def addresses() -> list[str]:
+        named = [{"Name": "vpc-id", "Values": [vpc]}]
+        return [one["PrivateIpAddress"] for one in ec2.describe_network_interfaces(Filters=named)["NetworkInterfaces"]]
+
+    given = {"VpcId": vpc, "ServiceName": STS, "VpcEndpointType": "Interface", "SubnetIds": [subnet]}
+    id = ec2.create_vpc_endpoint(**given, **place("10.0.0.10"))["VpcEndpoint"]["VpcEndpointId"]
+    assert addresses() == ["10.0.0.10"]
+    ec2.modify_vpc_endpoint(VpcEndpointId=id, **place("10.0.0.11"))
+    assert addresses() == ["10.0.0.11"]
+    (port,) = until_available(ec2, id)["NetworkInterfaceIds"]
+    ec2.modify_vpc_endpoint(VpcEndpointId=id, **place("10.0.0.11"))
+    assert until_available(ec2, id)["NetworkInterfaceIds"] == [port]
+    with refused("InvalidIPAddress.InUse"):
+        ec2.create_vpc_endpoint(**given, **place("10.0.0.11"))
+
+
 def test_an_endpoint_without_subnets_has_groups_too(ec2: Client, vpc: str) -> None:
     made = ec2.create_vpc_endpoint(VpcId=vpc, ServiceName=STS, VpcEndpointType="Interface")["VpcEndpoint"]
     assert [one["GroupName"] for one in made["Groups"]] == ["default"]
