@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from backends.network import lifecycle
@@ -126,10 +127,13 @@ def measure(world: World, driver: LinuxNetwork, host: Namespace) -> None:
             time.sleep(0.5)  # a quiet time
             allow(world, first + turn, count)
             id = f"vpc-{first + turn}"
-            before = driver._held[id]
-            spent.append(timed(lambda id=id, before=before: until(lambda: driver._held.get(id, before) is not before)))
+            spent.append(timed(partial(until, partial(_is_another, driver, id, driver._held[id]))))
         show(f"{count} rules more, from commit to kernel", spent, aim)
     reconciler.stop()
+
+
+def _is_another(driver: LinuxNetwork, id: str, before: object) -> bool:
+    return driver._held.get(id, before) is not before
 
 
 def until(true: Callable[[], bool]) -> None:
