@@ -6,6 +6,8 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from backends.db import Database
 from backends.identity.seal import Seal
 from backends.identity.service import IdentityService
@@ -13,6 +15,7 @@ from backends.object.containers import Known
 from compat.cloud import Cloud, Rules
 from compat.context import Call, Context
 from compat.dispatch import Dispatcher, invoke
+from compat.errors import AWSError
 from compat.iam.authorize import ask
 from compat.iam.directory import Directory, directory
 from compat.iam.principal import Principal
@@ -107,3 +110,10 @@ class Nimbus:
 
     def close(self) -> None:
         self.database.close()
+
+
+def refused(nimbus: Nimbus, wire_name: str, **params: Any) -> tuple[str, str]:
+    """The code and the message of a call that must fail."""
+    with pytest.raises(AWSError) as caught:
+        nimbus.call(wire_name, **params)
+    return caught.value.code, caught.value.message

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +24,6 @@ from tests.unit.fresh import fresh_database
 from tests.unit.nimbus import ACCOUNT, OTHER, Nimbus, allow, deny, policy, trust
 
 assert ec2_keys and s3_keys
-
-
-@pytest.fixture
-def nimbus(tmp_path: Path) -> Iterator[Nimbus]:
-    made = Nimbus(fresh_database(tmp_path))
-    yield made
-    made.close()
 
 
 def made_up(wire_name: str, on: Any = "*", action: str | None = None) -> Operation:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -17,7 +15,6 @@ from backends.identity.models import Role
 from compat.metadata.role_credentials import LASTS, RENEWED, RoleCredentials
 from compat.metadata.service import asked_at
 from compat.metadata.tree import Keys, Node, at, listing
-from tests.unit.fresh import fresh_database
 from tests.unit.nimbus import ACCOUNT, Nimbus, policy, trust
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -60,13 +57,6 @@ def test_only_addresses_of_loopback_may_be_an_instances() -> None:
     for nobody in ("10.0.0.1", "127.0.0", "::1", ""):
         assert asked_at(nobody) is None
     assert asked_at("127.161.178.195") is not None
-
-
-@pytest.fixture
-def nimbus(tmp_path: Path) -> Iterator[Nimbus]:
-    made = Nimbus(fresh_database(tmp_path))
-    yield made
-    made.close()
 
 
 def test_credentials_are_kept_until_shortly_before_their_end(nimbus: Nimbus) -> None:

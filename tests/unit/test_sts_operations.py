@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,25 +10,10 @@ from typing import Any
 import pytest
 
 from backends.identity.seal import Seal
-from compat.errors import AWSError
 from tests.unit.fresh import fresh_database
-from tests.unit.nimbus import ACCOUNT, OTHER, Nimbus, allow, policy, trust
+from tests.unit.nimbus import ACCOUNT, OTHER, Nimbus, allow, policy, refused, trust
 
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/r"
-
-
-@pytest.fixture
-def nimbus(tmp_path: Path) -> Iterator[Nimbus]:
-    made = Nimbus(fresh_database(tmp_path))
-    yield made
-    made.close()
-
-
-def refused(nimbus: Nimbus, wire_name: str, **params: Any) -> tuple[str, str]:
-    """The code and the message of a call that must fail."""
-    with pytest.raises(AWSError) as caught:
-        nimbus.call(wire_name, **params)
-    return caught.value.code, caught.value.message
 
 
 def role(nimbus: Nimbus, document: str, *policies: str, **more: Any) -> None:
