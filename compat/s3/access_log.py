@@ -13,6 +13,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
+import orjson
 from sqlalchemy import select
 
 from backends import checksum
@@ -28,7 +29,7 @@ from compat.iam.authorize import ask
 from compat.iam.principal import ANONYMOUS, Principal, service
 from compat.operation import Operation
 from compat.s3 import checksums
-from compat.s3.acl import ENFORCED, LOGGERS, bucket_grants
+from compat.s3.acl import ENFORCED, LOGGERS, bucket_grants, listed_grants
 from compat.s3.places import canonical_id, containers, door_arn, door_called, ownership
 from compat.s3.telling import Cause, Thing, tell
 
@@ -217,7 +218,7 @@ class AccessLogs:
         for batch in _batches(enabled, lines):
             key = _key(self._cloud.database.clock(), bucket, enabled, batch)
             if self._may(bucket, target, key):
-                self._put(container, target, key, batch)
+                self._put(container, target, key, batch, _grants(enabled, target))
             else:
                 log.warning("the access log of %s may not be delivered to %s", bucket.name, target.name)
                 self._drop(container, batch)
@@ -225,7 +226,7 @@ class AccessLogs:
     def _drop(self, container: int, lines: Sequence[Line]) -> None:
         self._objects.act(lambda tx: self._lines.done(tx, container, lines[-1].number))
 
-    def _put(self, container: int, target: Known, key: str, lines: Sequence[Line]) -> None:
+    def _put(self, container: int, target: Known, key: str, lines: Sequence[Line], grants: str) -> None:
         data = "".join(f"{line.text}\n" for line in lines).encode()
         running = checksum.checksum(checksums.DEFAULT)
         running.update(data)
@@ -237,6 +238,7 @@ class AccessLogs:
             size=len(data),
             checksum=f"{checksums.DEFAULT} {checksums.FULL} {checksum.encode(running.digest())}",
             facts='{"ContentType":"text/plain"}',
+            grants=grants,
         )
 
         def also(tx: Transaction, published: Published) -> None:
@@ -266,6 +268,14 @@ class AccessLogs:
             return ask(ctx, "s3:PutObject", f"arn:aws:s3:::{target.name}/{key}", None, extra).allowed
         finally:
             ctx.close()
+
+
+def _grants(enabled: dict[str, Any], target: Known) -> str:
+    """The list of a log's objects: the target's owner, and whom the configuration names, where there are lists."""
+    given = enabled.get("TargetGrants")
+    if not given or ownership(target) == ENFORCED:
+        return ""
+    return orjson.dumps([[canonical_id(target.tenant), "FULL_CONTROL"], *listed_grants(given)]).decode()
 
 
 def _partition(enabled: dict[str, Any]) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -99,10 +100,15 @@ def grants_of_document(policy: dict[str, Any] | None, owner_id: str) -> Grants:
         raise faults.malformed_acl()
     if _grantee("id", policy["Owner"].get("ID") or "", "CanonicalUser/ID") != owner_id:
         raise faults.denied()
+    return listed_grants(policy.get("Grants") or ())
+
+
+def listed_grants(listed: Iterable[dict[str, Any]], permissions: frozenset[str] = PERMISSIONS) -> Grants:
+    """The grants of a document. Refuses those that name nobody, or no permission out of `permissions`."""
     grants: Grants = []
-    for grant in policy.get("Grants") or ():
+    for grant in listed:
         grantee, permission = grant.get("Grantee") or {}, grant.get("Permission")
-        if permission not in PERMISSIONS:
+        if permission not in permissions:
             raise faults.malformed_acl()
         kind = grantee.get("Type")
         if kind == "Group":

@@ -9,7 +9,7 @@ from backends.object.containers import Known
 from compat.errors import AWSError
 from compat.operation import Params, operation
 from compat.s3 import faults
-from compat.s3.acl import ENFORCED, bucket_grants
+from compat.s3.acl import ENFORCED, bucket_grants, listed_grants
 from compat.s3.directory_rules import is_directory
 from compat.s3.documents import deleter, getter, keep, putter
 from compat.s3.places import bucket_of, canonical_id, ownership
@@ -21,6 +21,7 @@ METHODS = frozenset({"GET", "PUT", "HEAD", "POST", "DELETE"})
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch  # what HTTP takes for the name of a header
 ALGORITHMS = frozenset({"AES256", "aws:kms", "aws:kms:dsse"})
 PARTITION_DATES = ("EventTime", "DeliveryTime")
+LOG_PERMISSIONS = frozenset({"FULL_CONTROL", "READ", "WRITE"})
 DEFAULT_ENCRYPTION = {
     "Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}, "BucketKeyEnabled": False}]
 }
@@ -219,6 +220,7 @@ def put_bucket_logging(ctx: Context, p: Params) -> None:
             "Access control lists (ACLs) are disabled on the target bucket: target grants cannot be given.",
             400,
         )
+    listed_grants(enabled.get("TargetGrants") or (), LOG_PERMISSIONS)
     keep(ctx, bucket, "logging", {"LoggingEnabled": enabled})
 
 

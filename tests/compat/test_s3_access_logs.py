@@ -178,10 +178,21 @@ def test_a_target_that_lets_nobody_in_gets_nothing(moving: Server, s3: Any, acco
     other = make_bucket(s3)
     s3.put_bucket_acl(Bucket=target, ACL="log-delivery-write")
     log_to(s3, source, closed)
-    log_to(s3, other, target)
+    everybody = {"Type": "Group", "URI": "http://acs.amazonaws.com/groups/global/AuthenticatedUsers"}
+    granted = [{"Grantee": everybody, "Permission": "READ"}]
+    log_to(s3, other, target, TargetGrants=granted)
+    assert s3.get_bucket_logging(Bucket=other)["LoggingEnabled"]["TargetGrants"] == granted
+    wrong = [{"Grantee": everybody, "Permission": "READ_ACP"}]
+    assert code_of(lambda: log_to(s3, other, target, TargetGrants=wrong)) == "MalformedACLError"
+    assert code_of(lambda: log_to(s3, other, closed, TargetGrants=granted)) == "InvalidArgument"
     for bucket in (source, other):
         s3.put_object(Bucket=bucket, Key="k", Body=b"x")
-    delivered(moving, s3, target, 1)
+    keys, _ = delivered(moving, s3, target, 1)
+    grants = s3.get_object_acl(Bucket=target, Key=keys[0])["Grants"]
+    assert [(one["Grantee"].get("URI"), one["Permission"]) for one in grants] == [
+        (None, "FULL_CONTROL"),
+        (everybody["URI"], "READ"),
+    ]
     assert "Contents" not in s3.list_objects_v2(Bucket=closed)
     s3.put_bucket_logging(Bucket=source, BucketLoggingStatus={})
     assert set(s3.get_bucket_logging(Bucket=source)) == {"ResponseMetadata"}
