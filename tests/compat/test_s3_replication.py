@@ -174,6 +174,24 @@ def test_a_role_that_may_not_leaves_the_version_failed(world: World) -> None:
     world.status("k", "COMPLETED")
 
 
+def test_a_change_after_the_rule_does_not_make_a_failure(world: World) -> None:
+    tagged, s3 = [{"Key": "a", "Value": "b"}], world.s3
+    world.configure(world.rule(Filter={"Tag": tagged[0]}))
+    for key in ("k", "later"):
+        world.put(key, Tagging="a=b")
+        world.status(key, "COMPLETED")
+    s3.delete_object_tagging(Bucket=world.source, Key="k")
+    world.put("after", Tagging="a=b")  # errands are done in their order
+    world.status("after", "COMPLETED")
+    assert s3.head_object(Bucket=world.source, Key="k")["ReplicationStatus"] == "COMPLETED"
+    assert s3.get_object_tagging(Bucket=world.target, Key="k")["TagSet"] == tagged
+    world.configure(world.rule(Filter={"Prefix": "other"}))
+    s3.delete_object_tagging(Bucket=world.source, Key="later")
+    world.put("other")
+    world.status("other", "COMPLETED")
+    assert s3.head_object(Bucket=world.source, Key="later")["ReplicationStatus"] == "COMPLETED"
+
+
 def test_a_failure_is_told_with_its_reason(world: World, server: Server) -> None:
     world.allow("s3:GetReplicationConfiguration", "s3:GetObjectVersionForReplication")
     world.configure(world.rule())
