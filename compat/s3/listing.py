@@ -132,7 +132,7 @@ def list_objects(ctx: Context, p: Params) -> Result:
         bucket.number, prefix=p.get("Prefix") or "", delimiter=p.get("Delimiter") or "", after=marker, limit=limit
     )
     result = common(bucket, p, encode, page, limit)
-    result["Contents"] = contents(ctx, bucket, page, encode, True)
+    result["Contents"] = contents(ctx, bucket, page, encode, not ctx.principal.is_anonymous)
     result["Marker"] = encode(marker)
     if page.more and p.get("Delimiter"):
         result["NextMarker"] = encode(last_key(page))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import requests
 
 from tests.compat.s3_worlds import code_of, fill, make_bucket
+from tests.server import Server
 
 KEYS = ["a", "a b", "a+b", "dir/1", "dir/2", "dir/sub/3", "dir2/", "z", "Ä", "\ue000", "\U0001f600"]
 IN_ORDER = sorted(KEYS, key=str.encode)
@@ -91,3 +94,13 @@ def test_two_hundred_keys_after_two_hundred_prefixes(s3: Any, bucket: str) -> No
     found = list(pages)
     assert [one for page in found for one in prefixes(page)][-60:] == [f"p{number:03}/" for number in range(60)]
     assert len([one for page in found for one in keys(page) if one.startswith("q")]) == 60
+
+
+def test_strangers_are_not_told_whose_objects_are(server: Server, s3: Any, bucket: str) -> None:
+    assert all("Owner" in one for one in s3.list_objects(Bucket=bucket)["Contents"])
+    s3.delete_public_access_block(Bucket=bucket)
+    statement = {"Effect": "Allow", "Principal": "*", "Action": "s3:ListBucket", "Resource": f"arn:aws:s3:::{bucket}"}
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+    listing = requests.get(f"{server.endpoint}/{bucket}", timeout=10).text
+    assert "<Key>a b</Key>" in listing
+    assert "<Owner>" not in listing
