@@ -158,7 +158,7 @@ class Body:
             if text is None:
                 text = self.trailers.get(f"x-amz-checksum-{algorithm.lower()}", "")
                 if checksum.decode(algorithm, text) is None:
-                    raise _invalid_value(algorithm, "trailing checksum")
+                    raise _invalid_value(algorithm, "trailing header")
                 self.checksums[algorithm] = text
             if checksum.decode(algorithm, text) != self._hashes[algorithm].digest():
                 raise AWSError(

@@ -27,13 +27,8 @@ _EMPTY = sha256(b"").hexdigest()
 
 
 def truncated() -> AWSError:
-    """The body ended inside a chunk."""
+    """The body ended inside a chunk, or is not `aws-chunked`: S3 says the same of both."""
     return AWSError("IncompleteBody", "The request body terminated unexpectedly", 400)
-
-
-def malformed() -> AWSError:
-    """The body is not `aws-chunked`."""
-    return AWSError("InvalidRequest", "The request body is not encoded as aws-chunked.", 400)
 
 
 def bad_trailer() -> AWSError:
@@ -116,10 +111,10 @@ class _Reader:
                 line = self._piece[self._position : end]
                 self._position = end + 2
                 if len(line) > _LONGEST_LINE:
-                    raise malformed()
+                    raise truncated()
                 return line
             if len(self._piece) - self._position > _LONGEST_LINE:
-                raise malformed()
+                raise truncated()
             more = self._pull()
             if not more:
                 raise truncated()
@@ -160,7 +155,7 @@ def decode_chunks(
     while True:
         header = _HEADER(reader.line())
         if header is None or (header[2] is None) != (seal is None):
-            raise malformed()
+            raise truncated()
         left = int(header[1], 16)
         if left == 0:
             break
@@ -182,7 +177,7 @@ def decode_chunks(
                 gathered.clear()
                 size = 0
         if reader.line() != b"":
-            raise malformed()
+            raise truncated()
         if seal is not None and digest is not None:
             seal.check_chunk(header[2], digest.hexdigest())
     if seal is not None:

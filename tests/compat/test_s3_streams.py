@@ -177,6 +177,27 @@ def spoil(request: Signed, body: bytes, at: int) -> bytes:
     return request.head + b"\r\nContent-Length: %d\r\n\r\n" % len(body) + body[:at] + b"?" + body[at + 1 :]
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"x\r\nabc\r\n0\r\nx-amz-checksum-crc32:NSRBwg==\r\n\r\n",
+        b"2\r\nabc\r\n0\r\nx-amz-checksum-crc32:NSRBwg==\r\n\r\n",
+        b"3abc\r\n0\r\nx-amz-checksum-crc32:NSRBwg==\r\n\r\n",
+        b"3\r\nabc0\r\nx-amz-checksum-crc32:NSRBwg==\r\n\r\n",
+        b"3\r\nabc\r\n",
+    ],
+)
+def test_chunks_that_are_none(server: Server, account: str, s3: Client, bucket: str, body: bytes) -> None:
+    with peer(server) as client:
+        more = {"x-amz-trailer": "x-amz-checksum-crc32"}
+        request = put(server, account, f"/{bucket}/none", "STREAMING-UNSIGNED-PAYLOAD-TRAILER", 3, more)
+        client.send(request.head + b"\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        status, _, content = client.answer()
+    assert (status, code(content)) == (400, "IncompleteBody")
+    assert b"<Message>The request body terminated unexpectedly</Message>" in content
+    assert "Contents" not in s3.list_objects_v2(Bucket=bucket)
+
+
 def test_what_is_spoilt_is_not_kept(server: Server, account: str, s3: Client, bucket: str) -> None:
     for at in (100, 70_000, -100_000):
         with peer(server) as client:
@@ -184,7 +205,7 @@ def test_what_is_spoilt_is_not_kept(server: Server, account: str, s3: Client, bu
             body = request.chunks(CONTENT, 65536)
             client.send(spoil(request, body, at % len(body)))
             status, _, content = client.answer()
-            assert (status, code(content)) in ((403, "SignatureDoesNotMatch"), (400, "InvalidRequest"))
+            assert (status, code(content)) in ((403, "SignatureDoesNotMatch"), (400, "IncompleteBody"))
     with peer(server) as client:
         digest = hashlib.sha256(CONTENT).hexdigest()
         request = Signed(server, account, "PUT", f"/{bucket}/spoilt", digest)
