@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -53,6 +54,23 @@ def test_what_it_cannot_do_is_refused(world: Container) -> None:
 
 def test_its_owner_sits_at_its_console(world: Container) -> None:
     world.ask("echo =$((40+2))=", "=42=")
+
+
+def test_it_reaches_nothing_of_the_machine(world: Container, sandbox: Sandbox) -> None:
+    """What is served on the machine, and the endpoint where its people reach it: at every address that it has."""
+    sandbox.run("ip", "addr", "replace", "192.0.2.1/32", "dev", "lo")
+    with socket.create_server(("0.0.0.0", 0)) as listener:
+        listener.settimeout(0)
+        ports = (listener.getsockname()[1], world.cloud.endpoint.rpartition(":")[2])
+        router = world.instance()["PrivateIpAddress"].rsplit(".", 1)[0] + ".1"
+        places = ("198.18.0.0", "192.0.2.1", "127.0.0.1", router, "169.254.169.254")
+        tries = " ".join(f"{place}:{port}" for place in places for port in ports)
+        reach = "nc -w 1 ${one%:*} ${one#*:} </dev/null >/dev/null 2>&1 && echo rea''ched $one"
+        world.ask(f"for one in 169.254.169.254:80 {tries}; do {reach}; done; echo tried a''ll", "tried all")
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+    found = {line.split()[1] for line in world.output().splitlines() if line.startswith("reached ")}
+    assert found == {"169.254.169.254:80"}
 
 
 def test_what_it_uses_is_kept(world: Container) -> None:
