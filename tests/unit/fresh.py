@@ -31,10 +31,10 @@ def fresh_database(folder: Path, clock: Callable[[], datetime] | None = None, *,
     path = folder / "test.db"
     shutil.copy(_template(), path)
     database = Database(f"sqlite:///{path}", exclusive=exclusive, **({} if clock is None else {"clock": clock}))
-    event.listen(database.engine, "connect", _unsynced)
+    event.listen(database.engine, "connect", unsynced)
     return database
 
 
-def _unsynced(connection: Any, record: object) -> None:
+def unsynced(connection: Any, record: object) -> None:
     """Nobody pulls the plug of a unit test."""
     connection.execute("PRAGMA synchronous=OFF")
