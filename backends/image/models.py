@@ -16,6 +16,7 @@ class ImageState(StrEnum):
     PENDING = "pending"
     AVAILABLE = "available"
     FAILED = "failed"
+    DISABLED = "disabled"
 
 
 class Image(Shared, Base):

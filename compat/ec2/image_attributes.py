@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import select
 
 from backends.compute.models import Guest
-from backends.image.models import Image
+from backends.image.models import Image, ImageState
 from backends.image.service import grant, granted
 from compat.context import Context
 from compat.ec2.images import image_arn, own_image
@@ -70,6 +70,8 @@ def modify_image_attribute(ctx: Context, p: Params) -> Result:
     (remove if p.get("OperationType") == "remove" else add).extend(flat)
     if not add and not remove:
         raise AWSError("InvalidParameterCombination", "The request changes no attribute.")
+    if add and image.state == ImageState.DISABLED:
+        raise AWSError("IncorrectState", f"The image {image.id} is disabled, and a disabled image can't be shared.")
     share(ctx, image, add, remove, blocked=image_block(ctx) != "unblocked")
     return {}
 
@@ -113,6 +115,28 @@ def disable_image_deprecation(ctx: Context, p: Params) -> Result:
     """Take that back."""
     image = own_image(ctx, p["ImageId"])
     image.notes = {member: value for member, value in image.notes.items() if member != "DeprecationTime"}
+    return {"Return": True}
+
+
+@operation("ec2:DisableImage", on=lambda ctx, p: [image_arn(ctx, p["ImageId"])])
+def disable_image(ctx: Context, p: Params) -> Result:
+    """Let nobody launch an image, and share it with nobody any more."""
+    image = own_image(ctx, p["ImageId"])
+    if image.state not in (ImageState.AVAILABLE, ImageState.DISABLED):
+        raise AWSError("IncorrectState", f"The image {image.id} is {image.state}.")
+    image.state, image.public = ImageState.DISABLED, False
+    grant(ctx.unit, image.id, remove=granted(ctx.unit, image.id))
+    ctx.unit.touch("share")
+    return {"Return": True}
+
+
+@operation("ec2:EnableImage", on=lambda ctx, p: [image_arn(ctx, p["ImageId"])])
+def enable_image(ctx: Context, p: Params) -> Result:
+    """Let a disabled image be launched again."""
+    image = own_image(ctx, p["ImageId"])
+    if image.state != ImageState.DISABLED:
+        raise AWSError("IncorrectState", f"The image {image.id} is {image.state}, not disabled.")
+    image.state = ImageState.AVAILABLE
     return {"Return": True}
 
 

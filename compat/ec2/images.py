@@ -160,6 +160,8 @@ def describe_images(ctx: Context, p: Params) -> Result:
         where.append(Image.tenant.in_(tenants))
     if users := p.get("ExecutableUsers"):
         where.append(usable_by(ctx, Image, users))
+    if not p.get("IncludeDisabled"):
+        where.append(Image.state != ImageState.DISABLED)
     return page(ctx, p, "image", IMAGE_FILTERS, render_image, where=where, prepare=_loaded)
 
 

@@ -17,6 +17,7 @@ from compat.describe import page
 from compat.ec2.capacity_reservations import capacity_specification
 from compat.ec2.instance_view import load
 from compat.ec2.launch_facts import check_user_data, find_flavor, find_profile
+from compat.ec2.launch_options import default_credits
 from compat.ec2.listing import cut
 from compat.ec2.metadata_options import check_options, check_tag_keys
 from compat.ec2.placement import group_of, parts_of, refuse_hosts
@@ -123,28 +124,29 @@ def _modify(ctx: Context, guest: Guest, name: str, value: Any) -> None:
         case "instanceType":
             _modify_type(ctx, guest, value)
         case "userData":
-            _only_stopped(guest, name)
+            only_stopped(guest, name)
             text = base64.b64encode(value).decode() if isinstance(value, bytes) else value
             guest.user_data = check_user_data(text)
         case "sourceDestCheck":
             for port in ctx.network.ports_of(guest.id)[:1]:
                 port.checked = _truth(value)
         case "ebsOptimized" | "enaSupport":
-            _only_stopped(guest, name)
+            only_stopped(guest, name)
             show(guest, name[0].upper() + name[1:], _truth(value))
         case "sriovNetSupport":
-            _only_stopped(guest, name)
+            only_stopped(guest, name)
             show(guest, "SriovNetSupport", value)
         case "enclaveOptions":
-            _only_stopped(guest, name)
+            only_stopped(guest, name)
         case "kernel" | "ramdisk":
-            _only_stopped(guest, name)
+            only_stopped(guest, name)
             show(guest, {"kernel": "KernelId", "ramdisk": "RamdiskId"}[name], value)
         case _:
             raise AWSError("InvalidParameterCombination", f"The attribute '{name}' cannot be modified.")
 
 
-def _only_stopped(guest: Guest, name: str) -> None:
+def only_stopped(guest: Guest, name: str) -> None:
+    """Refuse a change of an instance that is not stopped."""
     if guest.state != GuestState.STOPPED:
         raise AWSError(
             "IncorrectInstanceState",
@@ -153,7 +155,7 @@ def _only_stopped(guest: Guest, name: str) -> None:
 
 
 def _modify_type(ctx: Context, guest: Guest, name: str) -> None:
-    _only_stopped(guest, "instanceType")
+    only_stopped(guest, "instanceType")
     flavor = find_flavor(name)
     if guest.architecture not in flavor.family.architectures:
         raise AWSError(
@@ -164,7 +166,7 @@ def _modify_type(ctx: Context, guest: Guest, name: str) -> None:
     show(guest, "CpuOptions", {"CoreCount": flavor.cores, "ThreadsPerCore": flavor.threads})
     notes = {key: value for key, value in guest.notes.items() if key != "credits"}
     if flavor.family.burstable:
-        notes["credits"] = guest.notes.get("credits") or ("standard" if flavor.family.name == "t2" else "unlimited")
+        notes["credits"] = guest.notes.get("credits") or default_credits(ctx, flavor.family)
     guest.notes = notes
 
 
@@ -191,7 +193,7 @@ def reset_instance_attribute(ctx: Context, p: Params) -> Result:
         return {}
     if p["Attribute"] not in ("kernel", "ramdisk"):
         raise AWSError("InvalidParameterValue", f"The attribute '{p['Attribute']}' cannot be reset.")
-    _only_stopped(guest, p["Attribute"])
+    only_stopped(guest, p["Attribute"])
     member = {"kernel": "KernelId", "ramdisk": "RamdiskId"}[p["Attribute"]]
     shown = {name: value for name, value in guest.notes["shown"].items() if name != member}
     guest.notes = guest.notes | {"shown": shown}
@@ -234,7 +236,7 @@ def modify_private_dns_name_options(ctx: Context, p: Params) -> Result:
     guest: Guest = ctx.find("instance", p["InstanceId"])
     options = dict(guest.notes["shown"]["PrivateDnsNameOptions"])
     if p.get("PrivateDnsHostnameType"):
-        _only_stopped(guest, "privateDnsHostnameType")
+        only_stopped(guest, "privateDnsHostnameType")
         options["HostnameType"] = p["PrivateDnsHostnameType"]
     for member in ("EnableResourceNameDnsARecord", "EnableResourceNameDnsAAAARecord"):
         if p.get(member) is not None:
@@ -247,7 +249,7 @@ def modify_private_dns_name_options(ctx: Context, p: Params) -> Result:
 def modify_instance_capacity_reservation_attributes(ctx: Context, p: Params) -> Result:
     """Change which reservation an instance may use."""
     guest: Guest = ctx.find("instance", p["InstanceId"])
-    _only_stopped(guest, "capacityReservationSpecification")
+    only_stopped(guest, "capacityReservationSpecification")
     show(guest, "CapacityReservationSpecification", capacity_specification(p))
     return {"Return": True}
 
@@ -256,7 +258,7 @@ def modify_instance_capacity_reservation_attributes(ctx: Context, p: Params) -> 
 def modify_instance_placement(ctx: Context, p: Params) -> Result:
     """Change the placement of a stopped instance."""
     guest: Guest = ctx.find("instance", p["InstanceId"])
-    _only_stopped(guest, "placement")
+    only_stopped(guest, "placement")
     refuse_hosts(p)
     placement = dict(guest.notes["shown"]["Placement"])
     if p.get("Affinity") is not None:

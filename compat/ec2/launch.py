@@ -22,7 +22,7 @@ from compat.ec2.instance_status import can_hibernate
 from compat.ec2.instance_view import load, render_instance
 from compat.ec2.key_pairs import missing_key
 from compat.ec2.launch_facts import check_user_data, find_flavor, find_image, find_profile
-from compat.ec2.launch_options import cpu_options, private_dns
+from compat.ec2.launch_options import cpu_options, default_credits, private_dns
 from compat.ec2.launch_templates import with_template
 from compat.ec2.metadata_options import launch_options
 from compat.ec2.placement import Site, find_site, group_of, refuse_dedicated_network, refuse_hosts
@@ -341,7 +341,7 @@ class Launch:
         if self.login_key is not None:
             notes["login_key"] = self.login_key
         if self.flavor.family.burstable:
-            notes["credits"] = credits or ("standard" if self.flavor.family.name == "t2" else "unlimited")
+            notes["credits"] = credits or default_credits(ctx, self.flavor.family)
         if self.market is not None:
             notes["shown"] = notes["shown"] | self.market.shown(ctx, id, self.zone, self.shown["PlatformDetails"])
         wish = Wish(self.flavor.name, self.shown["PlatformDetails"], self.zone, self.shown["Placement"]["Tenancy"])

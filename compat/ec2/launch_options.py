@@ -1,4 +1,4 @@
-"""What a launch says of processors and host names, laid over what type and subnet say."""
+"""What a launch says of processors, credits and host names, laid over what type, account and subnet say."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from backends.network.models import Segment
-from compat.ec2.flavors import Flavor, valid_cores
+from compat.context import Context
+from compat.ec2.flavors import Family, Flavor, valid_cores
+from compat.ec2.settings import read_setting
 from compat.errors import AWSError
 
 
@@ -34,3 +36,9 @@ def private_dns(segment: Segment, asked: Mapping[str, Any]) -> dict[str, Any]:
         "EnableResourceNameDnsAAAARecord": False,
     }
     return options | dict(asked)
+
+
+def default_credits(ctx: Context, family: Family) -> str:
+    """The credit option of burstable instances of which nothing else is said."""
+    held: dict[str, str] = read_setting(ctx, "default-credits", {})
+    return held.get(family.name) or ("standard" if family.name == "t2" else "unlimited")
