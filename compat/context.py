@@ -115,6 +115,7 @@ class Context:
         self._unit: Unit | None = None
         self._reading: contextlib.AbstractContextManager[Unit] | None = None
         self._tags: dict[str, tagging.TagList] = {}
+        self._minted: set[str] = set()
         self._services: dict[str, Any] = {}
 
     @property
@@ -191,6 +192,7 @@ class Context:
                 about.quota_code, f"The maximum number of {kind} resources ({about.quota}) has been reached."
             )
         id = about.mints()
+        self._minted.add(kind)
         tags = [
             tag
             for specification in self.params.get("TagSpecifications") or self.params.get("TagSpecification") or ()
@@ -199,6 +201,22 @@ class Context:
         ]
         self._tags[id] = tagging.give_tags(self, kind, id, tags) if tags else []
         return id
+
+    def begin(self) -> None:
+        """Another attempt of the call begins: nothing is born yet."""
+        self._tags.clear()
+        self._minted.clear()
+
+    def refuse_stray_tags(self) -> None:
+        """Refuse tags for a kind of resource that the call did not make: they would be lost."""
+        for one in self.params.get("TagSpecifications") or self.params.get("TagSpecification") or ():
+            kind = one.get("ResourceType")
+            if not kind:
+                raise AWSError("InvalidParameterValue", "Tag specification resource type must have a value")
+            if kind not in self._minted:
+                raise AWSError(
+                    "InvalidParameterValue", f"'{kind}' is not a valid taggable resource type for this operation."
+                )
 
     def _held(self, about: Kind) -> int:
         """How many of a kind the account has here."""

@@ -73,6 +73,10 @@ def token_member(service: str, name: str) -> str | None:
     return None
 
 
+SOME_TAGGED = frozenset({"RunInstances", "CreateImage", "CopyImage", "CreateSnapshots"})
+"""Operations of EC2 that may be given tags for kinds of which they happen to make none."""
+
+
 @dataclass(slots=True)
 class Dispatcher:
     """Answers calls for one cloud."""
@@ -190,10 +194,12 @@ class Dispatcher:
             try:
                 with self.cloud.database.unit(ctx.scope, write=True, now=ctx.now) as unit:
                     ctx._unit = unit
-                    ctx._tags.clear()
+                    ctx.begin()
                     if token and (before := tokens.recall(ctx, token)) is not None:
                         return before
                     result = _handled(operation, ctx)
+                    if operation.service == "ec2" and operation.name not in SOME_TAGGED:
+                        ctx.refuse_stray_tags()
                     if token:
                         tokens.keep(ctx, token, result)
                     audit.record(ctx)

@@ -220,3 +220,15 @@ def test_dry_run_and_waiter(ec2: Client) -> None:
         ec2.create_vpc(CidrBlock="10.0.0.0/16", DryRun=True)
     vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
     ec2.get_waiter("vpc_available").wait(VpcIds=[vpc])
+
+
+def test_tags_for_another_kind_are_refused(ec2: Client) -> None:
+    for tagged, words in (
+        ({"ResourceType": "subnet"}, "'subnet' is not a valid taggable resource type"),
+        ({}, "Tag specification resource type must have a value"),
+    ):
+        with refused("InvalidParameterValue", words):
+            ec2.create_vpc(
+                CidrBlock="10.77.0.0/16", TagSpecifications=[tagged | {"Tags": [{"Key": "a", "Value": "b"}]}]
+            )
+    assert ec2.describe_vpcs(Filters=[{"Name": "cidr", "Values": ["10.77.0.0/16"]}])["Vpcs"] == []
