@@ -13,10 +13,17 @@ if TYPE_CHECKING:
     from compat.context import Context
 
 
+MFA = "mfa-delete"
+"""The document of a bucket whose versioning was ever set with a word on MFADelete: only then is it told."""
+
+
 @operation("s3:GetBucketVersioning", on="{Bucket}", streams=True)
 def get_bucket_versioning(ctx: Context, p: Params) -> Result:
-    keeping = bucket_of(ctx, p).keeping
-    return {"Status": keeping} if keeping else {}
+    bucket = bucket_of(ctx, p)
+    if not bucket.keeping:
+        return {}
+    told = {"MFADelete": "Disabled"} if bucket.documents.get(MFA) is not None else {}
+    return {"Status": bucket.keeping, **told}
 
 
 @operation("s3:PutBucketVersioning", on="{Bucket}")
@@ -42,3 +49,5 @@ def put_bucket_versioning(ctx: Context, p: Params) -> None:
             409,
         )
     ctx.containers.keep_versions(bucket.name, status)
+    if wanted.get("MFADelete") is not None:
+        ctx.containers.put_document(bucket.name, MFA, {"said": wanted["MFADelete"]})

@@ -150,3 +150,16 @@ def test_what_is_no_state_of_versioning(s3: Any) -> None:
     assert refusal() == "IllegalVersioningConfigurationException"
     assert refusal(Status="enabled") == "MalformedXML"
     assert refusal(Status="Enabled", MFADelete="Enabled") == "AccessDenied"
+
+
+def test_mfa_delete_is_told_once_it_was_spoken_of(s3: Any) -> None:
+    bucket = make_bucket(s3)
+
+    def after(**configuration: str) -> tuple[str | None, str | None]:
+        s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration=configuration)
+        told = s3.get_bucket_versioning(Bucket=bucket)
+        return told.get("Status"), told.get("MFADelete")
+
+    assert after(Status="Enabled") == ("Enabled", None)
+    assert after(Status="Enabled", MFADelete="Disabled") == ("Enabled", "Disabled")
+    assert after(Status="Suspended") == ("Suspended", "Disabled")
