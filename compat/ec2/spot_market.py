@@ -123,7 +123,7 @@ def spot_market(spec: Mapping[str, Any]) -> Market | None:
 def check(options: Mapping[str, Any]) -> None:
     """Refuse options that contradict each other."""
     price, behaviour = options.get("MaxPrice"), options.get("InstanceInterruptionBehavior")
-    if price is not None and not (_PRICE.fullmatch(price) and float(price) > 0):
+    if price and not (_PRICE.fullmatch(price) and float(price) > 0):
         raise AWSError("InvalidParameterValue", f"Invalid value '{price}' for the maximum price of a Spot Instance.")
     if options.get("BlockDurationMinutes"):
         raise AWSError("Unsupported", "Spot Instances of a defined duration are no longer offered.")

@@ -54,7 +54,7 @@ def test_a_request_is_fulfilled_and_ends_with_its_instance(ec2: Client) -> None:
 
 
 def test_a_persistent_request_is_fulfilled_again(ec2: Client) -> None:
-    id = request(ec2, Type="persistent", InstanceInterruptionBehavior="stop")
+    id = request(ec2, Type="persistent", InstanceInterruptionBehavior="stop", SpotPrice="")
     first = described(ec2, id)["InstanceId"]
     wait(ec2, "instance_running", InstanceIds=[first])
     ec2.stop_instances(InstanceIds=[first])
