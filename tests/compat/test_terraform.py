@@ -107,6 +107,21 @@ class Terraform:
         (self.folder / "provider.tf").write_text(block)
         self.environment |= environment
 
+    def begin(self, configuration: Path) -> None:
+        """Apply another configuration than the one of this file."""
+        for file in self.folder.glob("*.tf"):
+            file.unlink()
+        shutil.copytree(configuration, self.folder, dirs_exist_ok=True)
+        root = {"AWS_ACCESS_KEY_ID": self.account, "AWS_SECRET_ACCESS_KEY": "test"}
+        self.provider(AS_ON_AWS, AWS_ENDPOINT_URL=self.endpoint, **root)
+        self.run("init", "-no-color")
+        self.apply()
+
+    def apply(self) -> None:
+        """Apply, after which a plan has to find nothing to do."""
+        self.run("apply", "-auto-approve", "-no-color", "-input=false")
+        assert "No changes" in self.run("plan", "-detailed-exitcode", "-no-color", "-input=false")
+
     def run(self, *arguments: str, statuses: tuple[int, ...] = (0,)) -> str:
         """Run terraform; its output. Another exit status than `statuses` fails the test with what it said."""
         done = subprocess.run(
@@ -183,8 +198,7 @@ def test_a_whole_configuration_comes_stays_changes_and_goes(terraform: Terraform
     }
     terraform.provider(AS_ON_AWS, **exported)
     terraform.run("init", "-no-color")
-    terraform.run("apply", "-auto-approve", "-no-color", "-input=false")
-    assert "No changes" in terraform.run("plan", "-detailed-exitcode", "-no-color", "-input=false")
+    terraform.apply()
 
     outputs = terraform.outputs()
     assert outputs["account"] == terraform.account
@@ -201,8 +215,7 @@ def test_a_whole_configuration_comes_stays_changes_and_goes(terraform: Terraform
     for name in exported:
         del terraform.environment[name]
     terraform.environment["TF_VAR_stage"] = "two"
-    terraform.run("apply", "-auto-approve", "-no-color", "-input=false")
-    assert "No changes" in terraform.run("plan", "-detailed-exitcode", "-no-color", "-input=false")
+    terraform.apply()
     assert client("s3").get_object(Bucket=bucket, Key="site/index page+1.html")["Body"].read() == b"<h1>two</h1>"
     (vpc,) = client("ec2").describe_vpcs(Filters=[{"Name": "tag:Stage", "Values": ["two"]}])["Vpcs"]
     assert vpc["CidrBlock"] == "10.20.0.0/16"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.compat.conftest import new_client
-from tests.compat.test_terraform import AS_ON_AWS, Terraform, leftovers, terraform
+from tests.compat.test_terraform import Terraform, leftovers, terraform
 
 __all__ = ["terraform"]
 
@@ -21,14 +20,7 @@ CONFIGURATION = Path(__file__).parent / "terraform_iam"
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_iam_comes_stays_changes_and_goes(terraform: Terraform, client: Callable[..., Any]) -> None:
-    for file in terraform.folder.glob("*.tf"):
-        file.unlink()
-    shutil.copytree(CONFIGURATION, terraform.folder, dirs_exist_ok=True)
-    root = {"AWS_ACCESS_KEY_ID": terraform.account, "AWS_SECRET_ACCESS_KEY": "test"}
-    terraform.provider(AS_ON_AWS, AWS_ENDPOINT_URL=terraform.endpoint, **root)
-    terraform.run("init", "-no-color")
-    terraform.run("apply", "-auto-approve", "-no-color", "-input=false")
-    assert "No changes" in terraform.run("plan", "-detailed-exitcode", "-no-color", "-input=false")
+    terraform.begin(CONFIGURATION)
 
     outputs = terraform.outputs()
     assert outputs["allowed"] is True
@@ -37,8 +29,7 @@ def test_iam_comes_stays_changes_and_goes(terraform: Terraform, client: Callable
     assert sts.assume_role(RoleArn=outputs["role"], RoleSessionName="dev")["Credentials"]["AccessKeyId"]
 
     terraform.environment["TF_VAR_stage"] = "two"
-    terraform.run("apply", "-auto-approve", "-no-color", "-input=false")
-    assert "No changes" in terraform.run("plan", "-detailed-exitcode", "-no-color", "-input=false")
+    terraform.apply()
     role = client("iam").get_role(RoleName="web")["Role"]
     assert (role["Description"], role["MaxSessionDuration"]) == ("stage two", 3600)
     assert "PermissionsBoundary" not in role

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.compat.passing import until
-from tests.compat.test_terraform import AS_ON_AWS, Terraform, leftovers, terraform
+from tests.compat.test_terraform import Terraform, leftovers, terraform
 
 __all__ = ["terraform"]
 
@@ -21,14 +20,7 @@ CONFIGURATION = Path(__file__).parent / "terraform_s3"
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_life_of_objects_comes_stays_changes_and_goes(terraform: Terraform, client: Callable[..., Any]) -> None:
-    for file in terraform.folder.glob("*.tf"):
-        file.unlink()
-    shutil.copytree(CONFIGURATION, terraform.folder, dirs_exist_ok=True)
-    root = {"AWS_ACCESS_KEY_ID": terraform.account, "AWS_SECRET_ACCESS_KEY": "test"}
-    terraform.provider(AS_ON_AWS, AWS_ENDPOINT_URL=terraform.endpoint, **root)
-    terraform.run("init", "-no-color")
-    terraform.run("apply", "-auto-approve", "-no-color", "-input=false")
-    assert "No changes" in terraform.run("plan", "-detailed-exitcode", "-no-color", "-input=false")
+    terraform.begin(CONFIGURATION)
 
     s3, bucket = client("s3"), terraform.environment["TF_VAR_bucket"]
     version = s3.put_object(Bucket=bucket, Key="copied/a.txt", Body=b"x")["VersionId"]
@@ -40,8 +32,7 @@ def test_the_life_of_objects_comes_stays_changes_and_goes(terraform: Terraform, 
         s3.delete_object(**there, BypassGovernanceRetention=True)
 
     terraform.environment["TF_VAR_stage"] = "two"
-    terraform.run("apply", "-auto-approve", "-no-color", "-input=false")
-    assert "No changes" in terraform.run("plan", "-detailed-exitcode", "-no-color", "-input=false")
+    terraform.apply()
     assert s3.get_bucket_logging(Bucket=bucket)["LoggingEnabled"]["TargetPrefix"] == "log/two/"
 
     terraform.run("destroy", "-auto-approve", "-no-color", "-input=false")

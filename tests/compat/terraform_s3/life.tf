@@ -101,7 +101,7 @@ resource "aws_iam_role_policy" "replication" {
     Version = "2012-10-17"
     Statement = [
       { Effect = "Allow", Action = ["s3:GetReplicationConfiguration", "s3:ListBucket"], Resource = aws_s3_bucket.source.arn },
-      { Effect = "Allow", Action = ["s3:GetObjectVersion*"], Resource = "${aws_s3_bucket.source.arn}/*" },
+      { Effect = "Allow", Action = ["s3:GetObjectVersion*", "s3:GetObjectRetention", "s3:GetObjectLegalHold"], Resource = "${aws_s3_bucket.source.arn}/*" },
       { Effect = "Allow", Action = ["s3:Replicate*"], Resource = "${aws_s3_bucket.target.arn}/*" },
     ]
   })
