@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,8 @@ class Rules:
     """Access key → (secret, account): roots beside the 12-digit ones."""
     open_root: bool = True
     """Whether `test` and 12-digit access keys are roots (on loopback)."""
+    cors_origins: Sequence[str] = ()
+    """Whose pages may call every service; patterns with one `*` at most."""
     old_s3_defaults: bool = False
     """New buckets as before April 2023: ACLs on, no public access block."""
     owner_display_names: bool = False

@@ -68,6 +68,7 @@ def rules(settings: Settings) -> Rules:
             key.access_key: (key.secret_key, key.account or settings.default_account) for key in settings.root_keys
         },
         open_root=settings.has_open_root,
+        cors_origins=settings.cors_origins,
         old_s3_defaults=settings.old_s3_defaults,
         owner_display_names=settings.owner_display_names,
         lifecycle_day=settings.lifecycle_day,

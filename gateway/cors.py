@@ -5,7 +5,7 @@ from __future__ import annotations
 from compat.cloud import Cloud
 from compat.context import host_id
 from compat.errors import AWSError
-from compat.s3.cors import allow, has_rules, why_not
+from compat.s3.cors import allow, has_rules, match, why_not
 from gateway.head import Head
 from gateway.route import Route
 from gateway.wire import WireResponse
@@ -13,6 +13,10 @@ from gateway.wire import WireResponse
 Headers = list[tuple[bytes, bytes]]
 METHODS = frozenset({"DELETE", "GET", "HEAD", "POST", "PUT"})
 """Those that rules can speak of."""
+EXPOSED = ("*", "ETag", "x-amz-request-id", "x-amz-version-id", "x-amzn-ErrorType", "x-amzn-RequestId")
+"""What pages of the operator's origins may read besides; those who send cookies are not given the `*`."""
+MOST_AGE = 600
+"""Seconds for which browsers may remember what the operator allows."""
 
 
 def preflight(cloud: Cloud, head: Head, route: Route, request_id: str) -> WireResponse:
@@ -23,7 +27,7 @@ def preflight(cloud: Cloud, head: Head, route: Route, request_id: str) -> WireRe
     bucket = route.path.get("Bucket", "")
     if method not in METHODS and has_rules(cloud, bucket):
         raise AWSError("BadRequest", f"Invalid Access-Control-Request-Method: {method or 'null'}", 400)
-    allowed = allow(cloud, bucket, origin, method, _asked(head))
+    allowed = _allowed(cloud, bucket, origin, method, _asked(head))
     if allowed is None:
         raise AWSError(
             "AccessForbidden",
@@ -36,6 +40,20 @@ def preflight(cloud: Cloud, head: Head, route: Route, request_id: str) -> WireRe
     return WireResponse(200, _encoded(allowed))
 
 
+def _allowed(cloud: Cloud, bucket: str, origin: str, method: str, asked: list[str]) -> dict[str, str] | None:
+    """What a bucket's rules say, where it has some; else what the operator says of all services."""
+    if not cloud.rules.cors_origins or has_rules(cloud, bucket):
+        return allow(cloud, bucket, origin, method, asked)
+    rule = {
+        "AllowedOrigins": cloud.rules.cors_origins,
+        "AllowedMethods": sorted(METHODS),
+        "AllowedHeaders": ["*"],
+        "ExposeHeaders": EXPOSED,
+        "MaxAgeSeconds": MOST_AGE,
+    }
+    return match([rule], origin, method, asked)
+
+
 def _asked(head: Head) -> list[str]:
     """The headers that a page wants to send."""
     return [name.strip() for name in head.text(b"access-control-request-headers").split(",") if name.strip()]
@@ -43,10 +61,11 @@ def _asked(head: Head) -> list[str]:
 
 def headers(cloud: Cloud, head: Head, route: Route) -> Headers:
     """The headers that let a page of another origin read this answer; none where no rule allows it."""
-    if route.service != "s3" or "Bucket" not in route.path or head.method == "OPTIONS":
+    bucket = route.path.get("Bucket", "") if route.service == "s3" else ""
+    if head.method == "OPTIONS" or not (bucket or cloud.rules.cors_origins):
         return []  # a preflight says it itself
     method = head.text(b"access-control-request-method") or head.method
-    allowed = allow(cloud, route.path["Bucket"], head.text(b"origin"), method, _asked(head))
+    allowed = _allowed(cloud, bucket, head.text(b"origin"), method, _asked(head))
     return [] if allowed is None else _encoded(allowed)
 
 

@@ -167,6 +167,12 @@ class Settings(BaseSettings):
     buckets: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Buckets of the default account that are made at start, with commas between them."
     )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Origins, with commas between them, whose pages browsers let call every service and read the "
+        "answers (`https://app.example`, with one `*` at most); a bucket with CORS rules goes by these alone. "
+        "Default: none.",
+    )
     old_s3_defaults: bool = Field(
         False, description="New buckets as before April 2023: ACLs in force, public access not blocked."
     )
@@ -197,7 +203,7 @@ class Settings(BaseSettings):
     def _split_servers(cls, value: Any) -> Any:
         return [str(ipaddress.IPv4Address(each)) for each in _split(value)]
 
-    @field_validator("buckets", "init_dirs", mode="before")
+    @field_validator("buckets", "init_dirs", "cors_origins", mode="before")
     @classmethod
     def _split_names(cls, value: Any) -> Any:
         return _split(value)
@@ -407,6 +413,7 @@ ALIASES: dict[str, Callable[[str, str], dict[str, Any]]] = {
     "DEBUG": lambda name, value: {"log_level": "debug"} if _switch(name, value) else {},
     "LS_LOG": _level,
     "EC2_VM_MANAGER": _guests,
+    "EXTRA_CORS_ALLOWED_ORIGINS": lambda name, value: {"cors_origins": value},
     "S3_BUCKET": lambda name, value: {"buckets": value},
     "USE_SSL": _tls,
     "CUSTOM_SSL_CERT_PATH": lambda name, value: {"tls_certificate": value},

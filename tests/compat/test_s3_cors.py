@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
+from tests.compat.conftest import new_client
 from tests.compat.s3_worlds import make_bucket
 from tests.server import Server
 
@@ -71,3 +73,33 @@ def test_a_preflight_has_ids(server: Server, s3: Client) -> None:
     answer = asked(server, f"{bucket}/k", PUT)
     assert answer.status_code == 200
     assert {"x-amz-request-id", "x-amz-id-2"} <= {name.lower() for name in answer.headers}
+
+
+def test_the_operators_origins_may_call_every_service(tmp_path: Path, account: str) -> None:
+    origins = {"NEPHELE_CORS_ORIGINS": "http://a.example,https://*.b.example"}
+    with Server(tmp_path / "data", environment=origins) as server:
+        ask = {**ORIGIN, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,x-a"}
+        let = asked(server, "", ask)
+        assert (let.status_code, let.headers["Access-Control-Allow-Origin"]) == (200, ORIGIN["Origin"])
+        assert let.headers["Access-Control-Allow-Headers"] == "authorization, x-a"
+        assert asked(server, "", ask | {"Origin": "https://www.b.example"}).status_code == 200
+        assert asked(server, "", ask | {"Origin": "https://b.example.evil"}).status_code == 403
+
+        def origin(service: str, called: str, **about: Any) -> str | None:
+            client = new_client(server.endpoint, service, account)
+            client.meta.events.register("before-send", lambda request, **_: request.headers.update(ORIGIN))
+            heads: dict[str, str] = getattr(client, called)(**about)["ResponseMetadata"]["HTTPHeaders"]
+            return heads.get("access-control-allow-origin")
+
+        for service, called in (
+            ("ec2", "describe_vpcs"), ("sts", "get_caller_identity"), ("kms", "list_keys"), ("s3", "list_buckets"),
+        ):  # fmt: skip
+            assert origin(service, called) == ORIGIN["Origin"], service
+        s3 = new_client(server.endpoint, "s3", account)
+        bucket = make_bucket(s3)
+        assert origin("s3", "list_objects_v2", Bucket=bucket) == ORIGIN["Origin"]
+        rules = [{"AllowedMethods": ["GET"], "AllowedOrigins": ["http://c.example"]}]
+        s3.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": rules})
+        assert origin("s3", "list_objects_v2", Bucket=bucket) is None
+        refusal = requests.post(server.endpoint, data={"Action": "DescribeVpcs"}, headers=ORIGIN, timeout=10)
+        assert refusal.headers["Access-Control-Allow-Origin"] == ORIGIN["Origin"]

@@ -149,6 +149,12 @@ def test_variables_may_have_localstack_s_prefix(monkeypatch: pytest.MonkeyPatch)
     assert load().port == 4701
 
 
+def test_extra_origins_are_the_operator_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load().cors_origins == ()
+    monkeypatch.setenv("EXTRA_CORS_ALLOWED_ORIGINS", "http://a.example, https://*.b.example")
+    assert load().cors_origins == ("http://a.example", "https://*.b.example")
+
+
 def test_root_keys_name_their_accounts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEPHELE_ROOT_KEYS", "ALPHA:one/1, BETA:two+2:123456789012")
     assert [(key.access_key, key.secret_key, key.account) for key in load().root_keys] == [
