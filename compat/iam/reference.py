@@ -77,6 +77,16 @@ def keys_of(action: str, resource_type: str) -> frozenset[str] | None:
     return about.always.union(*about.by_type.values())
 
 
+@lru_cache(maxsize=4096)
+def types_of(pattern: str) -> frozenset[str] | None:
+    """The types of resources that an action of a policy, with wildcards or without, may be about; None where there is
+    no such action."""
+    prefix, _, name = pattern.lower().partition(":")
+    fits = re.compile("".join({"*": ".*", "?": "."}.get(sign) or re.escape(sign) for sign in name)).fullmatch
+    found = [about.by_type for known, about in _service(prefix).items() if fits(known)]
+    return frozenset().union(*found) if found else None
+
+
 def applies(action: str, resource_type: str, key: str) -> bool:
     """Whether a request for `action` carries `key` (in lower case) when it is about such a resource."""
     known = keys_of(action, resource_type)

@@ -12,9 +12,10 @@ from backends.errors import Missing
 from backends.object.containers import Known, KnownDoor
 from compat.errors import AWSError
 from compat.iam.guards import exemption, guard
-from compat.iam.policy.document import Malformed, parse
+from compat.iam.policy.document import Malformed, Statement, parse
 from compat.iam.policy.evaluate import Passage, ResourceSide
 from compat.iam.policy.validate import resource_policy
+from compat.iam.reference import types_of
 from compat.iam.trust import unknown_principal
 from compat.operation import Params, Result, operation
 from compat.s3 import faults
@@ -252,7 +253,9 @@ def check_policy(ctx: Context, written: str, own: str, *, express: bool = False)
         raise AWSError("MalformedPolicy", "Invalid principal in policy", 400)
     for statement in document.statements:
         for action in statement.actions:
-            if action != "*" and not action.lower().startswith("s3express:" if express else "s3:"):
+            if action == "*":
+                continue
+            if not action.lower().startswith("s3express:" if express else "s3:") or types_of(action) is None:
                 raise AWSError("MalformedPolicy", "Policy has invalid action", 400)
         for resource in statement.resources or ():
             if (
@@ -262,6 +265,24 @@ def check_policy(ctx: Context, written: str, own: str, *, express: bool = False)
                 and "*" not in resource.partition("/")[0]
             ):
                 raise AWSError("MalformedPolicy", "Policy has invalid resource", 400)
+        if own.startswith(f"arn:{ctx.partition}:s3:::"):
+            _check_match(statement)
+
+
+def _check_match(statement: Statement) -> None:
+    """Refuse a statement of a bucket's policy with an action that is about none of its resources."""
+    if statement.except_actions or statement.except_resources:
+        return
+    spoken: set[str] = set()
+    for resource in statement.resources or ():
+        name = resource.rpartition(":")[2]
+        if "/" in name or "*" in name:
+            spoken.add("object")
+        if "/" not in name:
+            spoken.add("bucket")
+    for action in statement.actions:
+        if action != "*" and not (types_of(action) or frozenset()) & spoken:
+            raise AWSError("MalformedPolicy", "Action does not apply to any resource(s) in statement", 400)
 
 
 @operation("s3:PutBucketPolicy", on="{Bucket}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Callable
 from typing import Any
@@ -117,3 +118,37 @@ def test_headers_of_cors_rules(s3: Client, bucket: str, header: str) -> None:
         rule = {"AllowedOrigins": ["*"], "AllowedMethods": ["GET"], f"{member}s": [header]}
         told = refused(s3.put_bucket_cors, Bucket=bucket, CORSConfiguration={"CORSRules": [rule]})
         assert told == ("InvalidRequest", f'{member} "{header}" contains invalid character.')
+
+
+def put_policy(s3: Client, bucket: str, action: object, *resources: str) -> None:
+    named = [f"arn:aws:s3:::{bucket}{resource}" for resource in resources]
+    statement = {"Effect": "Deny", "Principal": "*", "Action": action, "Resource": named}
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+
+
+@pytest.mark.parametrize(
+    "action", ["s3:", "s3::GetObject", "s3:Put-Object", "s3:Nothing", "s3:Abort?", "s3:*Obj??ect*"]
+)
+def test_actions_of_policies_that_there_are_not(s3: Client, bucket: str, action: str) -> None:
+    with pytest.raises(ClientError, match=r"\(MalformedPolicy\).*Policy has invalid action"):
+        put_policy(s3, bucket, action, "", "/*")
+
+
+@pytest.mark.parametrize(
+    ("action", "resource"),
+    [
+        ("s3:GetObject", ""),
+        ("s3:GetObjec?", ""),
+        ("s3:Abort*", ""),
+        ("s3:ListBucket", "/*"),
+        ("s3:GetBucket*", "/*"),
+        (["s3:GetObject", "s3:ListBucket"], "/*"),
+    ],
+)
+def test_actions_of_policies_that_are_about_something_else(
+    s3: Client, bucket: str, action: object, resource: str
+) -> None:
+    with pytest.raises(ClientError, match=r"\(MalformedPolicy\).*Action does not apply to any resource\(s\) in stat"):
+        put_policy(s3, bucket, action, resource)
+    put_policy(s3, bucket, action, "", "/*")
+    put_policy(s3, bucket, action, "*")
