@@ -214,5 +214,6 @@ def with_redirect(facts: str, location: str | None) -> str:
     found: dict[str, Any] = orjson.loads(facts)
     found.pop("WebsiteRedirectLocation", None)
     if location:
+        _check_redirect(location)
         found["WebsiteRedirectLocation"] = location
     return orjson.dumps(found).decode()
