@@ -208,7 +208,9 @@ def mutate(name: str) -> None:
     if name == "filters-turned":
         rules._entry = lambda one, *rest: entry(replace(one, allow=not one.allow), *rest)
     elif name == "rules-for-all":
-        rules._rule = lambda one, *rest: rule(one._replace(peers=("0.0.0.0/0",), named=""), *rest)
+        rules._rule = lambda one, *rest: rule(one._replace(peers=("0.0.0.0/0",), named="", links=None), *rest)
+    elif name == "members-anywhere":
+        rules._rule = lambda one, *rest: rule(one._replace(links=None), *rest)
     elif name == "ports-ignored":
         rules._protocol = lambda number, low, high: protocol(number, -1, -1)
     elif name == "routes-lost":

@@ -1,8 +1,9 @@
 """One verdict: what `reach` and `paths` predict from a plan is what the kernel does with packets, every time.
 
-Each round draws six networks anew (groups, filters, routes, checks, public addresses, translators, gateways, peerings)
-on stand-ins for guests that stay, so that every round is a change of running networks, too. TCP, UDP and ICMP go
-between guests, over peerings, through translators and gateways, from outside in, to nowhere and under false names.
+Each round draws six networks anew (groups, filters, routes, checks, public addresses, translators, gateways, peerings),
+two of each three with the same ranges, on stand-ins for guests that stay, so that every round is a change of running
+networks, too. TCP, UDP, ICMP and a protocol without ports go between guests, over peerings, through translators and
+gateways, from outside in, to nowhere and under false names.
 Compared are: whether and where each packet arrives, whether its answer does, and how often each allowance decided.
 """
 
@@ -33,6 +34,8 @@ def test_every_packet_goes_where_it_was_predicted_to(sandbox: Sandbox, seed: str
     assert (told["networks"], told["packets"]) == (90, 2700)
 
 
-@pytest.mark.parametrize("broken", ["filters-turned", "rules-for-all", "ports-ignored", "routes-lost"])
+@pytest.mark.parametrize(
+    "broken", ["filters-turned", "rules-for-all", "members-anywhere", "ports-ignored", "routes-lost"]
+)
 def test_the_packets_would_tell(sandbox: Sandbox, broken: str) -> None:
     assert packets(sandbox, "12", "3", broken)["wrong"]
