@@ -16,11 +16,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import libvirt
 
 from backends.compute.drivers import (
     container_console,
@@ -37,9 +38,9 @@ from backends.compute.drivers.libvirt_lxc import LxcGuests
 from backends.errors import DriverError
 from backends.network.drivers.linux import links
 from backends.volume.drivers.base import DiskAccess
+from tests.compat.real.steps import Steps, insist
 
 GUEST, MARK = "i-0123456789abcdef0", "steps"
-PATIENCE = 60.0
 STEPS: tuple[tuple[Any, str], ...] = (
     (container_root, "_run"),
     (container_root, "fill"),
@@ -53,44 +54,29 @@ STEPS: tuple[tuple[Any, str], ...] = (
     (LxcGuests, "adopt"),
     (links, "join"),
     (Path, "unlink"),
+    (libvirt.virConnect, "defineXML"),
+    *(
+        (libvirt.virDomain, name)
+        for name in ("create", "destroy", "undefine", "attachDeviceFlags", "detachDeviceFlags")
+    ),
 )
-"""What changes the machine, beside what libvirt is asked for."""
-DOMAIN_STEPS = ("create", "destroy", "undefine", "attachDeviceFlags", "detachDeviceFlags")
+"""What changes the machine."""
 
 
 class Killed(BaseException):
     """The process ends here."""
 
 
-class Steps:
-    """Counts steps, and kills before the one with a number."""
-
-    def __init__(self) -> None:
-        import libvirt
-
-        self.left = 0
-        self.counted = 0
-        for owner, name in (*STEPS, *((libvirt.virDomain, name) for name in DOMAIN_STEPS)):
-            setattr(owner, name, self._watched(getattr(owner, name)))
-        libvirt.virConnect.defineXML = self._watched(libvirt.virConnect.defineXML)
-
-    def _watched(self, real: Callable[..., Any]) -> Callable[..., Any]:
-        def step(*given: Any, **named: Any) -> Any:
-            self.counted += 1
-            if self.left:
-                self.left -= 1
-                if not self.left:
-                    raise Killed(real.__name__)
-            return real(*given, **named)
-
-        return step
+def kill(name: str) -> None:
+    """End the driver before a step."""
+    raise Killed(name)
 
 
 class World:
     """One container's disks and cards, and drivers one after the other."""
 
     def __init__(self, folder: Path, image: Path) -> None:
-        self.folder, self.steps = folder, Steps()
+        self.folder, self.steps = folder, Steps(STEPS, kill)
         root, data = folder / "root.raw", folder / "data.raw"
         subprocess.run(["cp", "--sparse=always", str(image), str(root)], check=True)
         with data.open("wb") as file:
@@ -128,20 +114,6 @@ class World:
     def _controls(self, pid: int) -> bool:
         words = container_process.command(pid).split("\0")
         return words[0].endswith(container_process.CONTROLLER) and f"{MARK}-{GUEST}" in words
-
-
-def insist(verb: Callable[[], Any]) -> None:
-    """As the reconciler: again, until it is done."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            if verb() is not False:
-                return
-        except DriverError:
-            if time.monotonic() > deadline:
-                raise
-        assert time.monotonic() < deadline, "it is never done"
-        time.sleep(0.02)
 
 
 Part = tuple[Callable[[LxcGuests], Any], Callable[[LxcGuests], Any]]

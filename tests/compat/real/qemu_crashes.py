@@ -37,11 +37,12 @@ from backends.errors import DriverError
 from backends.volume.drivers import qcow2_capture, qcow2_file, qcow2_folders
 from backends.volume.drivers.base import DiskSpec, Limits
 from backends.volume.drivers.qcow2 import Qcow2Disks
+from tests.compat.real.steps import Steps, insist
 
 MARK, BLANK, BOOTED = "steps", "i-0123456789abcdef0", "i-0123456789abcdef1"
 PATIENCE = 100.0
 MIB = 1 << 20
-LARGE = 96
+LARGE = 72
 """MiB of a disk that is copied for a while."""
 FAILURES = 8
 """After as many a snapshot is given up; see `backends/volume/host.py`."""
@@ -55,33 +56,17 @@ STEPS: tuple[tuple[Any, str], ...] = (
     (LibvirtGuests, "adopt"),
     (libvirt.virConnect, "defineXML"),
     (libvirt.virDomainCheckpoint, "delete"),
+    *((libvirt.virDomain, name) for name in ("createWithFlags", "resume", "destroy", "undefineFlags", "setMetadata")),
+    *((libvirt.virDomain, name) for name in ("managedSave", "backupBegin", "blockResize", "setBlockIoTune")),
+    *((libvirt.virDomain, name) for name in ("attachDeviceFlags", "updateDeviceFlags", "detachDeviceAlias")),
 )
-"""What changes the machine, beside what a domain is asked for. `_wait` follows the begin of a copy."""
-DOMAIN_STEPS = (
-    *("createWithFlags", "resume", "destroy", "undefineFlags", "setMetadata", "managedSave", "backupBegin"),
-    *("attachDeviceFlags", "updateDeviceFlags", "detachDeviceAlias", "blockResize", "setBlockIoTune"),
-)
+"""What changes the machine. `_wait` follows the begin of a copy."""
 
 
-class Steps:
-    """Counts steps, and kills this process before the one with a number."""
-
-    def __init__(self) -> None:
-        self.left = self.counted = 0
-        for owner, name in (*STEPS, *((libvirt.virDomain, name) for name in DOMAIN_STEPS)):
-            setattr(owner, name, self._watched(name, getattr(owner, name)))
-
-    def _watched(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
-        def step(*given: Any, **named: Any) -> Any:
-            self.counted += 1
-            if self.left:
-                self.left -= 1
-                if not self.left:
-                    os.write(2, f"killed before {name}\n".encode())
-                    os.kill(os.getpid(), signal.SIGKILL)
-            return real(*given, **named)
-
-        return step
+def kill(name: str) -> None:
+    """End this process before a step."""
+    os.write(2, f"killed before {name}\n".encode())
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @dataclass(slots=True)
@@ -123,7 +108,7 @@ class World:
         session = Session(f"qemu+unix:///system?socket={self.daemon.socket}", self.daemon)
         machine = Machine(MARK, "qemu", self.folder / "console")
         guests = QemuGuests(session, machine, lambda network, port: None, Capacity(None, None))
-        return Hand(Steps(), guests, Qcow2Disks(self.folder / "volumes", QemuDisks(guests)))
+        return Hand(Steps(STEPS, kill), guests, Qcow2Disks(self.folder / "volumes", QemuDisks(guests)))
 
     def act(self, verb: Verb, *, kill_at: int = 0) -> tuple[Any, int] | None:
         """Do something in a process of its own: what it answered, and the steps it took. None: it was killed."""
@@ -154,11 +139,12 @@ class World:
 
     def seen(self, part: str, guest: str, number: int) -> dict[str, Any]:
         """All that there is of a guest, and of the disks of all, on the machine."""
-        answer = self.act(lambda hand: self._seen(hand, part, guest, number))
+        answer = self.act(lambda hand: self.look(hand, part, guest, number))
         assert answer is not None
         return dict(answer[0])
 
-    def _seen(self, hand: Hand, part: str, guest: str, number: int) -> dict[str, Any]:
+    def look(self, hand: Hand, part: str, guest: str, number: int) -> dict[str, Any]:
+        """As `seen`, by one that is there already."""
         name = domain_name(MARK, guest)
         sighting = hand.guests.observe().get(guest)
         about: dict[str, Any] = {"power": None if sighting is None else str(sighting.power)}
@@ -211,20 +197,6 @@ def runs(pid: str, name: str) -> bool:
         return f"guest={name}," in Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
     except OSError:
         return False
-
-
-def insist(verb: Callable[[], Any]) -> None:
-    """As the reconciler: again, until it is done."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            if verb() is not False:
-                return
-        except DriverError:
-            if time.monotonic() > deadline:
-                raise
-        assert time.monotonic() < deadline, "it is never done"
-        time.sleep(0.02)
 
 
 # --- parts of a life --------------------------------------------------------------------------------------------------
@@ -355,22 +327,31 @@ def parts(world: World) -> dict[str, Part]:
 
 
 def play(world: World, name: str, part: Part) -> dict[str, Any]:
-    """Kill before each step of a part, in turn; afterwards a new process does the part."""
+    """Kill before each step of a part, in turn; afterwards a new process does the part, looks, and begins anew."""
     begin, work = part.begin, part.work
+
+    def go_on(hand: Hand, number: int) -> dict[str, Any]:
+        work(hand, number)
+        found = world.look(hand, name, part.guest, number)
+        begin(hand, number + 1)
+        return found
+
     world.act(partial(begin, number=1))
     whole = world.act(partial(work, number=1))
     assert whole is not None
     counted, wanted, wrong = whole[1], world.seen(name, part.guest, 1), list[str]()
+    world.act(partial(begin, number=2))
     for step in range(1, counted + 1):
         number = step + 1
-        world.act(partial(begin, number=number))
         killed = world.act(partial(work, number=number), kill_at=step) is None
         try:
-            world.act(partial(work, number=number))
+            answer = world.act(partial(go_on, number=number))
         except AssertionError as error:
             wrong.append(f"step {step}: {error}")
+            world.act(partial(begin, number=number + 1))
             continue
-        found = world.seen(name, part.guest, number)
+        assert answer is not None
+        found = answer[0]
         if not killed:
             wrong.append(f"step {step} was never made")
         if found != wanted:
@@ -397,9 +378,9 @@ def prepare(world: World, image: Path) -> None:
         hand.disks.import_file("large", large, "raw")
         large.unlink()
         hand.disks.ensure_disk(DiskSpec("vol-0", 1 << 30, "image"))
-        hand.disks.ensure_disk(DiskSpec("vol-1", 256 * MIB))
+        hand.disks.ensure_disk(DiskSpec("vol-1", 80 * MIB))
         hand.disks.ensure_disk(DiskSpec("vol-2", LARGE * MIB, "large"))
-        hand.disks.ensure_disk(DiskSpec("vol-3", 256 * MIB))
+        hand.disks.ensure_disk(DiskSpec("vol-3", 8 * MIB))
         insist(lambda: hand.guests.ensure_running(world.booted))
         insist(lambda: b"ready at" in hand.guests.console(BOOTED))
 
