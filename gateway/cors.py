@@ -1,10 +1,13 @@
-"""Cross-origin requests of browsers: preflights, and the headers of answers."""
+"""Cross-origin requests of browsers: preflights, the headers of answers, and what is refused to other sites' pages."""
 
 from __future__ import annotations
+
+from urllib.parse import urlsplit
 
 from compat.cloud import Cloud
 from compat.context import host_id
 from compat.errors import AWSError
+from compat.iam.principal import Principal, PrincipalKind
 from compat.s3.cors import allow, has_rules, match, why_not
 from gateway.head import Head
 from gateway.route import Route
@@ -38,6 +41,40 @@ def preflight(cloud: Cloud, head: Head, route: Route, request_id: str) -> WireRe
         )
     allowed |= {"x-amz-request-id": request_id, "x-amz-id-2": host_id(request_id), "content-length": "0"}
     return WireResponse(200, _encoded(allowed))
+
+
+def check_page(cloud: Cloud, head: Head, route: Route, caller: Principal) -> None:
+    """Raises `AWSError` where a page of another site would act in the name of a root whose secret everybody knows.
+
+    Browsers send some requests without asking first: forms, pictures, simple POSTs. The page cannot read the answer,
+    but what it calls takes effect; it needs only `test`, with the signature in the address. Other methods, and whatever
+    bears an `Authorization` header, were asked for by a preflight. Objects are read and uploaded by forms from other
+    sites all the time.
+    """
+    if caller.kind is not PrincipalKind.ROOT or not cloud.rules.open_root or b"authorization" in head.view:
+        return
+    if head.method not in ("GET", "POST") or (route.service == "s3" and head.method == "GET"):
+        return
+    origin = head.text(b"origin")
+    foreign = _is_elsewhere(origin, head) if origin else head.text(b"sec-fetch-site") == "cross-site"
+    bucket = route.path.get("Bucket", "") if route.service == "s3" else ""
+    if foreign and (not origin or _allowed(cloud, bucket, origin, head.method, []) is None):
+        raise AWSError(
+            "AccessDenied",
+            f"A page of {origin or 'another site'} may not call this in the name of a root that everybody knows. "
+            "NEPHELE_CORS_ORIGINS names the origins whose pages may.",
+            403,
+        )
+
+
+def _is_elsewhere(origin: str, head: Head) -> bool:
+    """Whether an origin is neither this endpoint nor another port of this machine."""
+    try:
+        host = urlsplit(origin).hostname or ""
+    except ValueError:
+        return True
+    here = host in ("localhost", "::1") or host.endswith(".localhost") or host.startswith("127.")
+    return not here and origin.partition("://")[2] != head.text(b"host")
 
 
 def _allowed(cloud: Cloud, bucket: str, origin: str, method: str, asked: list[str]) -> dict[str, str] | None:

@@ -197,6 +197,8 @@ class Endpoint:
         if route.service != "s3" and raw is None:
             raw = await self._whole(exchange)
         proof = self._authenticate(exchange, route, facts, raw)
+        if b"origin" in head.view or b"sec-fetch-site" in head.view:
+            cors.check_page(self._cloud, head, route, exchange.principal)
         if not facts.streams_in and raw is None:
             raw = await self._document(exchange, head, proof, facts)
         elif raw is not None and route.form is None and not facts.streams_in:

@@ -103,3 +103,36 @@ def test_the_operators_origins_may_call_every_service(tmp_path: Path, account: s
         assert origin("s3", "list_objects_v2", Bucket=bucket) is None
         refusal = requests.post(server.endpoint, data={"Action": "DescribeVpcs"}, headers=ORIGIN, timeout=10)
         assert refusal.headers["Access-Control-Allow-Origin"] == ORIGIN["Origin"]
+
+
+def test_pages_of_other_sites_do_nothing_in_the_name_of_the_root_that_everybody_knows(
+    server: Server, client: Callable[..., Client], s3: Client
+) -> None:
+    bucket = make_bucket(s3)
+    s3.put_object(Bucket=bucket, Key="k", Body=b"kept")
+    ec2 = client("ec2")
+    calls = [
+        ec2.generate_presigned_url("create_key_pair", Params={"KeyName": "key"}, HttpMethod=method)
+        for method in ("GET", "POST")
+    ]
+    calls.append(s3.generate_presigned_url("create_multipart_upload", Params={"Bucket": bucket, "Key": "k"}))
+
+    def send(number: int, **headers: str) -> tuple[int, bool]:
+        method = "POST" if number else "GET"
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        answer = requests.request(method, calls[number], headers=named, timeout=10)
+        return answer.status_code, "everybody knows" in answer.text
+
+    for number in range(3):
+        for origin in ("http://evil.example", "null", "http://localhost.evil.example", "http://["):
+            assert send(number, Origin=origin) == (403, True)
+        assert send(number, Sec_Fetch_Site="cross-site") == (403, True)
+    assert ec2.describe_key_pairs()["KeyPairs"] == []
+    assert "Uploads" not in s3.list_multipart_uploads(Bucket=bucket)
+    read = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "k"})
+    assert requests.get(read, headers=ORIGIN | {"Sec-Fetch-Site": "cross-site"}, timeout=10).text == "kept"
+    assert send(0, Sec_Fetch_Site="same-site") == (200, False)
+    assert not any(send(1, Origin=origin)[1] for origin in ("http://localhost:3000", server.endpoint))
+    rules = [{"AllowedMethods": ["POST"], "AllowedOrigins": [ORIGIN["Origin"]]}]
+    s3.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": rules})
+    assert send(2, **ORIGIN) == (200, False)
