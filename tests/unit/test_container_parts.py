@@ -17,7 +17,7 @@ import pytest
 
 from backends.compute.drivers import container_console, container_process, container_root
 from backends.compute.drivers.container_process import Record
-from backends.errors import DriverError, Unavailable
+from backends.errors import Busy, DriverError, Unavailable
 from backends.image.micro import root as micro_root
 
 
@@ -183,3 +183,22 @@ def test_the_keeper_leans_on_nothing_of_ours() -> None:
     source = Path(container_console.container_keeper.__file__).read_text()
     names = {line.split()[1].split(".")[0] for line in source.splitlines() if line.startswith(("import ", "from "))}
     assert names <= sys.stdlib_module_names
+
+
+def test_a_disk_that_a_killed_container_still_has_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel takes its namespace apart after the kill; meanwhile no start of it counts as failed."""
+    told = "nsenter: mount: /place: /dev/loop5 already mounted or mount point busy."
+
+    def run(*command: str) -> str:
+        raise DriverError(told)
+
+    monkeypatch.setattr(container_root, "_run", run)
+    monkeypatch.setattr(container_root, "partition", lambda disk, kind: (512, 512))
+    with pytest.raises(Busy):
+        container_root.mount(os.getpid(), tmp_path / "vol-1.raw", tmp_path / "root")
+    told = "mount: wrong fs type"
+    with pytest.raises(DriverError) as caught:
+        container_root.mount(os.getpid(), tmp_path / "vol-1.raw", tmp_path / "root")
+    assert not isinstance(caught.value, Busy)

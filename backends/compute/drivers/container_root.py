@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from backends.compute.drivers.base import DiskCounters
-from backends.errors import DriverError, Unsupported
+from backends.errors import Busy, DriverError, Unsupported
 
 SECTOR = 512
 LINUX, FAT16 = 0x83, 0x0E
@@ -46,7 +46,8 @@ def partition(disk: Path, kind: int) -> tuple[int, int] | None:
 def mount(daemon: int, disk: Path, target: Path) -> Path:
     """Mount the disk's Linux partition at `target`, as the process `daemon` sees it; the same place as we see it.
 
-    Raises `Unsupported` for a disk without such a file system, `DriverError`.
+    Raises `Unsupported` for a disk without such a file system, `Busy` while the namespace of a container that was
+    killed still has it, `DriverError`.
     """
     seen = Path(f"/proc/{daemon}/root{target}")
     target.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -55,7 +56,12 @@ def mount(daemon: int, disk: Path, target: Path) -> Path:
         if found is None:
             raise Unsupported("the disk has no Linux partition for a container", disk=str(disk))
         options = f"loop,offset={found[0]},sizelimit={found[1]}"
-        _inside(daemon, "mount", "-t", "ext4", "-o", options, str(disk), str(target))
+        try:
+            _inside(daemon, "mount", "-t", "ext4", "-o", options, str(disk), str(target))
+        except DriverError as error:
+            if "already mounted" not in str(error):
+                raise
+            raise Busy(f"what ran of the container before has not let go of {disk.name} yet") from error
     if not os.path.lexists(seen / INIT):
         fill(seen, disk)
     return seen
