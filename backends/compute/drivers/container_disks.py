@@ -7,7 +7,6 @@ it is killed; so a small process holds it, which lets go when we are gone, or wh
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +17,6 @@ from backends.compute.drivers.container_process import Record
 from backends.errors import DriverError, Unsupported
 from backends.volume.drivers.base import Limits
 
-FITHAW = 0xC0045878
 STILL = 20
 """Seconds for which a container is held up at most."""
 ROOM = 64 * 1024
@@ -157,9 +155,4 @@ def let_go(first: int, paths: Sequence[str]) -> None:
     """Let the file systems of these files go on, whoever held them still and was killed over it."""
     for path in paths:
         for place in mounted(first, path):
-            with contextlib.suppress(OSError):  # most were not held
-                descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
-                try:
-                    fcntl.ioctl(descriptor, FITHAW, 0)
-                finally:
-                    os.close(descriptor)
+            container_root.thaw(place)

@@ -94,6 +94,16 @@ def strays(name: str, uuid: str, record: Record | None) -> list[int]:
     return [process for process in dict.fromkeys(found) if process != os.getpid() and began(process)]
 
 
+def controllers() -> list[int]:
+    """The controllers of all containers there are, whosever they are."""
+    found = []
+    for process in everything():
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{process}/comm").read_text().rstrip("\n") == CONTROLLER:
+                found.append(process)
+    return found
+
+
 def end(processes: list[int]) -> None:
     """Kill processes, and wait until they are gone. Raises `DriverError` when they are not in time."""
     watched = {}

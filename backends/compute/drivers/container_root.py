@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import gzip
 import os
 import struct
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from backends.compute.drivers.base import DiskCounters
+from backends.compute.drivers.container_process import controllers
 from backends.errors import Busy, DriverError, Unsupported
 
 SECTOR = 512
@@ -27,6 +29,7 @@ ARCHIVE = b"INITRD  GZ "
 """The archive's name in a FAT directory: `initrd.gz`."""
 INIT = "sbin/init"
 PATIENCE = 60
+FITHAW = 0xC0045878  # linux/fs.h
 
 
 def partition(disk: Path, kind: int) -> tuple[int, int] | None:
@@ -62,15 +65,52 @@ def mount(daemon: int, disk: Path, target: Path) -> Path:
             if "already mounted" not in str(error):
                 raise
             raise Busy(f"what ran of the container before has not let go of {disk.name} yet") from error
+    thaw(str(seen))
     if not os.path.lexists(seen / INIT):
         fill(seen, disk)
     return seen
 
 
 def unmount(daemon: int, target: Path) -> None:
-    """After success nothing is mounted at `target`, as the process `daemon` sees it."""
-    if os.path.ismount(f"/proc/{daemon}/root{target}"):
-        _inside(daemon, "umount", str(target))
+    """After success nothing is mounted at `target`, as the process `daemon` sees it, nor as the controllers of other
+    containers do.
+
+    These have a mount namespace of their own each, with whatever was mounted when they began. What they hold stays in
+    use, and as it was when its container ended: for reading only, or held still.
+    """
+    for process in (daemon, *controllers()):
+        seen = f"/proc/{process}/root{target}"
+        if os.path.ismount(seen):
+            thaw(seen)
+            try:
+                _inside(process, "umount", str(target))
+            except DriverError:
+                if os.path.ismount(seen):  # it did not end meanwhile
+                    raise
+
+
+def release(daemon: int, disk: str, target: Path) -> None:
+    """After success no block device is over the disk's file, but for one that is in use and goes when it is no more.
+
+    A file system that was held still when its container was killed stays so, in use and mounted nowhere, until somebody
+    mounts it once more: at `target`, as the process `daemon` sees it.
+    """
+    detach(disk)
+    for device in loops(disk):
+        if in_use(device):
+            with contextlib.suppress(DriverError):  # it is somebody else's, and no file system
+                _inside(daemon, "mount", device, str(target))
+                unmount(daemon, target)
+
+
+def thaw(place: str) -> None:
+    """Let the file system at a place go on, if it was held still."""
+    with contextlib.suppress(OSError):  # most were not
+        descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.ioctl(descriptor, FITHAW, 0)
+        finally:
+            os.close(descriptor)
 
 
 def loops(disk: str) -> list[str]:

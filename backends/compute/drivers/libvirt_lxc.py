@@ -303,9 +303,10 @@ class LxcGuests(LibvirtGuests):
         by it the rest is found."""
         record, deployment = Record.read(self._record(guest)), self.machine.deployment
         process.end(process.strays(domain_name(deployment, guest), domain_uuid(deployment, guest), record))
-        container_root.unmount(self._daemon_pid(), self._place(guest))
+        daemon, place = self._daemon_pid(), self._place(guest)
+        container_root.unmount(daemon, place)
         for path in () if record is None else record.disks.values():
-            container_root.detach(path)
+            container_root.release(daemon, path, place)
         self._verdict(guest).unlink(missing_ok=True)
         self._record(guest).unlink(missing_ok=True)
 
