@@ -241,7 +241,7 @@ def test_refusals_of_a_launch(ec2: Client, image: str) -> None:
             "subnet",
             {"TagSpecifications": [{"ResourceType": "subnet", "Tags": [{"Key": "a"}]}]},
         ),
-        ("Unsupported", "Spot", {"InstanceMarketOptions": {"MarketType": "spot"}}),
+        ("Unsupported", "capacity-block", {"InstanceMarketOptions": {"MarketType": "capacity-block"}}),
     ):
         with refused(code, words):
             launch(**options)
