@@ -136,10 +136,17 @@ TRUST = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole
         (policy({k: v for k, v in TRUST.items() if k != "Action"}), "Missing required field Action"),
         (policy(TRUST | {"Action": "s3:GetObject"}), "AssumeRole policy may only specify STS AssumeRole actions."),
         (policy(TRUST | {"Principal": {"Somebody": "x"}}), "Invalid principal in policy"),
+        (policy(TRUST | {"Principal": {"AWS": [], "Service": []}}), "Invalid principal in policy"),
+        (policy(TRUST | {"Principal": {"AWS": "*", "Somebody": []}}), "Invalid principal in policy"),
     ],
 )
 def test_trust_policies(text: str, message: str) -> None:
     assert refused(trust_policy, text) == message
+
+
+def test_a_trust_policy_may_name_nobody_of_a_kind() -> None:
+    (statement,) = trust_policy(policy(TRUST | {"Principal": {"AWS": "111122223333", "Service": []}})).statements
+    assert statement.principals == (("AWS", "111122223333"),)
 
 
 @pytest.mark.parametrize(

@@ -247,7 +247,7 @@ def _strict_statement(one: object, kind: PolicyType) -> None:
         raise Malformed(f"Invalid effect: {one['Effect']}")
     if not isinstance(one.get("Sid", ""), str):
         raise Malformed("Invalid policy syntax.")
-    _strict_principal(one.get("Principal", one.get("NotPrincipal")))
+    _strict_principal(one.get("Principal", one.get("NotPrincipal")), kind)
     for name in ("Action", "NotAction"):
         if name in one and not (_texts(one[name]) and all(a == "*" or ":" in a for a in strings(one[name]))):
             raise Malformed("Policy has invalid action")
@@ -259,13 +259,15 @@ def _strict_statement(one: object, kind: PolicyType) -> None:
     _strict_condition(one.get("Condition", {}))
 
 
-def _strict_principal(value: object) -> None:
+def _strict_principal(value: object, policy: PolicyType) -> None:
     if value == "*":
         return
     if not isinstance(value, dict) or not value:
         raise Malformed("Invalid principal in policy")
     for kind, names in value.items():
-        if kind.lower() not in PRINCIPAL_TYPES or not _texts(names):
+        # Terraform writes a kind without anybody as an empty list, next to one that names somebody.
+        nobody = policy is PolicyType.TRUST and names == [] and any(value.values())
+        if kind.lower() not in PRINCIPAL_TYPES or not (nobody or _texts(names)):
             raise Malformed("Invalid principal in policy")
 
 
