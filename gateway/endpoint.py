@@ -197,7 +197,8 @@ class Endpoint:
         if route.service != "s3" and raw is None:
             raw = await self._whole(exchange)
         proof = self._authenticate(exchange, route, facts, raw)
-        if b"origin" in head.view or b"sec-fetch-site" in head.view:
+        view = head.view
+        if b"origin" in view or b"sec-fetch-site" in view:
             cors.check_page(self._cloud, head, route, exchange.principal)
         if not facts.streams_in and raw is None:
             raw = await self._document(exchange, head, proof, facts)
