@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import bindparam, delete, insert, literal_column, select, update
 
 from backends.errors import Missing
+from backends.object import upload_ids
 from backends.object.ledger import Reader, Statement, Transaction
 from backends.object.models import Assembly, Blob, Part
 from backends.object.versions import (
@@ -104,7 +104,7 @@ def open_upload(
 ) -> str:
     """A new upload's id. Raises `Missing` without the container."""
     keeping_of(tx, container)
-    id = secrets.token_urlsafe(40).replace("-", ".")
+    id = upload_ids.fresh(container, key, now)
     tx.run(OPEN, id, container, key, now, 0, "", "", owner, storage, facts, sealed_key, 0)
     return id
 

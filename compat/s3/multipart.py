@@ -10,6 +10,7 @@ import orjson
 
 from backends import checksum
 from backends.errors import Missing
+from backends.object import upload_ids
 from backends.object.containers import Known
 from backends.object.contents import Received
 from backends.object.store import Unlock
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 SMALLEST_PART = 5 << 20
 MOST_PARTS = 10000
+REMEMBERED = 24 * 60 * 60 * 1_000_000
+"""How long an abort of an upload that is over is no error, in microseconds."""
 LARGEST = 5 << 40
 
 Plan = dict[str, Any]
@@ -383,8 +386,16 @@ def abort_multipart_upload(ctx: Context, p: Params) -> Result:
     try:
         ctx.objects.abort(bucket.number, key, p["UploadId"])
     except Missing:
-        raise faults.no_such_upload(p["UploadId"]) from None
+        if not _was_begun(ctx, bucket, key, p["UploadId"]):
+            raise faults.no_such_upload(p["UploadId"]) from None
     return {}
+
+
+def _was_begun(ctx: Context, bucket: Known, key: str, id: str) -> bool:
+    """Whether an upload that is not open was so within the last day: then whoever cleans up after a completion, or
+    aborts twice, is told that all is well."""
+    begun = None if is_directory(bucket.name) else upload_ids.begun(bucket.number, key.encode(), id)
+    return begun is not None and properties.now(ctx) - begun < REMEMBERED
 
 
 @operation("s3:ListParts", on="{Bucket}/{Key}", action="s3:ListMultipartUploadParts", streams=True)

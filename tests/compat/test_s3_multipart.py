@@ -118,11 +118,33 @@ def test_an_abort_ends_everything(s3: Any, bucket: str) -> None:
     upload = s3.create_multipart_upload(Bucket=bucket, Key="k")["UploadId"]
     part = send(s3, bucket, upload, 1, LAST)
     s3.abort_multipart_upload(Bucket=bucket, Key="k", UploadId=upload)
-    assert code_of(s3.abort_multipart_upload, Bucket=bucket, Key="k", UploadId=upload) == "NoSuchUpload"
     assert code_of(send, s3=s3, bucket=bucket, upload=upload, number=2, body=b"x") == "NoSuchUpload"
     done = {"MultipartUpload": {"Parts": [part]}}
     assert code_of(s3.complete_multipart_upload, Bucket=bucket, Key="k", UploadId=upload, **done) == "NoSuchUpload"
     assert "Uploads" not in s3.list_multipart_uploads(Bucket=bucket)
+
+
+def test_what_is_over_may_be_aborted_again(s3: Any, bucket: str) -> None:
+    named = {"Bucket": bucket, "Key": "k"}
+    upload = s3.create_multipart_upload(**named)["UploadId"]
+    part = send(s3, bucket, upload, 1, LAST)
+    s3.complete_multipart_upload(**named, UploadId=upload, MultipartUpload={"Parts": [part]})
+    s3.abort_multipart_upload(**named, UploadId=upload)
+    assert s3.get_object(**named)["Body"].read() == LAST
+    s3.delete_object(**named)
+    s3.abort_multipart_upload(**named, UploadId=upload)
+
+    aborted = s3.create_multipart_upload(**named)["UploadId"]
+    for _ in range(2):
+        s3.abort_multipart_upload(**named, UploadId=aborted)
+
+    def refused(id: str, key: str = "k", bucket: str = bucket) -> bool:
+        return code_of(s3.abort_multipart_upload, Bucket=bucket, Key=key, UploadId=id) == "NoSuchUpload"
+
+    assert refused(aborted, key="l")
+    assert refused(aborted, bucket=make_bucket(s3))
+    assert refused("A" + aborted[1:] if aborted[0] != "A" else "B" + aborted[1:])
+    assert all(refused(id) for id in (aborted[:-1], aborted + "A", aborted + "!", "none", "\u00fc", "a" * 54))
 
 
 def test_parts_and_uploads_are_listed_in_pages(s3: Any, bucket: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from backends.db import Scope
 from backends.errors import Changed, Exists, InUse, Missing
+from backends.object import upload_ids
 from backends.object.containers import ContainerService, drop_tenant
 from backends.object.contents import Reading
 from backends.object.drivers.files import FileBlobs
@@ -292,6 +293,13 @@ def test_an_aborted_upload_leaves_nothing(world: World) -> None:
     assert world.stored() == world.used() == set()
     with pytest.raises(Missing):
         world.store.upload(box, "k", id)
+
+
+def test_the_name_of_an_upload_tells_when_it_began(world: World) -> None:
+    box = world.add()
+    id = world.store.open_upload(box, "k", 1_900_000_000_000_000, owner="", storage="", facts="")
+    assert upload_ids.begun(box, b"k", id) == 1_900_000_000_000_000
+    assert upload_ids.begun(box, b"l", id) is upload_ids.begun(box + 1, b"k", id) is None
 
 
 def test_a_reader_of_parts_goes_on_when_the_object_is_deleted(world: World) -> None:
