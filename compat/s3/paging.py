@@ -17,7 +17,8 @@ def limit_of(p: Params, member: str = "MaxKeys", argument: str = "max-keys") -> 
     if most is None:
         return MOST
     if not 0 <= most <= LARGEST:
-        name = member[0].lower() + member[1:]
+        # AWS calls the one by its member, the others by what was sent.
+        name = "maxKeys" if member == "MaxKeys" else argument
         raise faults.invalid_argument(f"Argument {name} must be an integer between 0 and {LARGEST}", argument, most)
     return min(int(most), MOST)
 

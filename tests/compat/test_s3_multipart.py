@@ -172,6 +172,17 @@ def test_parts_and_uploads_are_listed_in_pages(s3: Any, bucket: str) -> None:
     assert [one["Prefix"] for one in rolled["CommonPrefixes"]] == ["a/"]
 
 
+def test_limits_below_zero_are_refused_by_name(s3: Any, bucket: str) -> None:
+    upload = s3.create_multipart_upload(Bucket=bucket, Key="k")["UploadId"]
+    parts = error_of(s3.list_parts, Bucket=bucket, Key="k", UploadId=upload, MaxParts=-1)
+    assert parts["Message"] == "Argument max-parts must be an integer between 0 and 2147483647"
+    uploads = error_of(s3.list_multipart_uploads, Bucket=bucket, MaxUploads=-1)
+    assert uploads["Message"] == "Argument max-uploads must be an integer between 0 and 2147483647"
+    objects = error_of(s3.list_objects_v2, Bucket=bucket, MaxKeys=-1)
+    assert objects["Message"] == "Argument maxKeys must be an integer between 0 and 2147483647"
+    assert {one["Code"] for one in (parts, uploads, objects)} == {"InvalidArgument"}
+
+
 def test_parts_can_be_copied(s3: Any, bucket: str) -> None:
     s3.put_object(Bucket=bucket, Key="source", Body=SECOND)
     source = {"Bucket": bucket, "Key": "source"}
