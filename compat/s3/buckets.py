@@ -45,17 +45,24 @@ def check_name(name: str) -> None:
 
 def check_namespace(ctx: Context, name: str, region: str, namespace: str | None) -> None:
     """Refuse names of the account's own namespace elsewhere, and other names within it."""
-    own = re.fullmatch(rf".+-{ctx.account}-{region}-an", name) is not None
     if namespace not in (None, "global", "account-regional"):
         raise faults.invalid_argument("The bucket namespace is not valid", "x-amz-bucket-namespace", namespace)
-    if namespace == "account-regional" and not own:
+    within, end = name.endswith("-an"), f"-{ctx.account}-{region}-an"
+    if namespace == "account-regional":
+        if not within:
+            raise AWSError("InvalidNamespaceHeader", f"The name of the bucket does not end with {end}.", 400)
+        if not name.endswith(end) or name == end:
+            raise AWSError(
+                "InvalidBucketNamespace",
+                f"The name of a bucket in the namespace of this account and Region ends with {end}.",
+                400,
+                BucketName=name,
+            )
+    elif within and namespace is None:
         raise AWSError(
-            "InvalidNamespaceHeader",
-            "The name of a bucket in the account regional namespace ends with the account, the Region and -an.",
-            400,
-            BucketName=name,
+            "MissingNamespaceHeader", "The name of the bucket asks for the header x-amz-bucket-namespace.", 400
         )
-    if name.endswith("-an") and namespace != "account-regional":
+    elif within:
         raise AWSError("InvalidBucketName", "The specified bucket is not valid.", 400, BucketName=name)
 
 

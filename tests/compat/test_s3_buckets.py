@@ -355,10 +355,13 @@ def test_an_empty_constraint_is_none(client: Any) -> None:
 
 def test_buckets_of_the_accounts_own_namespace(client: Any, account: str) -> None:
     s3, name = client("s3"), f"mine-{account}-us-east-1-an"
-    assert code_of(s3.create_bucket, Bucket=name) == "InvalidBucketName"
-    for other in (f"mine-{account}-us-west-2-an", "mine-999999999999-us-east-1-an", bucket_name()):
+    assert code_of(s3.create_bucket, Bucket=name) == "MissingNamespaceHeader"
+    assert code_of(s3.create_bucket, Bucket=name, BucketNamespace="global") == "InvalidBucketName"
+    for other in (f"mine-{account}-us-west-2-an", "mine-999999999999-us-east-1-an", "xyz-an"):
         wrong = {"Bucket": other, "BucketNamespace": "account-regional"}
-        assert code_of(s3.create_bucket, **wrong) == "InvalidNamespaceHeader"
+        assert code_of(s3.create_bucket, **wrong) == "InvalidBucketNamespace"
+    outside = {"Bucket": bucket_name(), "BucketNamespace": "account-regional"}
+    assert code_of(s3.create_bucket, **outside) == "InvalidNamespaceHeader"
     s3.create_bucket(Bucket=name, BucketNamespace="account-regional")
     assert [one["Name"] for one in s3.list_buckets()["Buckets"]] == [name]
     s3.create_bucket(Bucket=bucket_name(), BucketNamespace="global")
