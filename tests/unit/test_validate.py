@@ -108,8 +108,9 @@ def test_s3() -> None:
     validator("s3", "PutBucketTagging")({"Bucket": "b", "Tagging": {}})
     inner = {"Bucket": "b", "Tagging": {"TagSet": [{"Key": "k"}]}}
     assert refusal("s3", "PutBucketTagging", inner).code == "MalformedXML"
-    argument = refusal("s3", "GetObjectAttributes", {"Bucket": "b", "Key": "k"})
-    assert (argument.code, argument.fields["ArgumentName"]) == ("InvalidArgument", "x-amz-object-attributes")
+    assert refusal("s3", "GetObjectAttributes", {"Bucket": "b", "Key": "k"}).code == "InvalidRequest"
+    argument = refusal("s3", "CopyObject", {"Bucket": "b", "Key": "k"})
+    assert (argument.code, argument.fields["ArgumentName"]) == ("InvalidArgument", "x-amz-copy-source")
     validator("s3", "PutObject")({"Bucket": "b", "Key": "k", "StorageClass": "LUKEWARM"})
 
 
