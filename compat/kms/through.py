@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -38,11 +39,8 @@ def the_master(ctx: Context, named: str, region: str) -> Known:
 def may_generate(ctx: Context, known: Known, words: Words, service: str, *, encrypts: bool = False) -> None:
     """Raises AccessDenied unless the caller may have a data key made; `encrypts`: or may encrypt."""
     if encrypts:
-        try:
+        with contextlib.suppress(AWSError):  # the other permission will do
             permit(ctx, "kms:Encrypt", known, words, service)
-        except AWSError:
-            pass
-        else:
             return
     permit(ctx, "kms:GenerateDataKey", known, words, service)
 

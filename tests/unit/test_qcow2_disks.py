@@ -183,25 +183,33 @@ def end_is_right(driver: Qcow2Disks, folder: Path) -> None:
 STEPS = {os: ("link", "replace", "symlink", "fsync", "mkdir", "unlink"), qemu_img: ("_run",)}
 
 
+class Fuse:
+    """Counts functions' calls, and is the kill in the place of the one when none is `left`."""
+
+    left = 10**9
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, steps: dict[Any, tuple[str, ...]]) -> None:
+        for module, names in steps.items():
+            for name in names:
+                monkeypatch.setattr(module, name, self._counted(getattr(module, name)))
+
+    def _counted(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **more: Any) -> Any:
+            self.left -= 1
+            if self.left == 0:
+                raise Killed
+            return real(*args, **more)
+
+        return call
+
+
 @pytest.mark.parametrize("reflink", [False, True])
 def test_a_kill_between_any_two_steps_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reflink: bool
 ) -> None:
     monkeypatch.setattr(qcow2, "DEPTH", 3)
     monkeypatch.setattr(folders, "can_reflink", lambda folder: reflink)
-    left = 10**9
-    for module, names in STEPS.items():
-        for name in names:
-            real = getattr(module, name)
-
-            def counted(*args: Any, real: Callable[..., Any] = real, **more: Any) -> Any:
-                nonlocal left
-                left -= 1
-                if left == 0:
-                    raise Killed
-                return real(*args, **more)
-
-            monkeypatch.setattr(module, name, counted)
+    fuse = Fuse(monkeypatch, STEPS)
     nth = 0
     while True:
         nth += 7
@@ -210,16 +218,16 @@ def test_a_kill_between_any_two_steps_loses_nothing(
         killed = False
 
         def step(work: Callable[[], Any]) -> None:
-            nonlocal left, killed
+            nonlocal killed
             try:
                 work()
             except Killed:
                 killed = True
                 work()
 
-        left = nth
+        fuse.left = nth
         life(driver, step)
-        left = 10**9
+        fuse.left = Fuse.left
         end_is_right(driver, folder)
         shutil.rmtree(folder)
         if not killed:
@@ -314,18 +322,7 @@ def test_a_set_is_of_one_moment_wherever_a_kill_came_between(
     a guest had open."""
     monkeypatch.setattr(folders, "can_reflink", lambda folder: reflink)
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-    left = 10**9
-    for name in STEPS[os]:
-        real = getattr(os, name)
-
-        def counted(*args: Any, real: Callable[..., Any] = real, **more: Any) -> Any:
-            nonlocal left
-            left -= 1
-            if left == 0:
-                raise Killed
-            return real(*args, **more)
-
-        monkeypatch.setattr(os, name, counted)
+    fuse = Fuse(monkeypatch, {os: STEPS[os]})
     wanted = {f"snap-{number}": f"vol-{number}" for number in (1, 2, 3)}
     nth, moments = 0, set()
     while True:
@@ -336,12 +333,12 @@ def test_a_set_is_of_one_moment_wherever_a_kill_came_between(
         for disk in wanted.values():
             driver.ensure_disk(DiskSpec(disk, qcow2_file.CLUSTER))
             fill(Path(driver.access(disk).path), b"then")
-        left = nth
+        fuse.left = nth
         try:
             driver.ensure_snapshots(wanted)
             break
         except Killed:
-            left = 10**9
+            fuse.left = Fuse.left
         for disk in wanted.values():
             fill(Path(driver.access(disk).path), b"now!")
         Qcow2Disks(folder, guests).ensure_snapshots(wanted)
@@ -351,7 +348,7 @@ def test_a_set_is_of_one_moment_wherever_a_kill_came_between(
         Qcow2Disks(folder).tidy()
         assert sorted(os.listdir(folder / "snapshots")) == sorted(wanted)
         shutil.rmtree(folder)
-    left = 10**9
+    fuse.left = Fuse.left
     assert moments == {b"then", b"now!"}
 
 

@@ -34,7 +34,7 @@ API_PORT = 4566
 """Where guests reach the cloud that they live in, at the address of their metadata."""
 QUESTIONS = 1024
 OFTEN = f"limit rate over {QUESTIONS}/second burst {QUESTIONS} packets"
-"""Packets a second that each link may send to the resolver and DHCP, as with AWS: more would wear out who answers."""
+"""Packets a second that each link may send to the resolver and DHCP: more would wear out who answers."""
 ANY = "0.0.0.0/0"
 PROTOCOLS = {"tcp": "6", "udp": "17", "icmp": "1", "icmpv6": "58"}
 EVERY_PORT = (0, 65535)
