@@ -6,6 +6,7 @@ Everything goes to standard error. Modules log through `logging.getLogger("nephe
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import json
 import logging
 import os
@@ -30,6 +31,8 @@ def configure(settings: Settings) -> None:
     """Set the process's logging up. Libraries are heard from `warning` on."""
     off = settings.log_level == "off"
     level = logging.CRITICAL + 1 if off else logging.getLevelNamesMapping()[settings.log_level.upper()]
+    if not off:
+        faulthandler.enable(STDERR)  # a crash in a library's native code tells where it was, too
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter(settings.log_format))
     logging.root.handlers[:] = [handler]

@@ -14,6 +14,8 @@ from types import TracebackType
 
 ROOT = Path(__file__).parent.parent
 ENDPOINT = re.compile(r"(http://127\.0\.0\.1:\d+)")
+CRASHES = {-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS, -signal.SIGILL, -signal.SIGFPE}
+"""Exit statuses that no test asks for."""
 
 
 class Server:
@@ -100,5 +102,7 @@ class Server:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self.process.poll() is None:
+        status = self.process.poll()
+        if status is None:
             self.stop()
+        assert status not in CRASHES, f"the server crashed with {status}:\n{self.log.read_text()[-8000:]}"

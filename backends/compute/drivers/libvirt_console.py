@@ -7,6 +7,7 @@ import io
 import select
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,10 @@ def forget(log: Path) -> None:
 
 
 class LiveConsole:
-    """A `ConsoleStream` over a stream of libvirt's."""
+    """A `ConsoleStream` over a stream of libvirt's, which has a connection to itself; `end` ends that."""
 
-    def __init__(self, stream: Any) -> None:
-        self._stream, self._closed = stream, False
+    def __init__(self, stream: Any, end: Callable[[], None]) -> None:
+        self._stream, self._end, self._closed = stream, end, False
         self._buffer = bytearray()
         self._ready = threading.Condition()
         import libvirt
@@ -114,14 +115,12 @@ class LiveConsole:
         import libvirt
 
         with self._ready:
-            if self._closed:
-                return
-            self._closed = True
+            was_open, self._closed = not self._closed, True
             self._ready.notify_all()
-        with contextlib.suppress(libvirt.libvirtError):
-            self._stream.eventRemoveCallback()
-        with contextlib.suppress(libvirt.libvirtError):
-            self._stream.abort()
+        if was_open:
+            with contextlib.suppress(libvirt.libvirtError):
+                self._stream.eventRemoveCallback()
+        self._end()
 
 
 def take_screenshot(connection: Any, domain: Any) -> bytes:

@@ -129,21 +129,20 @@ class LibvirtGuests:
         connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, self._was_reset, None)
         connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, self._removed, None)
         connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, self._agent_moved, None)
-        threading.Thread(target=self._settle, args=(connection,), name="libvirt-settles", daemon=True).start()
+        threading.Thread(target=self._settle, name="libvirt-settles", daemon=True).start()
 
-    def _settle(self, connection: Any) -> None:
-        """Have everybody look at a new connection, and once more when the daemon has taken its guests back. It lists
+    def _settle(self) -> None:
+        """Have everybody look at a daemon that is new, and once more when it has taken its guests back. It lists
         them before, and tells nobody of one that ends meanwhile; it holds a job on each until it is done, for which
         statistics wait. Whatever happens to one that answered them is told by an event."""
-        import libvirt
-
         self.tell()
         prefix = domain_name(self.machine.deployment, "")
         try:
-            for domain in connection.listAllDomains():
-                while domain.name().startswith(prefix) and not _is_settled(domain):
-                    _log.info("libvirtd has not taken back %s yet", domain.name())
-        except libvirt.libvirtError as error:
+            with self.session.apart() as connection:
+                for domain in connection.listAllDomains():
+                    while domain.name().startswith(prefix) and not _is_settled(domain):
+                        _log.info("libvirtd has not taken back %s yet", domain.name())
+        except DriverError as error:
             _log.info("libvirtd went away while it took its guests back: %s", error)
         self.tell()
 

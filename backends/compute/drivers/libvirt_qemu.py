@@ -122,15 +122,16 @@ class QemuGuests(LibvirtGuests):
 
     def open_console(self, guest: str) -> ConsoleStream:
         """See `GuestDriver`."""
-        return self.session.run(lambda connection: self._open_console(connection, guest))
+        stream, end = self.session.keep(lambda connection: self._open_console(connection, guest))
+        return LiveConsole(stream, end)
 
-    def _open_console(self, connection: Any, guest: str) -> ConsoleStream:
+    def _open_console(self, connection: Any, guest: str) -> Any:
         import libvirt
 
         domain = self._live(connection, guest)
         stream = connection.newStream(libvirt.VIR_STREAM_NONBLOCK)
         domain.openConsole(None, stream, libvirt.VIR_DOMAIN_CONSOLE_FORCE)
-        return LiveConsole(stream)
+        return stream
 
     def screenshot(self, guest: str) -> bytes:
         """See `GuestDriver`."""
