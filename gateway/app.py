@@ -61,6 +61,8 @@ def prepare(settings: Settings) -> None:
         database.close()
 
 
+FIRST = (b"_", b"h", b"m", b"/")
+"""What Nephele's own paths begin with, behind the slash: nearly every request differs there."""
 PERIOD_OF_ACCESS_LINES = 1.0
 """Seconds after which lines of access logs are kept for good."""
 
@@ -98,8 +100,7 @@ class App:
         """Answer one ASGI scope."""
         if scope["type"] == "http":
             path = scope["raw_path"]
-            # Nearly every request differs from Nephele's own paths in its first bytes.
-            if path[1:2] in (b"_", b"h", b"m") and internal.claims(head_of(scope)):
+            if path[1:2] in FIRST and internal.claims(head_of(scope)):
                 await self._internal(scope, receive, send)
             else:
                 await self._endpoint(scope, receive, send)
@@ -110,7 +111,7 @@ class App:
 
     def at_once(self, head: Head, body: bytes, line: Line) -> Coroutine[Any, Any, None] | None:
         """Answer a request that is here whole (see `gateway.connection.AtOnce`)."""
-        if head.raw_path[1:2] in (b"_", b"h", b"m") and internal.claims(head):
+        if head.raw_path[1:2] in FIRST and internal.claims(head):
             return self._internally(line)
         return self._endpoint.at_once(head, body, line)
 

@@ -2,7 +2,8 @@
 
 They stand under names that no bucket can have (a bucket's name never begins with `_`). Three aliases could be buckets
 (`health`, `metrics`, `moto-api`): they are served only to a bare, unsigned request for exactly that path, at a host
-that names no bucket; everything else is left to S3.
+that names no bucket; everything else is left to S3. A second slash before a path, which endpoints that end in one bring
+along, changes nothing: no bucket is called nothing.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import hooks
 from gateway.head import Head
@@ -73,6 +75,8 @@ class State(Protocol):
 def claims(head: Head) -> bool:
     """Whether a request is for these paths; when not, it is S3's or another service's."""
     path = head.raw_path
+    if path.startswith(b"//"):
+        path = path[1:]
     if path.startswith(b"/_"):
         ours = path.startswith(PREFIXES)
     else:
@@ -87,10 +91,10 @@ def claims(head: Head) -> bool:
     return ELSEWHERE.search(name.lower()) is None
 
 
-def make(settings: Settings, version: str, services: Services, state: State, metrics: Metrics) -> Starlette:
+def make(settings: Settings, version: str, services: Services, state: State, metrics: Metrics) -> ASGIApp:
     """The application behind these paths."""
     internal = _Internal(settings, version, services, state, metrics)
-    return Starlette(
+    application = Starlette(
         routes=[
             Route("/_nephele/health", internal.health),
             Route("/_nephele/info", internal.info),
@@ -113,6 +117,13 @@ def make(settings: Settings, version: str, services: Services, state: State, met
         ],
         exception_handlers={404: _not_here, 405: _not_here},
     )
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"].startswith("//"):
+            scope = {**scope, "path": scope["path"][1:], "raw_path": scope["raw_path"][1:]}
+        await application(scope, receive, send)
+
+    return answer
 
 
 async def _not_here(request: Request, error: Exception) -> Response:

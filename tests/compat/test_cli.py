@@ -298,7 +298,7 @@ def test_a_bucket_may_be_called_health(tmp_path: Path) -> None:
             assert s3.get_object(Bucket=name, Key="reset")["Body"].read() == b"kept"
 
 
-@pytest.mark.parametrize("path", ["/_nephele/reset", "/_localstack/state/reset", "/moto-api/reset"])
+@pytest.mark.parametrize("path", ["/_nephele/reset", "/_localstack/state/reset", "/moto-api/reset", "//moto-api/reset"])
 def test_reset_of_everything(path: str, tmp_path: Path) -> None:
     with Server(tmp_path / "data") as server:
         iam, s3 = (new_client(server.endpoint, service, "111111111111") for service in ("iam", "s3"))

@@ -113,7 +113,7 @@ def test_init_stages(tmp_path: Path) -> None:
     assert cloud.ask("GET", "/_localstack/init/never").status == 404
 
 
-@pytest.mark.parametrize("path", ["/_nephele/reset", "/_localstack/state/reset", "/moto-api/reset"])
+@pytest.mark.parametrize("path", ["/_nephele/reset", "/_localstack/state/reset", "/moto-api/reset", "//moto-api/reset"])
 def test_reset_throws_everything_away(path: str) -> None:
     cloud = Cloud()
     assert cloud.ask("POST", path).status == 200
@@ -220,6 +220,8 @@ def head(method: str, target: str, **headers: str) -> Head:
         ("GET", "/health", {"host": "nephele"}),
         ("GET", "/metrics", {"host": "cloud.example.org"}),
         ("POST", "/moto-api/reset", {"authorization": "Basic eDp5"}),
+        ("POST", "//moto-api/reset", {}),
+        ("GET", "//_nephele/health", {}),
     ],
 )
 def test_own_paths_are_claimed(method: str, target: str, headers: dict[str, str]) -> None:
@@ -236,6 +238,9 @@ def test_own_paths_are_claimed(method: str, target: str, headers: dict[str, str]
         ("GET", "/metrics", {"authorization": "AWS4-HMAC-SHA256 Credential=x"}),
         ("GET", "/metrics?X-Amz-Signature=1", {}),
         ("POST", "/moto-api/reset?uploads", {}),
+        ("POST", "//moto-api/reset?uploads", {}),
+        ("POST", "///moto-api/reset", {}),
+        ("GET", "//bucket", {}),
         ("GET", "/_nephele/health", {"authorization": "AWS4-HMAC-SHA256 Credential=x"}),
         ("GET", "/_nephele/health?X-Amz-Signature=1", {}),
         ("GET", "/_nephele/health", {"host": "bucket.localhost:4566"}),
