@@ -24,9 +24,10 @@ from compat.iam.credentials import lookup
 from compat.iam.principal import Principal, root
 from compat.model import SERVICES, operation_model
 from compat.operation import find
+from compat.s3.old_signatures import are_taken
 from compat.streams import ClientGone, Stream
 from gateway import cors
-from gateway.authenticated import Authenticated, Lookup
+from gateway.authenticated import V2, Authenticated, Lookup
 from gateway.batching import Batcher
 from gateway.body import BytesSource, Source, open_body
 from gateway.exchange import Exchange, Headers, new_request_id, open_up, rest_of
@@ -283,6 +284,8 @@ class Endpoint:
         )
         if proof is not None:
             exchange.principal = proof.credential.principal
+            if proof.version == V2 and route.service == "s3" and not are_taken(cloud, route.path.get("Bucket", "")):
+                raise SignatureFault(Fault.UNSUPPORTED, algorithm=V2)
         elif not facts.anonymous:
             raise SignatureFault(Fault.MISSING)
         return proof

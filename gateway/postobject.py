@@ -14,13 +14,15 @@ from compat.context import Call
 from compat.dispatch import Dispatcher
 from compat.errors import AWSError
 from compat.iam.principal import ANONYMOUS, Credential, Principal, root
+from compat.s3.old_signatures import are_taken
 from compat.s3.places import location
 from compat.s3.properties import encoded_word, is_encoded_word
-from gateway.authenticated import Authenticated
+from gateway.authenticated import V2, Authenticated
 from gateway.body import Source, read_promises
 from gateway.formdata import FileBody, Form, read_form
 from gateway.head import Head
 from gateway.postpolicy import Policy, authenticate_form, check_policy, missing_field, parse_policy
+from gateway.signature_faults import Fault, SignatureFault
 from gateway.wire import WireRequest, WireResponse, codec
 from gateway.wire.rest import LATIN
 from gateway.wire.restxml import malformed
@@ -112,6 +114,8 @@ class Upload:
         if proof is None:
             return None, None
         self.principal = proof.credential.principal
+        if proof.version == V2 and not are_taken(self._dispatcher.cloud, self._bucket):
+            raise SignatureFault(Fault.UNSUPPORTED, algorithm=V2)
         policy = parse_policy(fields["policy"])
         check_policy(policy, fields, now)
         return proof, policy

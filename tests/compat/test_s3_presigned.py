@@ -14,6 +14,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
 
+from tests.compat.refused import refused
 from tests.compat.s3_worlds import make_bucket
 from tests.server import Server
 
@@ -71,6 +72,23 @@ def test_metadata_in_an_older_url(client: Callable[..., Client], s3: Client, buc
     assert s3.head_object(Bucket=bucket, Key="k")["Metadata"] == {"who": "me"}
     more = requests.put(url, data=b"some", headers={"x-amz-meta-more": "x"}, timeout=10)
     assert code(more) == (403, "SignatureDoesNotMatch")
+
+
+def test_older_signatures_in_regions_that_are_newer(client: Callable[..., Client], bucket: str) -> None:
+    older = client("s3", config=Config(signature_version="s3"))
+    for region, status in (("eu-west-1", 200), ("eu-central-1", 400)):
+        name = f"{bucket}-{region}"
+        older.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": region})
+        client("s3").put_object(Bucket=name, Key="k", Body=b"some")
+        read = requests.get(older.generate_presigned_url("get_object", Params={"Bucket": name, "Key": "k"}), timeout=10)
+        form = older.generate_presigned_post(name, "l")
+        sent = requests.post(form["url"], data=form["fields"], files={"file": b"some"}, timeout=10)
+        assert (read.status_code, sent.status_code) == (status, {200: 204}.get(status, status))
+    for answer in (read, sent):
+        assert code(answer) == (400, "InvalidRequest")
+        assert "mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256." in answer.text
+    with refused("InvalidRequest"):
+        older.list_objects_v2(Bucket=name)
 
 
 @pytest.mark.parametrize(
