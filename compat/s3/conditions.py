@@ -108,8 +108,8 @@ def expectation(p: Params, key: str) -> Expect | None:
 def expectation_of_delete(
     key: str, etag: str | None, modified: datetime | None, size: int | None, *, directory: bool = False
 ) -> Expect | None:
-    """What a conditional delete expects of the object; None where it is unconditional. Time and size are conditions of
-    directory buckets only."""
+    """What a conditional delete expects of the current version; None where it is unconditional. Time and size are
+    conditions of directory buckets only, and hold of what is not there; whoever names an ETag, or any, misses it."""
     if modified is not None and not directory:
         raise faults.no_such_header("x-amz-if-match-last-modified-time")
     if size is not None and not directory:
@@ -119,8 +119,7 @@ def expectation_of_delete(
 
     def expect(head: Head | None) -> None:
         if head is None:
-            # An object that is not there is deleted already; only an ETag can be missed.
-            if etag is not None and etag.strip() != "*":
+            if etag is not None:
                 raise faults.no_such_key(key)
             return
         if etag is not None and not is_same(head.etag, etag):

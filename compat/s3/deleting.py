@@ -29,6 +29,9 @@ def delete_object(ctx: Context, p: Params) -> Result:
     bucket, key, version = bucket_of(ctx, p), key_of(p), version_of(p)
     when, size = p.get("IfMatchLastModifiedTime"), p.get("IfMatchSize")
     expect = expectation_of_delete(key, p.get("IfMatch"), when, size, directory=is_directory(bucket.name))
+    if p.get("IfMatch") is not None and p.get("VersionId") is not None:
+        raise faults.no_such_header("If-Match")
+    _check_may_compare(ctx, bucket, key, p.get("IfMatch"))
     now = properties.now(ctx)
     locking.check_bypass(bucket, p)
     if p.get("VersionId") is not None:
@@ -100,7 +103,7 @@ def _doom(ctx: Context, bucket: Known, one: dict[str, Any]) -> Doomed:
     )
     if ctx.rules.auth == "enforce" and not is_directory(bucket.name):
         action = "s3:DeleteObject" if named is None else "s3:DeleteObjectVersion"
-        if not ask(ctx, action, arn).allowed:
+        if not ask(ctx, action, arn, extra={"s3:if-match": one.get("ETag")}).allowed:
             raise faults.denied()
         bypass = bypass and ask(ctx, "s3:BypassGovernanceRetention", arn).allowed
     if is_door(ctx.params["Bucket"]):
@@ -113,9 +116,18 @@ def _doom(ctx: Context, bucket: Known, one: dict[str, Any]) -> Doomed:
         raise faults.no_such_version(key, str(named)) from None
     directory = is_directory(bucket.name)
     conditions = one.get("ETag"), one.get("LastModifiedTime"), one.get("Size")
+    _check_may_compare(ctx, bucket, key, one.get("ETag"))
     expect = expectation_of_delete(key, *conditions, directory=directory)
     expect = locking.unlocked(bucket, version, properties.now(ctx), bypass, expect)
     return Doomed(key, version, expect, sequel.removed(ctx, bucket, key, version))
+
+
+def _check_may_compare(ctx: Context, bucket: Known, key: str, etag: str | None) -> None:
+    """Whoever deletes on condition of an ETag learns of it, and so has to be allowed to read."""
+    if etag is None or etag.strip() == "*" or ctx.rules.auth != "enforce" or is_directory(bucket.name):
+        return
+    if not ask(ctx, "s3:GetObject", f"arn:{ctx.partition}:s3:::{ctx.params['Bucket']}/{key}").allowed:
+        raise faults.denied()
 
 
 def _shown(one: dict[str, Any], outcome: Deleted) -> dict[str, Any]:

@@ -186,3 +186,27 @@ def test_locations_of_new_buckets(server: Server) -> None:
     s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
     with refused("AccessDenied"):
         s3.create_bucket(Bucket=f"loc-{secrets.token_hex(8)}")
+
+
+def test_deletes_that_compare_are_for_those_who_may_read(world: World) -> None:
+    etag = world.owner.put_object(Bucket=world.bucket, Key="doomed", Body=b"x")["ETag"]
+    world.allow("s3:DeleteObject", {"Null": {"s3:if-match": "false"}})
+    with refused("AccessDenied"):
+        world.other.delete_object(Bucket=world.bucket, Key="doomed")
+    with refused("AccessDenied"):
+        world.other.delete_object(Bucket=world.bucket, Key="doomed", IfMatch=etag)
+    wanted = {"Objects": [{"Key": "doomed", "ETag": etag}]}
+    assert [one["Code"] for one in _many(world, wanted)["Errors"]] == ["AccessDenied"]
+    world.allow("s3:DeleteObject", {"Null": {"s3:if-match": "false"}}, "s3:GetObject")
+    world.other.delete_object(Bucket=world.bucket, Key="doomed", IfMatch=etag)
+    world.owner.put_object(Bucket=world.bucket, Key="doomed", Body=b"x")
+    assert [one["Code"] for one in _many(world, {"Objects": [{"Key": "doomed"}]})["Errors"]] == ["AccessDenied"]
+    assert [one["Key"] for one in _many(world, wanted)["Deleted"]] == ["doomed"]
+    world.owner.put_object(Bucket=world.bucket, Key="doomed", Body=b"x")
+    world.allow("s3:DeleteObject", {"Null": {"s3:if-match": "false"}})
+    world.other.delete_object(Bucket=world.bucket, Key="doomed", IfMatch="*")
+
+
+def _many(world: World, wanted: dict[str, Any]) -> dict[str, Any]:
+    done: dict[str, Any] = world.other.delete_objects(Bucket=world.bucket, Delete=wanted)
+    return done

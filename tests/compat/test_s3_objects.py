@@ -287,6 +287,23 @@ def test_conditions_of_deletes(s3: Any, bucket: str) -> None:
     assert [one["Code"] for one in many["Errors"]] == ["NotImplemented", "PreconditionFailed"]
     s3.delete_object(Bucket=bucket, Key="k", IfMatch=etag)
     assert code_of(s3.head_object, Bucket=bucket, Key="k") == "404"
+    for gone in ("*", etag):
+        assert code_of(s3.delete_object, Bucket=bucket, Key="k", IfMatch=gone) == "NoSuchKey"
+    s3.put_object(Bucket=bucket, Key="k", Body=SMALL)
+    s3.delete_object(Bucket=bucket, Key="k", IfMatch="*")
+
+
+def test_conditions_of_deletes_are_about_the_current_version(s3: Any, bucket: str) -> None:
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    made = s3.put_object(Bucket=bucket, Key="k", Body=SMALL)
+    error = error_of(s3.delete_object, Bucket=bucket, Key="k", VersionId=made["VersionId"], IfMatch=made["ETag"])
+    assert (error["Code"], error["Status"], error["Header"]) == ("NotImplemented", 501, "If-Match")
+    s3.delete_object(Bucket=bucket, Key="k", IfMatch="*")
+    for behind in ("*", made["ETag"]):
+        assert code_of(s3.delete_object, Bucket=bucket, Key="k", IfMatch=behind) == "NoSuchKey"
+        many = s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": "k", "ETag": behind}]})
+        assert [one["Code"] for one in many["Errors"]] == ["NoSuchKey"]
+    s3.delete_object(Bucket=bucket, Key="k", VersionId=made["VersionId"])
 
 
 def test_an_answer_that_is_kept_is_not_given_when_anything_has_changed(s3: Any, bucket: str) -> None:
