@@ -25,6 +25,8 @@ EVERYBODY = "http://acs.amazonaws.com/groups/global/AllUsers"
 AUTHENTICATED = "http://acs.amazonaws.com/groups/global/AuthenticatedUsers"
 LOGGERS = "http://acs.amazonaws.com/groups/s3/LogDelivery"
 GROUPS = frozenset({EVERYBODY, AUTHENTICATED, LOGGERS})
+MOST_GRANTS = 100
+"""Of one list."""
 PERMISSIONS = frozenset({"FULL_CONTROL", "READ", "WRITE", "READ_ACP", "WRITE_ACP"})
 CANNED = {
     "private": (),
@@ -100,7 +102,10 @@ def grants_of_document(policy: dict[str, Any] | None, owner_id: str) -> Grants:
         raise faults.malformed_acl()
     if _grantee("id", policy["Owner"].get("ID") or "", "CanonicalUser/ID") != owner_id:
         raise faults.denied()
-    return listed_grants(policy.get("Grants") or ())
+    listed = policy.get("Grants") or ()
+    if len(listed) > MOST_GRANTS:
+        raise faults.malformed_acl()
+    return listed_grants(listed)
 
 
 def listed_grants(listed: Iterable[dict[str, Any]], permissions: frozenset[str] = PERMISSIONS) -> Grants:

@@ -50,7 +50,7 @@ class Source(NamedTuple):
 
 def source_of(p: Params) -> Source:
     """The source that `x-amz-copy-source` names."""
-    path, _, named = p["CopySource"].partition("?versionId=")
+    path, asked, named = p["CopySource"].partition("?versionId=")
     whole = unquote_plus(path).removeprefix("/")
     if whole.startswith(("http://", "https://")):
         whole = whole.partition("://")[2].partition("/")[2]
@@ -61,7 +61,7 @@ def source_of(p: Params) -> Source:
             "x-amz-copy-source",
             "x-amz-copy-source",
         )
-    return Source(bucket, key, unquote_plus(named) or None)
+    return Source(bucket, key, unquote_plus(named) if asked else None)
 
 
 @demands_also("s3:CopyObject", "s3:UploadPartCopy")

@@ -425,7 +425,7 @@ def list_parts(ctx: Context, p: Params) -> Result:
         "PartNumberMarker": after,
         "NextPartNumberMarker": listed[-1]["PartNumber"] if listed else 0,
         "MaxParts": most,
-        "IsTruncated": len(pieces) > most,
+        "IsTruncated": len(pieces) > most > 0,
         "Parts": listed,
     }
     if plan.get("algorithm"):

@@ -167,7 +167,9 @@ def version_of(p: Params) -> str | None:
         return None
     if version == NULL:
         return ""
-    if not version or rank_of(version) is None:
+    if not version:
+        raise faults.invalid_argument("Version id cannot be the empty string", "versionId", version)
+    if rank_of(version) is None:
         raise faults.no_version_id(version)
     return version
 

@@ -16,6 +16,7 @@ from compat.s3.documents import named
 Document = dict[str, Any]
 LEAST_DAYS = {"ARCHIVE_ACCESS": 90, "DEEP_ARCHIVE_ACCESS": 180}
 MOST_DAYS = 730
+_METRICS_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _BUCKET = re.compile("arn:[a-z-]+:s3:::[a-z0-9.-]+")
 
 
@@ -37,6 +38,12 @@ def _check_filter(document: Document) -> None:
     given = document.get("Filter")
     if given is not None and len([one for one in given.values() if one is not None]) != 1:
         raise faults.malformed()
+
+
+def _check_metrics(document: Document) -> None:
+    _check_filter(document)
+    if not _METRICS_ID.fullmatch(document["Id"]):
+        raise faults.invalid_argument("The configuration id is not valid", "id", document["Id"])
 
 
 def _check_inventory(document: Document) -> None:
@@ -103,7 +110,7 @@ named(
         "s3:ListBucketMetricsConfigurations",
     ),
     "MetricsConfiguration",
-    _check_filter,
+    _check_metrics,
 )
 named(
     (

@@ -152,3 +152,28 @@ def test_actions_of_policies_that_are_about_something_else(
         put_policy(s3, bucket, action, resource)
     put_policy(s3, bucket, action, "", "/*")
     put_policy(s3, bucket, action, "*")
+
+
+def test_versions_without_a_name(s3: Client, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="k")
+    told = ("InvalidArgument", "Version id cannot be the empty string")
+    for call in (s3.get_object, s3.delete_object, s3.get_object_tagging):
+        assert refused(call, Bucket=bucket, Key="k", VersionId="") == told
+
+
+def test_more_grants_than_a_list_has(s3: Client, bucket: str) -> None:
+    s3.put_bucket_ownership_controls(Bucket=bucket, OwnershipControls={"Rules": [{"ObjectOwnership": "ObjectWriter"}]})
+    owner = s3.get_bucket_acl(Bucket=bucket)["Owner"]
+    grant = {"Grantee": {"Type": "CanonicalUser", "ID": owner["ID"]}, "Permission": "READ"}
+    s3.put_bucket_acl(Bucket=bucket, AccessControlPolicy={"Owner": owner, "Grants": [grant] * 100})
+    many = {"Owner": owner, "Grants": [grant] * 101}
+    assert refused(s3.put_bucket_acl, Bucket=bucket, AccessControlPolicy=many)[0] == "MalformedACLError"
+
+
+@pytest.mark.parametrize(("id", "taken"), [("a.B-9_", True), ("a" * 64, True), ("a" * 65, False), ("a b", False)])
+def test_ids_of_metrics(s3: Client, bucket: str, id: str, taken: bool) -> None:
+    named = {"Bucket": bucket, "Id": id, "MetricsConfiguration": {"Id": id}}
+    if taken:
+        s3.put_bucket_metrics_configuration(**named)
+    else:
+        assert refused(s3.put_bucket_metrics_configuration, **named)[0] == "InvalidArgument"

@@ -157,6 +157,8 @@ def test_parts_and_uploads_are_listed_in_pages(s3: Any, bucket: str) -> None:
     assert (first["IsTruncated"], first["NextPartNumberMarker"]) == (True, 4)
     rest = s3.list_parts(Bucket=bucket, Key="k", UploadId=upload, PartNumberMarker=4)
     assert ([part["PartNumber"] for part in rest["Parts"]], rest["IsTruncated"]) == ([7], False)
+    none = s3.list_parts(Bucket=bucket, Key="k", UploadId=upload, MaxParts=0)
+    assert ("Parts" in none, none["IsTruncated"], none["NextPartNumberMarker"]) == (False, False, 0)
     keys = ["a/1", "a/2", "b", "k"]
     uploads = {key: s3.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"] for key in keys}
     pages = s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, PaginationConfig={"PageSize": 2})

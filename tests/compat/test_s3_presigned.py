@@ -63,6 +63,8 @@ def test_headers_in_the_url(s3: Client, server: Server, bucket: str) -> None:
     copied = signed(s3, server, f"{bucket}/l", **{"x-amz-copy-source": f"{bucket}/k"})
     assert "<CopyObjectResult" in requests.put(copied, timeout=10).text
     assert s3.head_object(Bucket=bucket, Key="l")["Metadata"] == {"who": "me"}
+    nameless = signed(s3, server, f"{bucket}/m", **{"x-amz-copy-source": f"{bucket}/k?versionId="})
+    assert "<Message>Version id cannot be the empty string</Message>" in requests.put(nameless, timeout=10).text
 
 
 def test_metadata_in_an_older_url(client: Callable[..., Client], s3: Client, bucket: str) -> None:
