@@ -91,7 +91,8 @@ class Reconciler:
             stamps = self._database.stamps.read()
             for topic in self._steps:
                 stamp, nudged = stamps.get(topic, 0), topic in self._nudged
-                self._nudged.discard(topic)
+                if nudged:  # or a nudge that comes just now would be forgotten
+                    self._nudged.discard(topic)
                 if nudged or stamp != seen.get(topic) or now >= self._due[topic]:
                     seen[topic] = stamp
                     self._round(topic)

@@ -52,10 +52,40 @@ def test_a_nudge_is_enough_though_no_row_changed(database: Database) -> None:
     reconciler.start()
     try:
         for _ in range(3):
-            assert ran.acquire(timeout=10)
+            assert ran.acquire(timeout=60)
             database.nudge("t")
-        assert ran.acquire(timeout=10)
+        assert ran.acquire(timeout=60)
         assert not ran.acquire(timeout=0.3), "one nudge is one round"
+    finally:
+        reconciler.stop()
+
+
+def test_a_nudge_that_comes_while_nudges_are_looked_at_is_not_lost(database: Database) -> None:
+    ran = threading.Semaphore(0)
+
+    class Late(set[str]):
+        """Hears of the topic just after it was looked for."""
+
+        def __contains__(self, topic: object) -> bool:
+            found = super().__contains__(topic)
+            if armed.is_set():
+                armed.clear()
+                reconciler._hear("t")
+            return found
+
+    def step() -> bool:
+        ran.release()
+        return False
+
+    armed = threading.Event()
+    reconciler = Reconciler(database, period=3600, glance=0.01)
+    reconciler.add("t", step)
+    reconciler._nudged = Late()
+    reconciler.start()
+    try:
+        assert ran.acquire(timeout=60), "the first round comes with the start"
+        armed.set()
+        assert ran.acquire(timeout=60)
     finally:
         reconciler.stop()
 
@@ -75,18 +105,18 @@ def test_a_nudge_a_foreign_commit_and_a_failure_are_answered(database: Database)
     reconciler.add("t", step)
     reconciler.start()
     try:
-        assert ran.acquire(timeout=10), "the first round comes with the start"
+        assert ran.acquire(timeout=60), "the first round comes with the start"
         other = Database(database.url)
         with other.unit(None, write=True) as unit:
             unit.touch("t")
         other.close()
-        assert ran.acquire(timeout=10), "another process's commit moves the stamp"
+        assert ran.acquire(timeout=60), "another process's commit moves the stamp"
         fail.set()
         with database.unit(None, write=True) as unit:
             unit.touch("t")
             unit.nudge("t")
-        assert ran.acquire(timeout=10), "the step that raises"
-        assert ran.acquire(timeout=10), "is tried again"
+        assert ran.acquire(timeout=60), "the step that raises"
+        assert ran.acquire(timeout=60), "is tried again"
         with database.unit(None, write=False) as unit:
             assert unit.session.execute(text("SELECT value FROM stamp WHERE topic = 't'")).scalar() == 2
     finally:
