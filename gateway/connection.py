@@ -33,8 +33,9 @@ MOST_AT_ONCE = 1 << 16
 
 MOST_WAIT = 60.0
 """Seconds within which the head of a request must come, once it or the connection began."""
-LINGER = 1.0
-"""Seconds until a refused connection is closed: closing at once could take the refusal away from the client."""
+LINGER, LONGEST = 1.0, 30.0
+"""Seconds until a refused connection is closed, after the last that came of it, and after the refusal: closing at once
+could take the refusal away from the client."""
 
 _TOO_LARGE = (
     "RequestHeaderSectionTooLarge",
@@ -119,6 +120,8 @@ class HttpConnection(HttpToolsProtocol):
     """Bytes than which the head cannot be longer."""
     _in_head = False
     _refused = False
+    _heard = 0.0
+    """When the last came of a connection that was refused."""
     _deadline = 0.0
     _watch: asyncio.TimerHandle | None = None
     _pieces: list[bytes] | None = None
@@ -256,6 +259,7 @@ class HttpConnection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Bytes came. A head that does not end is cut off, even where the parser has nothing to tell of it yet."""
         if self._refused:
+            self._heard = self.loop.time()
             return
         if data[0] == HELLO and self.cycle is None and not self._in_head and self._certificates is not None:
             self._go_under_tls(data)
@@ -456,4 +460,13 @@ class HttpConnection(HttpToolsProtocol):
         )
         if self.transport.can_write_eof():
             self.transport.write_eof()
-        self.loop.call_later(LINGER, self.transport.close)
+        self._heard = self.loop.time()
+        self.loop.call_later(LINGER, self._leave, self._heard + LONGEST)
+
+    def _leave(self, last: float) -> None:
+        """Close, unless the client sends still: what it has under way would reset the connection."""
+        now = self.loop.time()
+        if self._heard > now - LINGER and now < last and not self.transport.is_closing():
+            self.loop.call_at(self._heard + LINGER, self._leave, last)
+        else:
+            self.transport.close()

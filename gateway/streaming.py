@@ -32,8 +32,9 @@ DRAIN = 1 << 20
 """How much of an unread body is thrown away so that the connection can be used again."""
 IDLE = 60.0
 """Seconds for which a handler waits for more of a body; it holds a thread meanwhile."""
-LINGER = 2.0
-"""Seconds for which a connection that is to be closed goes on receiving, so that the client can read the answer."""
+LINGER, LONGEST = 2.0, 30.0
+"""Seconds for which a connection that is to be closed waits for more, so that the client can read the answer: between
+two pieces of a body, and for all of them."""
 
 
 async def read_all(receive: Receive, limit: int) -> bytes:
@@ -206,11 +207,15 @@ class QueueBody:
 
 
 async def drain(receive: Receive, most: int, seconds: float = LINGER) -> bool:
-    """Receive and forget up to `most` bytes for up to `seconds`; whether the body came to its end."""
+    """Receive and forget up to `most` bytes, as long as some come within `seconds` and all within `LONGEST`; whether
+    the body came to its end."""
+    clock = asyncio.get_running_loop().time
+    last = clock() + LONGEST
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(seconds) as patience:
             while most >= 0:
                 message = await receive()
+                patience.reschedule(min(clock() + seconds, last))
                 if message["type"] == "http.disconnect":
                     return False
                 if not message.get("more_body", False):

@@ -31,8 +31,20 @@ def file(tmp_path: Path) -> Any:
     os.close(descriptor)
 
 
-def talk(app: App, client: Callable[[socket.socket], Awaitable[None]]) -> None:
-    """Serve `app` on one end of a socket pair while `client` uses the other (non-blocking)."""
+class Skipping(asyncio.SelectorEventLoop):
+    """A loop whose clock can be moved on."""
+
+    ahead = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.ahead
+
+
+def talk(
+    app: App, client: Callable[[socket.socket], Awaitable[None]], ends: list[HttpConnection] | None = None
+) -> None:
+    """Serve `app` on one end of a socket pair while `client` uses the other (non-blocking). `ends`: gets the end of the
+    server, and the loop is one whose clock can be moved on."""
 
     async def run() -> None:
         ours, theirs = socket.socketpair()
@@ -41,9 +53,11 @@ def talk(app: App, client: Callable[[socket.socket], Awaitable[None]]) -> None:
         config.load()
         state = ServerState()
         loop = asyncio.get_running_loop()
-        await loop.connect_accepted_socket(lambda: HttpConnection(config, state, {}), ours)
+        _, end = await loop.connect_accepted_socket(lambda: HttpConnection(config, state, {}), ours)
+        if ends is not None:
+            ends.append(end)
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await client(theirs)
         finally:
             theirs.close()
@@ -53,7 +67,8 @@ def talk(app: App, client: Callable[[socket.socket], Awaitable[None]]) -> None:
                 await asyncio.wait(state.tasks)
             await asyncio.sleep(0)
 
-    asyncio.run(run())
+    with asyncio.Runner(loop_factory=Skipping if ends is not None else None) as runner:
+        runner.run(run())
 
 
 async def read(client: socket.socket, count: int | None = None) -> bytes:
@@ -116,25 +131,26 @@ def test_files_are_sent_by_the_kernel(file: int) -> None:
 
 def test_a_slow_client_is_waited_for_without_a_thread(file: int, monkeypatch: pytest.MonkeyPatch) -> None:
     log: list[str] = []
-    steps: list[int] = []
+    begun: list[int] = []
+    ended: list[int] = []
     push = cycle._push
 
     def counted(out: int, source: Any) -> None:
-        steps.append(source.offset)
+        begun.append(source.offset)
         push(out, source)
+        ended.append(source.offset)
 
     monkeypatch.setattr(cycle, "_push", counted)
     monkeypatch.setattr(cycle, "PATIENCE", 1)
 
     async def client(peer: socket.socket) -> None:
         await send(peer, GET)
-        while len(steps) < 1:
+        while not ended:
             await asyncio.sleep(0.001)
-        await asyncio.sleep(0.05)
         whole = await read(peer, len(CONTENT))
         rest = await read(peer, len(CONTENT) + whole.index(b"\r\n\r\n") + 4 - len(whole))
         assert (whole + rest).partition(b"\r\n\r\n")[2] == CONTENT
-        assert len(steps) > 1
+        assert ended[0] < len(CONTENT) and len(begun) > 1
 
     talk(file_app(file, log, (0, len(CONTENT))), client)
 
@@ -196,9 +212,7 @@ def test_a_head_that_does_not_come_is_not_waited_for(sent: bytes, monkeypatch: p
     talk(echo, client)
 
 
-def test_a_refusal_can_be_read_by_a_client_that_still_sends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "LINGER", 0.05)
-
+def test_a_refusal_can_be_read_by_a_client_that_still_sends() -> None:
     async def client(peer: socket.socket) -> None:
         await send(peer, b"GET / HTTP/1.1\r\nX-Long: ")
         await send(peer, b"a" * 1_000_000)
@@ -207,6 +221,31 @@ def test_a_refusal_can_be_read_by_a_client_that_still_sends(monkeypatch: pytest.
         assert answer.count(b"<Code>RequestHeaderSectionTooLarge</Code>") == 1
 
     talk(echo, client)
+
+
+@pytest.mark.parametrize(("steps", "stays"), [(5, True), (100, False)])
+def test_a_refused_client_is_heard_as_long_as_it_sends_but_not_for_ever(steps: int, stays: bool) -> None:
+    ends: list[HttpConnection] = []
+
+    async def client(peer: socket.socket) -> None:
+        loop, (end,) = asyncio.get_running_loop(), ends
+        assert isinstance(loop, Skipping)
+        await send(peer, b"no request\r\n\r\n")
+        assert (await read(peer)).startswith(b"HTTP/1.1 400 Bad Request\r\n")
+        for _ in range(steps):
+            before = end._heard
+            loop.ahead += 0.9 * connection.LINGER
+            await send(peer, b"more")
+            while end._heard == before and not end.transport.is_closing():
+                await asyncio.sleep(0)
+            if end.transport.is_closing():
+                break
+        assert end.transport.is_closing() is not stays
+        loop.ahead += 2 * connection.LINGER
+        while not end.transport.is_closing():
+            await asyncio.sleep(0)
+
+    talk(echo, client, ends)
 
 
 def test_a_broken_body_releases_the_handler() -> None:

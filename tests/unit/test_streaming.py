@@ -190,6 +190,32 @@ def test_a_rest_that_does_not_come_is_not_waited_for() -> None:
     asyncio.run(run())
 
 
+class Skipping(asyncio.SelectorEventLoop):
+    """A loop whose clock can be moved on."""
+
+    ahead = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.ahead
+
+
+@pytest.mark.parametrize(("count", "ends"), [(10, True), (100, False)])
+def test_a_rest_that_comes_slowly_is_waited_for_but_not_for_ever(count: int, ends: bool) -> None:
+    server = Server(*pieces(*[b"x"] * count))
+
+    async def slowly() -> Message:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, Skipping)
+        loop.ahead += 0.9 * streaming.LINGER
+        for _ in range(3):
+            await asyncio.sleep(0)
+        return await server.receive()
+
+    with asyncio.Runner(loop_factory=Skipping) as runner:
+        assert runner.run(drain(slowly, 1000)) is ends
+    assert 10 <= server.received <= 1 + streaming.LONGEST / (0.9 * streaming.LINGER)
+
+
 @pytest.mark.parametrize(
     ("headers", "small"),
     [
