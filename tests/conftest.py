@@ -25,8 +25,8 @@ os.environ |= {
     "NO_PROXY": "127.0.0.1,localhost",
     "no_proxy": "127.0.0.1,localhost",
 }
-# Timings decide no test.
-hypothesis.settings.register_profile("untimed", deadline=None)
+# Timings decide no test. (Where CI is set, hypothesis draws the same examples every time.)
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("untimed")
 
 
@@ -88,9 +88,12 @@ def postgresql() -> Iterator[postgres.Cluster]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: object) -> str:
+def database_url(request: pytest.FixtureRequest, tmp_path: object) -> Iterator[str]:
     """An empty database, on each kind of database that Nephele runs on."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/nephele.db"
+        yield f"sqlite:///{tmp_path}/nephele.db"
+        return
     cluster: postgres.Cluster = request.getfixturevalue("postgresql")
-    return cluster.new_database()
+    url = cluster.new_database()
+    yield url
+    cluster.drop_database(url)
