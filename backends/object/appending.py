@@ -13,19 +13,8 @@ from backends.object.contents import Received
 from backends.object.ledger import Statement, Transaction
 from backends.object.models import Part
 from backends.object.uploads import ADD_PIECE, FIND, OPEN, PIECES, Piece, Upload
-from backends.object.versions import (
-    USE_ASSEMBLY,
-    Content,
-    Description,
-    Expect,
-    Head,
-    Published,
-    add_blob,
-    find,
-    keeping_of,
-    put,
-    use_blob,
-)
+from backends.object.uses import Content, add_blob, use_assembly, use_blob
+from backends.object.versions import Description, Expect, Head, Published, find, keeping_of, put
 
 if TYPE_CHECKING:
     from backends.object.store import ObjectStore
@@ -91,7 +80,7 @@ def _assembly_of(tx: Transaction, container: int, key: bytes, live: Head, first:
         if row is None:
             raise Missing("the content is gone")
         if Upload._make(row).uses == 1:
-            use_blob(tx, live.assembly, USE_ASSEMBLY)
+            use_assembly(tx, live.assembly)
             return live.assembly
         pieces = [Piece._make(one) for one in tx.all(PIECES, live.assembly)]
     elif live.size:

@@ -36,7 +36,7 @@ class Received:
     name: str | None = None
     """The blob's, once it is kept."""
     tally: TalliedWriter | None = None
-    """What came to be of the stream on its way to the driver; see `versions.add_blob`."""
+    """What came to be of the stream on its way to the driver; see `uses.add_blob`."""
     key: ContentKey | None = None
 
     @property

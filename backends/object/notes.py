@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import bindparam, delete, func, insert, literal_column, select, update
 
 from backends.errors import Changed, Damaged, Missing, OutOfRange
-from backends.object import versions
+from backends.object import uses, versions
 from backends.object.cipher import open_small
-from backends.object.contents import Extent, Reading, Received, digest_of
+from backends.object.contents import Extent, Reading, Received
 from backends.object.ledger import Reader, Statement, Transaction
 from backends.object.models import Annotation, Small, Version
 from backends.object.versions import Head
@@ -89,7 +89,7 @@ def annotate(
     def job(tx: Transaction) -> Head:
         shelf, head = _version(tx, place)
         check(head)
-        versions.add_blob(tx, received)
+        uses.add_blob(tx, received)
         book = head.book
         if book is None:
             book = os.urandom(16).hex()
@@ -98,7 +98,7 @@ def annotate(
         count = tx.one(COUNT, book)
         if count is not None and count[0] >= most:
             raise OutOfRange("there is no room for another annotation", limit=most)
-        small = None if received.data is None else _add_small(tx, received.data)
+        small = None if received.data is None else uses.add_small(tx, received.data)
         sealed = None if received.key is None else received.key.sealed
         tx.run(ADD, book, *note._replace(blob=received.name, small=small, sealed_key=sealed)[:-1])
         if also is not None:
@@ -183,9 +183,9 @@ def copy_notes(tx: Transaction, notes: Sequence[Note], seen: str | None) -> str 
             row = tx.one(DATA, note.small)
             if row is None or (note.size and not row[0]):
                 raise Damaged("an annotation is damaged", reason="its bytes are gone")
-            small = _add_small(tx, row[0])
+            small = uses.add_small(tx, row[0])
         elif note.blob is not None:
-            versions.use_blob(tx, note.blob)
+            uses.use_blob(tx, note.blob)
         tx.run(ADD, book, *note._replace(small=small)[:-1])
     return book
 
@@ -197,7 +197,7 @@ def rewrite_book(
     own = [] if head.book is None else _all(tx, head.book)
     if [(one.name, one.etag, one.modified) for one in own] == [(one.name, one.etag, one.modified) for one in notes]:
         return
-    versions.drop_book(tx, head)
+    uses.drop_book(tx, head)
     tx.run(OPEN_BOOK, copy_notes(tx, notes, seen), *place, head.rank)
 
 
@@ -223,13 +223,6 @@ def _tear(tx: Transaction, book: str, name: bytes) -> bool:
     note = _find(tx, book, name)
     if note is None:
         return False
-    versions.leave_note(tx, note.small, note.blob)
+    uses.leave_note(tx, note.small, note.blob)
     tx.run(DROP, book, name)
     return True
-
-
-def _add_small(tx: Transaction, data: bytes) -> int:
-    row = tx.one(versions.ADD_SMALL, data, digest_of(data))
-    assert row is not None
-    number: int = row[0]
-    return number

@@ -9,7 +9,8 @@ from sqlalchemy import bindparam, literal_column, update
 from backends.errors import Changed, Missing
 from backends.object.ledger import Statement, Transaction
 from backends.object.models import LIVE, Version
-from backends.object.versions import LIVE_HEAD, REMOVE, Head, keeping_of, leave
+from backends.object.uses import leave
+from backends.object.versions import LIVE_HEAD, REMOVE, Head, keeping_of
 
 Check = Callable[[Head | None, Head | None], None]
 """Looks at the object that is to get another key, and at what has that key (None: none); raises to stop it."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from backends.errors import Changed, Missing
-from backends.object import versions
+from backends.object import uses, versions
 from backends.object.ledger import Transaction
 from backends.object.models import Keeping
 from backends.object.names import rank_of
 from backends.object.notes import Note, copy_notes, rewrite_book
 from backends.object.store import Also, ObjectStore
-from backends.object.versions import Amendment, Content, Description, Head, Published
+from backends.object.uses import Content
+from backends.object.versions import Amendment, Description, Head, Published
 
 
 def replicate(
@@ -59,7 +60,7 @@ def replicate(
             found = versions.find(tx, from_container, name, head.version)
             if found is None:
                 raise Missing("the source is gone", key=key)
-            content = versions.use(tx, found[1])
+            content = uses.use(tx, found[1])
             if sealed_key is not None and content.sealed_key is not None:
                 content = content._replace(sealed_key=sealed_key)
             content = content._replace(book=copy_notes(tx, notes, found[1].book))

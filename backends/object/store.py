@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 
 from backends.db import Database
 from backends.errors import Changed, Damaged, Missing
-from backends.object import listing, renaming, uploads, versions
+from backends.object import listing, renaming, uploads, uses, versions
 from backends.object.cipher import FOREIGN, ContentKey, ContentKeys, open_small
 from backends.object.contents import INLINE, Contents, Extent, Reading, Received
 from backends.object.drivers.base import BlobDriver
@@ -18,7 +18,8 @@ from backends.object.names import rank_of
 from backends.object.notes import Note, copy_notes
 from backends.object.recent import Recent
 from backends.object.uploads import Judge, Piece, Upload
-from backends.object.versions import Content, Deleted, Description, Expect, Head, Published, Revise
+from backends.object.uses import Content
+from backends.object.versions import Deleted, Description, Expect, Head, Published, Revise
 
 T = TypeVar("T")
 
@@ -162,7 +163,7 @@ class ObjectStore:
 
         def job(tx: Transaction) -> Published:
             tx.lock(container, name)
-            versions.add_blob(tx, received)
+            uses.add_blob(tx, received)
             sealed = None if received.key is None else received.key.sealed
             content = Content(received.name, None, received.data, sealed, copy_notes(tx, notes, book))
             published = versions.put(tx, container, name, about, content, expect)
@@ -198,7 +199,7 @@ class ObjectStore:
             found = versions.find(tx, from_container, from_name, seen.version)
             if found is None or found[1][:7] != seen[:7]:
                 raise Changed("the source was replaced meanwhile", key=from_key)
-            content = versions.use(tx, found[1])
+            content = uses.use(tx, found[1])
             if sealed_key is not None and content.sealed_key is not None:
                 content = content._replace(sealed_key=sealed_key)
             content = content._replace(book=copy_notes(tx, notes, book))
@@ -347,7 +348,7 @@ class ObjectStore:
 
         def job(tx: Transaction) -> None:
             tx.lock(upload.container, upload.key)
-            versions.add_blob(tx, received)
+            uses.add_blob(tx, received)
             uploads.put_piece(tx, upload, Piece(number, 0, received.size, now, etag, checksum, received.name))
 
         self._with((received,), job)

@@ -11,16 +11,8 @@ from backends.errors import Missing
 from backends.object import upload_ids
 from backends.object.ledger import Reader, Statement, Transaction
 from backends.object.models import Assembly, Blob, Part
-from backends.object.versions import (
-    Content,
-    Description,
-    Expect,
-    Published,
-    drop_assembly,
-    keeping_of,
-    leave_blob,
-    put,
-)
+from backends.object.uses import Content, drop_assembly, leave_blob
+from backends.object.versions import Description, Expect, Published, keeping_of, put
 
 
 class Upload(NamedTuple):

@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 from sqlalchemy import bindparam, delete, exists, insert, literal_column, select, update
 
-from backends.errors import Changed, Damaged, Missing
-from backends.object.contents import Received, digest_of
+from backends.errors import Missing
 from backends.object.ledger import Reader, Statement, Transaction
-from backends.object.models import LIVE, PAST, Annotation, Assembly, Blob, Container, Keeping, Part, Small, Version
+from backends.object.models import LIVE, PAST, Assembly, Container, Keeping, Small, Version
 from backends.object.names import rank_of, version_name
+from backends.object.uses import Content, Place, drop_book, leave, place, replace_small
 
 NULL = ""
 
@@ -74,17 +74,6 @@ class Amendment(NamedTuple):
     sealed_key: bytes | None = None
 
 
-class Content(NamedTuple):
-    """Where a new version's bytes are: one of the first three; the key that opens them, sealed; and the book of its
-    annotations, which are there already."""
-
-    blob: str | None = None
-    assembly: str | None = None
-    data: bytes | None = None
-    sealed_key: bytes | None = None
-    book: str | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class Published:
     """A version that is in the index now. `version` is empty for the null version of a container that keeps none."""
@@ -111,8 +100,6 @@ Expect = Callable[[Head | None], None]
 
 Revise = Callable[[Head], Amendment | None]
 """Looks at a version in the transaction, and gives what is to change of it (None: nothing), or raises."""
-
-Place = tuple[str | None, str | None, int | None, bytes | None, str | None]
 
 _COLUMNS = Head._fields[:-1]
 _HEAD = [getattr(Version, name) for name in _COLUMNS]
@@ -164,58 +151,6 @@ AMEND = Statement(
     *_PLACE,
 )
 
-ADD_SMALL = Statement(
-    insert(Small).values(data=bindparam("data"), digest=bindparam("digest")).returning(Small.number), "data", "digest"
-)
-REPLACE_SMALL = Statement(
-    update(Small)
-    .where(Small.number == bindparam("at"))
-    .values(data=bindparam("new_data"), digest=bindparam("new_digest"), damage=literal_column("''")),
-    "new_data",
-    "new_digest",
-    "at",
-)
-DROP_SMALL = Statement(delete(Small).where(Small.number == bindparam("at")), "at")
-ADD_BLOB = Statement(
-    insert(Blob).values(
-        name=bindparam("name"),
-        size=bindparam("size"),
-        uses=literal_column("1"),
-        digest=bindparam("digest"),
-    ),
-    "name",
-    "size",
-    "digest",
-)
-USE_BLOB = Statement(
-    update(Blob)
-    .where(Blob.name == bindparam("at"))
-    .values(uses=Blob.uses + literal_column("1"))
-    .returning(Blob.damage),
-    "at",
-)
-LEAVE_BLOB = Statement(
-    update(Blob).where(Blob.name == bindparam("at")).values(uses=Blob.uses - literal_column("1")).returning(Blob.uses),
-    "at",
-)
-DROP_BLOB = Statement(delete(Blob).where(Blob.name == bindparam("at")), "at")
-USE_ASSEMBLY = Statement(
-    update(Assembly)
-    .where(Assembly.id == bindparam("at"), Assembly.uses > literal_column("0"))
-    .values(uses=Assembly.uses + literal_column("1"))
-    .returning(literal_column("''")),
-    "at",
-)
-LEAVE_ASSEMBLY = Statement(
-    update(Assembly).where(Assembly.id == bindparam("at"))
-    .values(uses=Assembly.uses - literal_column("1")).returning(Assembly.uses),
-    "at",
-)  # fmt: skip
-DROP_ASSEMBLY = Statement(delete(Assembly).where(Assembly.id == bindparam("at")), "at")
-IN_BOOK = Statement(select(Annotation.small, Annotation.blob).where(Annotation.book == bindparam("at")), "at")
-DROP_BOOK = Statement(delete(Annotation).where(Annotation.book == bindparam("at")), "at")
-PART_BLOBS = Statement(select(Part.blob).where(Part.assembly == bindparam("at"), Part.blob.is_not(None)), "at")
-
 
 def find(reader: Reader, container: int, key: bytes, version: str | None) -> tuple[int, Head] | None:
     """The shelf and row of a version; of the newest one (which may be a marker) where `version` is None."""
@@ -250,12 +185,12 @@ def put(
     keeps = keeping == Keeping.ENABLED
     if live is not None and not keeps and live.version == NULL:
         if live.small is not None and content.data is not None:
-            tx.run(REPLACE_SMALL, content.data, digest_of(content.data), live.small)
-            place = (None, None, live.small, content.sealed_key, content.book)
-            _write(tx, REPLACE, NULL, None, about, place, (container, key))
+            replace_small(tx, live.small, content.data)
+            there = (None, None, live.small, content.sealed_key, content.book)
+            _write(tx, REPLACE, NULL, None, about, there, (container, key))
             drop_book(tx, live)
         else:
-            _write(tx, REPLACE, NULL, None, about, _place(tx, content), (container, key))
+            _write(tx, REPLACE, NULL, None, about, place(tx, content), (container, key))
             leave(tx, live)
         return Published(NULL, keeping)
     rank = _next_rank(tx, container, key, live, about.modified, keeping)
@@ -264,7 +199,7 @@ def put(
     if not keeps and keeping:
         _drop_past_null(tx, container, key)
     version = version_name(rank) if keeps else NULL
-    _write(tx, INSERT, version, rank, about, _place(tx, content), (container, LIVE, key))
+    _write(tx, INSERT, version, rank, about, place(tx, content), (container, LIVE, key))
     return Published(version, keeping)
 
 
@@ -288,7 +223,7 @@ def insert_named(
     shelf = LIVE if rank <= newest and not marker else PAST
     if live is not None and rank < live.rank:
         tx.run(SHELVE, PAST, container, key, live.rank, LIVE)
-    _write(tx, INSERT, version, rank, about, _place(tx, content), (container, shelf, key), marker=marker)
+    _write(tx, INSERT, version, rank, about, place(tx, content), (container, shelf, key), marker=marker)
 
 
 def remove(
@@ -348,77 +283,6 @@ def head_values(head: Head) -> tuple[str | bytes | None, ...]:
     return head.tags, head.grants, head.terms, head.storage, head.facts, head.sealed_key
 
 
-def add_blob(tx: Transaction, received: Received) -> None:
-    """Enter the blob of a received content, if it has one, with one use."""
-    tally = received.tally
-    if tally is not None:
-        tx.run(ADD_BLOB, tally.name, tally.size, tally.digest)
-
-
-def use(tx: Transaction, head: Head) -> Content:
-    """Count one more use of an existing content. Raises `Changed` when it has gone meanwhile, and `Damaged`."""
-    if head.blob is not None:
-        use_blob(tx, head.blob)
-    elif head.assembly is not None:
-        use_blob(tx, head.assembly, USE_ASSEMBLY)
-    elif head.data is not None and len(head.data) < head.size:
-        raise Damaged("the content is damaged", reason="its bytes are gone")
-    return Content(head.blob, head.assembly, head.data, head.sealed_key)
-
-
-def use_blob(tx: Transaction, name: str, statement: Statement = USE_BLOB) -> None:
-    """Count one more use of a blob. Raises `Changed` when it has gone meanwhile, and `Damaged`."""
-    row = tx.one(statement, name)
-    if row is None:
-        raise Changed("the content was deleted meanwhile")
-    if row[0]:
-        raise Damaged("the content is damaged", reason=row[0])
-
-
-def leave(tx: Transaction, head: Head) -> None:
-    """Count one use of a version's content less; at none it becomes garbage. Its annotations go."""
-    drop_book(tx, head)
-    if head.small is not None:
-        tx.run(DROP_SMALL, head.small)
-    elif head.blob is not None:
-        leave_blob(tx, head.blob)
-    elif head.assembly is not None:
-        left = tx.one(LEAVE_ASSEMBLY, head.assembly)
-        if left is not None and left[0] <= 0:
-            drop_assembly(tx, head.assembly)
-
-
-def drop_book(tx: Transaction, head: Head) -> None:
-    """Remove a version's annotations, and what they are made of where nothing else is."""
-    if head.book is not None:
-        for small, blob in tx.all(IN_BOOK, head.book):
-            leave_note(tx, small, blob)
-        tx.run(DROP_BOOK, head.book)
-
-
-def leave_note(tx: Transaction, small: int | None, blob: str | None) -> None:
-    """Count one use of an annotation's content less."""
-    if small is not None:
-        tx.run(DROP_SMALL, small)
-    elif blob is not None:
-        leave_blob(tx, blob)
-
-
-def leave_blob(tx: Transaction, name: str) -> None:
-    """Count one use of a blob less; at none it becomes garbage."""
-    left = tx.one(LEAVE_BLOB, name)
-    if left is not None and left[0] <= 0:
-        tx.run(DROP_BLOB, name)
-        tx.garbage.append(name)
-
-
-def drop_assembly(tx: Transaction, id: str) -> None:
-    """Remove an assembly, its parts, and their blobs where nothing else uses them."""
-    for (blob,) in tx.all(PART_BLOBS, id):
-        leave_blob(tx, blob)
-    tx.run(DROP_ASSEMBLY, id)
-
-
 def keeping_of(tx: Transaction, container: int) -> str:
     """Whether the container keeps versions, as committed now. Raises `Missing`."""
     row = tx.one(KEEPING, container)
@@ -470,15 +334,6 @@ def _drop_past_null(tx: Transaction, container: int, key: bytes) -> None:
         leave(tx, head)
 
 
-def _place(tx: Transaction, content: Content) -> Place:
-    """The content columns of a version; small contents get their row."""
-    if content.data is None:
-        return content.blob, content.assembly, None, content.sealed_key, content.book
-    row = tx.one(ADD_SMALL, content.data, digest_of(content.data))
-    assert row is not None
-    return None, None, row[0], content.sealed_key, content.book
-
-
 def _write(
     tx: Transaction,
     statement: Statement,
@@ -486,13 +341,13 @@ def _write(
     rank: int | None,
     about: Description,
     content: Place,
-    place: tuple[object, ...],
+    at: tuple[object, ...],
     marker: int = 0,
 ) -> None:
     """Run `INSERT` or `REPLACE` with the values in the order of `Head`."""
     modified, etag, size, storage, checksum, owner, parts, facts, tags, grants, terms = about
     rest = (marker, size, modified, etag, storage, checksum, owner, parts, facts, tags, grants, terms, *content)
     if rank is None:
-        tx.run(statement, version, *rest, *place)
+        tx.run(statement, version, *rest, *at)
     else:
-        tx.run(statement, *place, version, rank, *rest)
+        tx.run(statement, *at, version, rank, *rest)
