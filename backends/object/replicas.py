@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 from backends.errors import Changed, Missing
 from backends.object import uses, versions
+from backends.object.books import Note, copy_notes, rewrite_book
 from backends.object.ledger import Transaction
 from backends.object.models import Keeping
 from backends.object.names import rank_of
-from backends.object.notes import Note, copy_notes, rewrite_book
 from backends.object.store import Also, ObjectStore
 from backends.object.uses import Content
 from backends.object.versions import Amendment, Description, Head, Published

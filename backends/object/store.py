@@ -9,13 +9,13 @@ from typing import NamedTuple, TypeVar
 from backends.db import Database
 from backends.errors import Changed, Damaged, Missing
 from backends.object import listing, renaming, uploads, uses, versions
+from backends.object.books import Note, copy_notes
 from backends.object.cipher import FOREIGN, ContentKey, ContentKeys, open_small
 from backends.object.contents import INLINE, Contents, Extent, Reading, Received
 from backends.object.drivers.base import BlobDriver
 from backends.object.ledger import Job, Ledger, Transaction
 from backends.object.listing import Entry, Open, Page
 from backends.object.names import rank_of
-from backends.object.notes import Note, copy_notes
 from backends.object.recent import Recent
 from backends.object.uploads import Judge, Piece, Upload
 from backends.object.uses import Content

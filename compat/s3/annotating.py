@@ -16,7 +16,8 @@ import orjson
 from backends import checksum
 from backends.errors import Missing, OutOfRange
 from backends.object import notes
-from backends.object.notes import Note, Place
+from backends.object.books import Note
+from backends.object.notes import Place
 from compat.errors import AWSError
 from compat.iam.demands import Demand, demands_also
 from compat.operation import Params, Result, operation

@@ -8,9 +8,9 @@ from urllib.parse import unquote_plus
 
 from backends import checksum
 from backends.errors import Changed, Missing
+from backends.object.books import Note
 from backends.object.containers import Known
 from backends.object.contents import Received
-from backends.object.notes import Note
 from backends.object.store import Also, Span
 from backends.object.versions import Description, Expect, Head, Published
 from compat.errors import AWSError

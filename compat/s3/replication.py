@@ -17,10 +17,10 @@ from sqlalchemy import select
 from backends.db import EPOCH, MICROSECOND
 from backends.errors import Changed, DriverError, Missing
 from backends.object import notes
+from backends.object.books import Note
 from backends.object.containers import Known
 from backends.object.ledger import Transaction
 from backends.object.models import Container
-from backends.object.notes import Note
 from backends.object.outbox import Errand
 from backends.object.replicas import replicate
 from backends.object.versions import Amendment, Description, Head, Published

@@ -9,7 +9,8 @@ import pytest
 from backends.errors import Changed, Damaged, DriverError, Missing, OutOfRange
 from backends.object import notes
 from backends.object.audit import Auditor
-from backends.object.notes import Note, Place
+from backends.object.books import Note
+from backends.object.notes import Place
 from backends.object.versions import Description
 from tests.unit.object_worlds import FailingBlobs, MemoryBlobs, World
 
