@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import pty
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.compute.drivers import container_console, container_process, container_root
+from backends.compute.drivers import container_console, container_disks, container_process, container_root
 from backends.compute.drivers.container_process import Record
 from backends.errors import Busy, DriverError, Unavailable
 from backends.image.micro import root as micro_root
@@ -35,6 +36,23 @@ def archive(*entries: tuple[str, int, bytes]) -> bytes:
         made.add(name, mode, content)
     made.end()
     return buffer.getvalue()
+
+
+def test_what_cannot_be_written_to_a_disk_is_told_before_it_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device that was detached meanwhile has written all it had; one whose medium fails has not."""
+    device, detached = tmp_path / "loop0", tmp_path / "loop1"
+    device.touch()
+    monkeypatch.setattr(container_root, "loops", lambda path: [str(detached), str(device)])
+    container_disks.flush("/disk.raw")
+
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(DriverError, match="loop0"):
+        container_disks.flush("/disk.raw")
 
 
 def test_an_archive_is_unpacked_below_its_root_only(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ class LxcDisks:
             for disk, path in record.disks.items():
                 if disk in disks:
                     places += mounted(record.first, path)
-                    _flush(path)
+                    flush(path)
         with held(places):
             yield
 
@@ -113,15 +113,20 @@ def _unescaped(place: str) -> str:
     return place.encode().decode("unicode_escape").encode("latin-1").decode(errors="surrogateescape")
 
 
-def _flush(path: str) -> None:
-    """Bring what was written to block devices over a file into the file."""
+def flush(path: str) -> None:
+    """Bring what was written to block devices over a file into the file. Raises `DriverError` where it does not come
+    there: a copy would lack it."""
     for device in container_root.loops(path):
-        with contextlib.suppress(OSError):
+        try:
             descriptor = os.open(device, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+        except OSError:
+            continue  # it was detached at this moment, and had written all it had
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            raise DriverError(f"what was written to {device} cannot be kept: {error.strerror}", path=path) from error
+        finally:
+            os.close(descriptor)
 
 
 @contextlib.contextmanager
