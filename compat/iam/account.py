@@ -25,6 +25,7 @@ from compat.iam.policies import (
     render_policy,
     render_version,
 )
+from compat.iam.providers import OIDC, SAML
 from compat.iam.roles import LARGEST_TRUST, MOST_ROLES, last_used, render_role
 from compat.iam.tags import listing
 from compat.iam.users import MOST_USERS, render_user
@@ -113,7 +114,7 @@ def get_account_summary(ctx: Context, p: Params) -> Result:
             "AccountAccessKeysPresent": int(bool(identity.keys_of(None))),
             "AccountPasswordPresent": 1,
             "AccountSigningCertificatesPresent": 0,
-            "Providers": len(identity.possessions("oidc provider")) + len(identity.possessions("saml provider")),
+            "Providers": len(identity.possessions(OIDC)) + len(identity.possessions(SAML)),
             "AccessKeysPerUserQuota": 2,
             "SigningCertificatesPerUserQuota": 2,
             "GroupsPerUserQuota": MOST_GROUPS_A_USER,

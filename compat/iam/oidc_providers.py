@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from backends.identity.models import Possession
 from compat.errors import AWSError
 from compat.iam.faults import FAULTS, invalid_input, limit, no_such
+from compat.iam.providers import OIDC, arn_of, file_provider, provider_at
 from compat.iam.tags import checked, drop, listing, page_of, put
 from compat.operation import operation
 
@@ -15,17 +16,11 @@ if TYPE_CHECKING:
     from compat.context import Context
     from compat.operation import Params, Result
 
-KIND = "oidc provider"
-MOST_PROVIDERS = 100
 MOST_CLIENTS = 100
 MOST_THUMBPRINTS = 5
 _PLACE = re.compile(r"[^/?#\s]+[^?#\s]*")
 _HERE = re.compile(r"http://(localhost|127(\.\d{1,3}){3})(:\d+)?(/[^?#\s]*)?")
 """A provider on this machine, which needs no certificate where the endpoint itself is for this machine only."""
-
-
-def _arn(ctx: Context, id: str) -> str:
-    return f"arn:{ctx.partition}:iam::{ctx.account}:oidc-provider/{id}"
 
 
 def _about(ctx: Context, p: Params) -> list[str]:
@@ -34,8 +29,8 @@ def _about(ctx: Context, p: Params) -> list[str]:
 
 def _provider(ctx: Context, p: Params) -> Possession:
     arn = p["OpenIDConnectProviderArn"]
-    found = ctx.identity.possession(KIND, arn.partition(":oidc-provider/")[2])
-    if found is None or arn != _arn(ctx, found.id):
+    found = provider_at(ctx, OIDC, arn)
+    if found is None:
         raise no_such(f"OpenIDConnect Provider not found for arn {arn}")
     return found
 
@@ -55,17 +50,15 @@ def create_open_id_connect_provider(ctx: Context, p: Params) -> Result:
         raise AWSError("ValidationError", "Invalid Open ID Connect Provider URL")
     if len(p.get("ClientIDList") or ()) > MOST_CLIENTS:
         raise limit("ClientIdsPerOpenIdConnectProvider", MOST_CLIENTS)
-    if ctx.identity.possession(KIND, id) is not None:
+    if ctx.identity.possession(OIDC, id) is not None:
         raise AWSError("EntityAlreadyExists", f"Provider with url {url} already exists.")
-    if len(ctx.identity.possessions(KIND)) >= MOST_PROVIDERS:
-        raise limit("OpenIdConnectProvidersPerAccount", MOST_PROVIDERS)
     about = {
         "clients": list(dict.fromkeys(p.get("ClientIDList") or ())),
         "thumbprints": _thumbprints(list(p.get("ThumbprintList") or ())),
         "scheme": scheme,
     }
-    ctx.identity.file(Possession(id=id, kind=KIND, about=about, tags=tags))
-    answer: Result = {"OpenIDConnectProviderArn": _arn(ctx, id)}
+    arn = file_provider(ctx, OIDC, id, about, tags, "OpenIdConnectProvidersPerAccount")
+    answer: Result = {"OpenIDConnectProviderArn": arn}
     return answer | {"Tags": listing(tags)} if tags else answer
 
 
@@ -83,7 +76,7 @@ def get_open_id_connect_provider(ctx: Context, p: Params) -> Result:
 
 @operation("iam:ListOpenIDConnectProviders", on="*", raises=FAULTS)
 def list_open_id_connect_providers(ctx: Context, p: Params) -> Result:
-    return {"OpenIDConnectProviderList": [{"Arn": _arn(ctx, one.id)} for one in ctx.identity.possessions(KIND)]}
+    return {"OpenIDConnectProviderList": [{"Arn": arn_of(ctx, OIDC, one.id)} for one in ctx.identity.possessions(OIDC)]}
 
 
 @operation("iam:UpdateOpenIDConnectProviderThumbprint", on="{OpenIDConnectProviderArn}", raises=FAULTS)

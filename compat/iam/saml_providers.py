@@ -10,7 +10,8 @@ from xml.etree import ElementTree
 
 from backends.identity.models import Possession
 from compat.errors import AWSError
-from compat.iam.faults import FAULTS, invalid_input, limit, no_such
+from compat.iam.faults import FAULTS, invalid_input, no_such
+from compat.iam.providers import SAML, arn_of, file_provider, provider_at
 from compat.iam.tags import checked, drop, listing, page_of, put
 from compat.operation import operation
 
@@ -18,21 +19,15 @@ if TYPE_CHECKING:
     from compat.context import Context
     from compat.operation import Params, Result
 
-KIND = "saml provider"
-MOST_PROVIDERS = 100
 FOREVER = timedelta(days=36500)
 """How long a provider is good whose metadata does not say."""
 _ROOTS = re.compile(r"\{urn:oasis:names:tc:SAML:2\.0:metadata\}Entit(?:yDescriptor|iesDescriptor)")
 
 
-def _arn(ctx: Context, id: str) -> str:
-    return f"arn:{ctx.partition}:iam::{ctx.account}:saml-provider/{id}"
-
-
 def _provider(ctx: Context, p: Params) -> Possession:
     arn = p["SAMLProviderArn"]
-    found = ctx.identity.possession(KIND, arn.partition(":saml-provider/")[2])
-    if found is None or arn != _arn(ctx, found.id):
+    found = provider_at(ctx, SAML, arn)
+    if found is None:
         raise no_such(f"Manifest not found for arn {arn}")
     return found
 
@@ -61,13 +56,11 @@ def _read(text: str) -> str | None:
 
 def _until(found: Possession) -> datetime:
     told = _read(found.about["document"])
-    if told is not None:
-        try:
-            moment = datetime.fromisoformat(told.replace("Z", "+00:00"))
-            return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        except ValueError:
-            pass
-    return found.created + FOREVER
+    try:
+        moment = datetime.fromisoformat((told or "").replace("Z", "+00:00"))
+    except ValueError:  # it says nothing, or no time
+        return found.created + FOREVER
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 @operation("iam:CreateSAMLProvider", on="saml-provider/{Name}", raises=FAULTS)
@@ -75,13 +68,10 @@ def create_saml_provider(ctx: Context, p: Params) -> Result:
     """Keep a provider."""
     _check(p)
     tags, name = checked(p.get("Tags")), p["Name"]
-    if ctx.identity.possession(KIND, name) is not None:
+    if ctx.identity.possession(SAML, name) is not None:
         raise AWSError("EntityAlreadyExists", f"Provider with name {name} already exists.")
-    if len(ctx.identity.possessions(KIND)) >= MOST_PROVIDERS:
-        raise limit("SAMLProvidersPerAccount", MOST_PROVIDERS)
     about = {"document": p["SAMLMetadataDocument"], "uuid": str(uuid.uuid4())}
-    ctx.identity.file(Possession(id=name, kind=KIND, about=about, tags=tags))
-    answer: Result = {"SAMLProviderArn": _arn(ctx, name)}
+    answer: Result = {"SAMLProviderArn": file_provider(ctx, SAML, name, about, tags, "SAMLProvidersPerAccount")}
     return answer | {"Tags": listing(tags)} if tags else answer
 
 
@@ -103,8 +93,8 @@ def list_saml_providers(ctx: Context, p: Params) -> Result:
     """The account's providers."""
     return {
         "SAMLProviderList": [
-            {"Arn": _arn(ctx, one.id), "ValidUntil": _until(one), "CreateDate": one.created}
-            for one in ctx.identity.possessions(KIND)
+            {"Arn": arn_of(ctx, SAML, one.id), "ValidUntil": _until(one), "CreateDate": one.created}
+            for one in ctx.identity.possessions(SAML)
         ]
     }
 

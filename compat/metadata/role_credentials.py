@@ -14,11 +14,11 @@ from backends.identity.models import Profile, Role
 from compat.cloud import Cloud
 from compat.context import Call, Context, partition_of
 from compat.iam.authorize import ask
-from compat.iam.directory import directory, facts_of
-from compat.iam.names import new_access_key
+from compat.iam.directory import directory
 from compat.iam.principal import role_session, service
 from compat.metadata.tree import pretty
 from compat.operation import Operation
+from compat.sts.issuing import session_key
 
 LASTS = timedelta(hours=6)
 """How long credentials are good for."""
@@ -85,10 +85,9 @@ class RoleCredentials:
 
     def _issue(self, guest: Guest, role: Role) -> tuple[datetime, str]:
         session = role_session(role.tenant, role.id, role.name, role.path, guest.id)
-        id = new_access_key("ASIA", role.tenant)
         with self._cloud.database.unit(Scope(role.tenant, ""), write=True) as unit:
-            identity = self._cloud.services["identity"](unit)
-            issued = identity.issue_session_key(id, role.tenant, facts_of(session), int(LASTS.total_seconds()))
+            issued = session_key(self._cloud.services["identity"](unit), session, int(LASTS.total_seconds()))
+        assert issued.expires is not None
         document: dict[str, Any] = {
             "Code": "Success",
             "LastUpdated": f"{issued.created:%Y-%m-%dT%H:%M:%SZ}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from compat.errors import AWSError
@@ -12,9 +13,11 @@ from compat.iam.directory import RoleFacts, directory, facts_of
 from compat.iam.names import new_access_key
 from compat.iam.policy.document import Malformed
 from compat.iam.policy.validate import identity_policy
-from compat.iam.principal import Principal, PrincipalKind
+from compat.iam.principal import Principal, PrincipalKind, role_session
 
 if TYPE_CHECKING:
+    from backends.identity.keys import Issued
+    from backends.identity.service import IdentityService
     from compat.context import Context
     from compat.operation import Params
 
@@ -77,10 +80,47 @@ def session_tags(caller: Principal, p: Params) -> tuple[tuple[tuple[str, str], .
     return tuple((inherited | given).items()), (*inherited, *transitive)
 
 
+def session_of(caller: Principal, role: RoleFacts, p: Params) -> Principal:
+    """A session of `role` with the tags, policies and source identity that a call gives it; the tags and the source
+    identity of whoever calls go on where they have to. Raises AccessDenied for another source identity, and what
+    `session_tags` and `policies` raise."""
+    tags, transitive = session_tags(caller, p)
+    if caller.source_identity and p.get("SourceIdentity") not in (None, caller.source_identity):
+        raise AWSError("AccessDenied", "The source identity of a session cannot be changed.")
+    return replace(
+        role_session(role.account, role.id, role.name, role.path, p["RoleSessionName"]),
+        session_tags=tags,
+        transitive_tags=transitive,
+        session_policies=policies(p),
+        session_policy_arns=policy_arns(p),
+        source_identity=caller.source_identity or p.get("SourceIdentity"),
+    )
+
+
+def assumed(ctx: Context, session: Principal, seconds: int, p: Params) -> dict[str, Any]:
+    """What whoever took on a role is answered: its keys, who it is now, and what was given to the session. Raises
+    PackedPolicyTooLarge."""
+    answer: dict[str, Any] = {
+        "Credentials": issue(ctx, session, seconds),
+        "AssumedRoleUser": {"AssumedRoleId": session.unique_id, "Arn": session.within(ctx.partition).arn},
+    }
+    if p.get("Policy") or p.get("PolicyArns") or p.get("Tags"):
+        answer["PackedPolicySize"] = packed(p)
+    if session.source_identity:
+        answer["SourceIdentity"] = session.source_identity
+    return answer
+
+
+def session_key(identity: IdentityService, session: Principal, seconds: int) -> Issued:
+    """A key, good for so many seconds, with which calls are the session's."""
+    return identity.issue_session_key(
+        new_access_key("ASIA", session.account), session.account, facts_of(session), seconds
+    )
+
+
 def issue(ctx: Context, session: Principal, seconds: int) -> dict[str, Any]:
     """Keys for a session, as `Credentials`."""
-    id = new_access_key("ASIA", session.account)
-    issued = ctx.identity.issue_session_key(id, session.account, facts_of(session), seconds)
+    issued = session_key(ctx.identity, session, seconds)
     return {
         "AccessKeyId": issued.id,
         "SecretAccessKey": issued.secret,

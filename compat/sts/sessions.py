@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from compat.errors import AWSError
 from compat.iam.demands import Demand, demands_also
@@ -14,9 +14,20 @@ from compat.iam.keys import Keys, service_keys
 from compat.iam.mfa_devices import proves
 from compat.iam.policy.evaluate import ResourceSide
 from compat.iam.policy.request import ContextValue
-from compat.iam.principal import Principal, PrincipalKind, role_session
+from compat.iam.principal import Principal, PrincipalKind
 from compat.operation import operation
-from compat.sts.issuing import ROLE, issue, packed, policies, policy_arns, role_named, role_seconds, session_tags
+from compat.sts.issuing import (
+    ROLE,
+    assumed,
+    issue,
+    packed,
+    policies,
+    policy_arns,
+    role_named,
+    role_seconds,
+    session_of,
+    session_tags,
+)
 
 if TYPE_CHECKING:
     from compat.context import Context
@@ -77,26 +88,8 @@ def assume_role(ctx: Context, p: Params) -> Result:
             f"User: {caller.within(ctx.partition).arn} is not authorized to perform: sts:AssumeRole on resource: {arn}",
         )
     seconds = role_seconds(caller, role, p.get("DurationSeconds"))
-    tags, transitive = session_tags(caller, p)
-    source = caller.source_identity or p.get("SourceIdentity")
-    if caller.source_identity and p.get("SourceIdentity") not in (None, caller.source_identity):
-        raise AWSError("AccessDenied", "The source identity of a session cannot be changed.")
-    session = replace(
-        role_session(role.account, role.id, role.name, role.path, p["RoleSessionName"]),
-        session_tags=tags,
-        transitive_tags=transitive,
-        session_policies=policies(p),
-        session_policy_arns=policy_arns(p),
-        source_identity=source,
-        mfa=_mfa(ctx, p),
-    )
-    answer: dict[str, Any] = {
-        "Credentials": issue(ctx, session, seconds),
-        "AssumedRoleUser": {"AssumedRoleId": session.unique_id, "Arn": session.within(ctx.partition).arn},
-    }
-    if p.get("Policy") or p.get("PolicyArns") or p.get("Tags"):
-        answer["PackedPolicySize"] = packed(p)
-    return answer | {"SourceIdentity": source} if source else answer
+    session = replace(session_of(caller, role, p), mfa=_mfa(ctx, p))
+    return assumed(ctx, session, seconds, p)
 
 
 # --- federated users and sessions of one's own ------------------------------------------------------------------------

@@ -11,22 +11,13 @@ from compat import audit
 from compat.cloud import wall
 from compat.errors import AWSError
 from compat.iam.authorize import ask
-from compat.iam.directory import RoleFacts
-from compat.iam.oidc_providers import KIND
 from compat.iam.policy.request import ContextValue
-from compat.iam.principal import ANONYMOUS, Principal, PrincipalKind, role_session
+from compat.iam.principal import ANONYMOUS, Principal, PrincipalKind
+from compat.iam.providers import OIDC, arn_of
 from compat.iam.reference import claims_of
 from compat.operation import operation
 from compat.sts.issuers import Unreachable, Untrusted, Unusable, issuers
-from compat.sts.issuing import (
-    issue,
-    packed,
-    policies,
-    policy_arns,
-    role_named,
-    role_seconds,
-    session_tags,
-)
+from compat.sts.issuing import assumed, role_named, role_seconds, session_of
 from compat.sts.web_tokens import NoToken, WebToken, fitting, read_token, verifies
 
 if TYPE_CHECKING:
@@ -79,20 +70,19 @@ def assume_role_with_web_identity(ctx: Context, p: Params) -> Result:
         unique_id=f"{provider.id}:{token.claims['sub']}",
     )
     _permit(ctx, p, keys)
-    session = _session(ctx, p, role, provider, keys)
+    kept = {f"{provider.id.lower()}:{claim}" for claim in IN_SESSIONS} | {"aws:federatedprovider"}
+    session = replace(
+        session_of(ANONYMOUS, role, p),
+        federation=tuple((key, value) for key, value in keys.items() if key in kept and value is not None),
+    )
     with ctx.transaction(write=True):
-        credentials = issue(ctx, session, role_seconds(ANONYMOUS, role, p.get("DurationSeconds")))
+        answer = assumed(ctx, session, role_seconds(ANONYMOUS, role, p.get("DurationSeconds")), p)
         audit.record(ctx)
-    answer: dict[str, Any] = {
-        "Credentials": credentials,
+    return answer | {
         "SubjectFromWebIdentityToken": str(token.claims["sub"]),
-        "AssumedRoleUser": {"AssumedRoleId": session.unique_id, "Arn": session.within(ctx.partition).arn},
         "Provider": provider.arn,
         "Audience": str(token.claims.get("azp") or token.audiences[0]),
     }
-    if p.get("Policy") or p.get("PolicyArns") or p.get("Tags"):
-        answer["PackedPolicySize"] = packed(p)
-    return answer | ({"SourceIdentity": p["SourceIdentity"]} if p.get("SourceIdentity") else {})
 
 
 # --- the token --------------------------------------------------------------------------------------------------------
@@ -116,11 +106,10 @@ def _provider(ctx: Context, token: WebToken) -> Provider:
     issuer = str(token.claims["iss"])
     scheme, _, id = issuer.partition("://")
     with ctx.transaction(write=False):
-        found: Possession | None = ctx.identity.possession(KIND, id)
+        found: Possession | None = ctx.identity.possession(OIDC, id)
         if found is None or found.about.get("scheme", "https") != scheme:
             raise _invalid(f"No OpenIDConnect provider found in your account for {issuer}")
-        arn = ctx.arn("iam", f"oidc-provider/{id}", region="")
-        return Provider(id, arn, tuple(found.about["clients"]), tuple(found.about["thumbprints"]))
+        return Provider(id, arn_of(ctx, OIDC, id), tuple(found.about["clients"]), tuple(found.about["thumbprints"]))
 
 
 def _check_claims(token: WebToken, provider: Provider) -> None:
@@ -221,19 +210,3 @@ def _permit(ctx: Context, p: Params, keys: Mapping[str, ContextValue]) -> None:
 
 def _refused(action: str) -> AWSError:
     return AWSError("AccessDenied", f"Not authorized to perform {action}", 403)
-
-
-def _session(
-    ctx: Context, p: Params, role: RoleFacts, provider: Provider, keys: Mapping[str, ContextValue]
-) -> Principal:
-    tags, transitive = session_tags(ANONYMOUS, p)
-    kept = {f"{provider.id.lower()}:{claim}" for claim in IN_SESSIONS} | {"aws:federatedprovider"}
-    return replace(
-        role_session(role.account, role.id, role.name, role.path, p["RoleSessionName"]),
-        session_tags=tags,
-        transitive_tags=transitive,
-        session_policies=policies(p),
-        session_policy_arns=policy_arns(p),
-        source_identity=p.get("SourceIdentity"),
-        federation=tuple((key, value) for key, value in keys.items() if key in kept and value is not None),
-    )
