@@ -1,8 +1,8 @@
 """Real backends: started servers in a sandbox of their own (`tests/sandbox.py`), one for each test file.
 
-A file says in `ARGUMENTS` what follows `nephele serve`, and in `ENVIRONMENT` what is added to its environment. Tests
-are marked `real`; where the machine cannot run them they are skipped with the reason, or fail when
-NEPHELE_REQUIRE_REAL=1.
+A file says in `ARGUMENTS` what follows `nephele serve`, in `ENVIRONMENT` what is added to its environment, and in
+`LIMITED` which folder of its data has a file system of 1 GiB to itself, which can be filled. Tests are marked `real`;
+where the machine cannot run them they are skipped with the reason, or fail when NEPHELE_REQUIRE_REAL=1.
 """
 
 from __future__ import annotations
@@ -51,6 +51,9 @@ def cloud(
     arguments: tuple[str, ...] = getattr(request.module, "ARGUMENTS", ())
     environment: dict[str, str] = getattr(request.module, "ENVIRONMENT", {})
     folder = tmp_path_factory.mktemp("cloud") / "data"
+    if limited := getattr(request.module, "LIMITED", ""):
+        (folder / limited).mkdir(parents=True)
+        sandbox.run("mount", "-t", "tmpfs", "-o", "size=1g", "tmpfs", str(folder / limited))
     with Server(folder, *arguments, environment=environment, prefix=sandbox.prefix) as started:
         yield started
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
+
+import pytest
 
 from backends.compute.drivers import container_process, container_root, libvirt
 from backends.network.drivers import linux
@@ -14,6 +18,17 @@ def able() -> None:
     """Skip, or fail, where this machine cannot run containers in real networks."""
     if missing := [f"{one.what} ({one.remedy})" for one in libvirt.lxc_lacks()] + list(linux.lacks()):
         unable("lacks " + "; ".join(missing))
+
+
+@contextlib.contextmanager
+def containers(request: pytest.FixtureRequest) -> Iterator[Container]:
+    """The server of a test file, whose containers end with the block. Skips where this machine cannot run any."""
+    able()
+    request.getfixturevalue("image")  # before the sandbox, where nothing can be downloaded
+    sandbox = request.getfixturevalue("sandbox")
+    made = Container(request.getfixturevalue("cloud"), sandbox)
+    yield made
+    made.end()
 
 
 class Container(World):
@@ -36,7 +51,8 @@ class Container(World):
 
     def controllers(self) -> dict[str, int]:
         """What holds containers together, by instance."""
-        found, prefix = {}, f"{self.mark}-"
+        found: dict[str, int] = {}
+        prefix = f"{self.mark}-"
         for process in container_process.everything():
             words = container_process.command(process).split("\0")
             if words[0].endswith(container_process.CONTROLLER):

@@ -73,6 +73,13 @@ class World:
         found: dict[str, Any] = until(there, complaint)
         return found
 
+    def start(self) -> None:
+        """Start it, after it was stopped, and wait until it says that it is ready."""
+        length = len(self.output())
+        self.ec2.start_instances(InstanceIds=[self.id])
+        self.become("running")
+        self.say("ready at", length)
+
     def say(self, text: str, since: int = 0) -> None:
         """Wait until the guest says something on its console."""
         until(lambda: text in self.output()[since:], lambda: f"never said {text!r}:\n{self.output()[-3000:]}")

@@ -13,7 +13,7 @@ import pytest
 from backends.compute.drivers import container_process
 from tests.compat.conftest import new_client
 from tests.compat.passing import advance
-from tests.compat.real.containers import Container, able
+from tests.compat.real.containers import Container, containers
 from tests.compat.real.owners import ACCOUNT, until
 from tests.compat.refused import refused
 from tests.sandbox import Sandbox
@@ -24,12 +24,8 @@ ARGUMENTS = ("--compute", "lxc", "--network", "linux")
 
 @pytest.fixture(scope="module")
 def world(request: pytest.FixtureRequest) -> Iterator[Container]:
-    able()
-    request.getfixturevalue("image")  # before the sandbox, where nothing can be downloaded
-    sandbox: Sandbox = request.getfixturevalue("sandbox")
-    made = Container(request.getfixturevalue("cloud"), sandbox)
-    yield made
-    made.end()
+    with containers(request) as made:
+        yield made
 
 
 def test_it_boots_takes_its_address_and_finds_who_it_is(world: Container) -> None:
@@ -152,19 +148,13 @@ def test_when_its_controller_is_killed_it_is_started_again_and_the_second_time_i
 
 
 def test_what_it_does_to_itself_is_noticed(world: Container) -> None:
-    length = len(world.output())
-    world.ec2.start_instances(InstanceIds=[world.id])
-    world.become("running")
-    world.say("ready at", length)
+    world.start()
     world.nephele("console", world.id, stdin="poweroff -f\n")
     assert world.become("stopped")["StateReason"]["Code"] == "Client.InstanceInitiatedShutdown"
 
 
 def test_it_shuts_down_when_it_is_asked_and_nothing_is_left(world: Container) -> None:
-    length = len(world.output())
-    world.ec2.start_instances(InstanceIds=[world.id])
-    world.become("running")
-    world.say("ready at", length)
+    world.start()
     world.ec2.stop_instances(InstanceIds=[world.id])
     world.become("stopped")
     world.ec2.terminate_instances(InstanceIds=[world.id])

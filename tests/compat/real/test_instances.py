@@ -141,19 +141,13 @@ def test_when_it_is_ended_it_is_started_again_and_the_second_time_it_stays_down(
 
 
 def test_what_it_does_to_itself_is_noticed(world: World) -> None:
-    length = len(world.output())
-    world.ec2.start_instances(InstanceIds=[world.id])
-    world.become("running")
-    world.say("ready at", length)
+    world.start()
     world.nephele("console", world.id, stdin="poweroff -f\n")
     assert world.become("stopped")["StateReason"]["Code"] == "Client.InstanceInitiatedShutdown"
 
 
 def test_it_shuts_down_when_it_is_asked_and_nothing_is_left(world: World) -> None:
-    length = len(world.output())
-    world.ec2.start_instances(InstanceIds=[world.id])
-    world.become("running")
-    world.say("ready at", length)
+    world.start()
     world.ec2.stop_instances(InstanceIds=[world.id])
     world.become("stopped")
     assert "power button" in world.output()

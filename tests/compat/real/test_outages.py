@@ -13,14 +13,13 @@ from collections.abc import Iterator
 import pytest
 
 from backends.compute.drivers import container_process
-from tests.compat.real.containers import Container, able
+from tests.compat.real.containers import Container, containers
 from tests.compat.real.owners import until
 from tests.compat.waiting import wait
-from tests.sandbox import Sandbox
-from tests.server import Server
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 ARGUMENTS = ("--compute", "lxc", "--network", "linux")
+LIMITED = "volumes"
 TRIED = re.compile("guests cannot be looked at|starting i-|stopping i-|ending i-")
 """What the log says of each attempt."""
 MOST = 5.0
@@ -28,23 +27,9 @@ MOST = 5.0
 
 
 @pytest.fixture(scope="module")
-def cloud(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server whose volumes have a small file system to themselves, which can be filled."""
-    folder = tmp_path_factory.mktemp("cloud") / "data"
-    (volumes := folder / "volumes").mkdir(parents=True)
-    sandbox.run("mount", "-t", "tmpfs", "-o", "size=1g", "tmpfs", str(volumes))
-    with Server(folder, *ARGUMENTS, prefix=sandbox.prefix) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
 def world(request: pytest.FixtureRequest) -> Iterator[Container]:
-    able()
-    request.getfixturevalue("image")  # before the sandbox, where nothing can be downloaded
-    sandbox = request.getfixturevalue("sandbox")
-    made = Container(request.getfixturevalue("cloud"), sandbox)
-    yield made
-    made.end()
+    with containers(request) as made:
+        yield made
 
 
 def checks(world: Container) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.compat.real.containers import Container, able
+from tests.compat.real.containers import Container, containers
 from tests.compat.real.owners import until
 from tests.compat.waiting import wait
 
@@ -21,12 +21,8 @@ KEPT = ("PrivateIpAddress", "VpcId", "SubnetId", "PublicIpAddress")
 
 @pytest.fixture(scope="module")
 def world(request: pytest.FixtureRequest) -> Iterator[Container]:
-    able()
-    request.getfixturevalue("image")  # before the sandbox, where nothing can be downloaded
-    sandbox = request.getfixturevalue("sandbox")
-    made = Container(request.getfixturevalue("cloud"), sandbox)
-    yield made
-    made.end()
+    with containers(request) as made:
+        yield made
 
 
 def about(instance: dict[str, Any]) -> dict[str, Any]:

@@ -18,10 +18,10 @@ from tests.compat.conftest import new_client
 from tests.compat.real.owners import ACCOUNT, PATIENCE, World, until
 from tests.compat.waiting import wait
 from tests.sandbox import Sandbox, unable
-from tests.server import Server
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 ARGUMENTS = ("--compute", "libvirt", "--volume", "qcow2", "--network", "linux")
+LIMITED = "volumes-qcow2"
 SSH = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "CidrIp": "0.0.0.0/0"}
 BLOCK = 512 * 1024
 COUNT = "n=0; while n=$((n+1)); do for to in %s; do printf %%08d $n | dd of=$to conv=fsync 2>/dev/null; done; done"
@@ -117,16 +117,6 @@ class Machine(World):
 def place(volume: str) -> str:
     """Where a guest has the volume."""
     return f"/dev/disk/by-id/virtio-{volume.replace('-', '')}"
-
-
-@pytest.fixture(scope="module")
-def cloud(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server whose volumes have a small file system to themselves, which can be filled."""
-    folder = tmp_path_factory.mktemp("cloud") / "data"
-    (volumes := folder / "volumes-qcow2").mkdir(parents=True)
-    sandbox.run("mount", "-t", "tmpfs", "-o", "size=1g", "tmpfs", str(volumes))
-    with Server(folder, *ARGUMENTS, prefix=sandbox.prefix) as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
