@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import sqlite3
 import tempfile
 import threading
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import IO, Any, NamedTuple
+from datetime import UTC, datetime
+from itertools import takewhile
+from typing import IO, Any
 from urllib.parse import urlencode
 
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
+
+from gateway.importing_journal import Item, Journal
 
 log = logging.getLogger("nephele.import")
 
@@ -31,6 +33,8 @@ LARGEST_PUT = 5 << 30
 PART = 64 << 20
 """How large parts are made where the source does not tell how large its own are."""
 TRIES = 3
+PATIENCE = 3
+"""As many keys a worker may fail one after the other because an endpoint is away, before the import gives up."""
 FAULTS = (BotoCoreError, ClientError, HTTPError, OSError)
 HEADERS = (
     "CacheControl",
@@ -42,66 +46,30 @@ HEADERS = (
 )
 
 
+GONE = {"NoSuchKey", "NoSuchVersion", "404"}
+
+
 class Mismatch(OSError):
     """What arrived is not what was sent."""
-
-
-class Item(NamedTuple):
-    """A version to copy (`version` is None where only what is current is copied), or a delete marker."""
-
-    key: str
-    version: str | None
-    etag: str
-    size: int
-    marker: bool = False
-
-
-class Journal:
-    """What is done already: an SQLite file. For one thread."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = sqlite3.connect(path)
-        self._file.execute(
-            "CREATE TABLE IF NOT EXISTS done (bucket TEXT, key TEXT, version TEXT, etag TEXT,"
-            " PRIMARY KEY (bucket, key, version)) WITHOUT ROWID"
-        )
-        self._open = 0
-
-    def has(self, bucket: str, item: Item) -> bool:
-        """Whether this very content was copied."""
-        row = self._file.execute(
-            "SELECT etag FROM done WHERE bucket = ? AND key = ? AND version = ?", (bucket, item.key, item.version or "")
-        ).fetchone()
-        return row is not None and row[0] == item.etag
-
-    def add(self, bucket: str, items: Iterable[Item]) -> None:
-        """Note what was copied; on disk at the latest a hundred objects later."""
-        rows = [(bucket, item.key, item.version or "", item.etag) for item in items]
-        self._file.executemany("INSERT OR REPLACE INTO done VALUES (?, ?, ?, ?)", rows)
-        self._open += len(rows)
-        if self._open >= 100:
-            self.save()
-
-    def save(self) -> None:
-        """Everything on disk."""
-        self._file.commit()
-        self._open = 0
-
-    def close(self) -> None:
-        """Save and close."""
-        self.save()
-        self._file.close()
 
 
 @dataclass
 class Report:
     """What an import came to. Numbers move while it goes on."""
 
+    buckets: int = 0
     copied: int = 0
     bytes: int = 0
     kept: int = 0
     """Objects that an earlier run had copied."""
+    gone: int = 0
+    """Objects that were listed, and deleted before they were read."""
     failures: list[str] = field(default_factory=list)
+
+    @property
+    def settled(self) -> int:
+        """Objects of which is known what became of them."""
+        return self.copied + self.kept + self.gone + len(self.failures)
 
 
 class Importer:
@@ -112,9 +80,12 @@ class Importer:
         self._versions, self._workers = versions, workers
         self.report = Report()
         self._lock = threading.Lock()
+        self._away = 0
 
     def copy(self, bucket: str) -> Iterator[None]:
-        """Copy what a bucket holds and is not done yet; gives control back after each key."""
+        """Copy what a bucket holds and is not done yet; gives control back after each key. Raises the last of `FAULTS`
+        when an endpoint is away."""
+        self._end_uploads(bucket)
         running: dict[Future[list[Item]], list[Item]] = {}
         with ThreadPoolExecutor(self._workers, thread_name_prefix="import") as pool:
             try:
@@ -147,9 +118,23 @@ class Importer:
             done = future.result()
         except FAULTS as fault:  # what of the key was copied before is found again by the next run
             self.report.failures.append(f"s3://{bucket}/{items[0].key}: {fault}")
+            self._away = self._away + 1 if is_away(fault) else 0
+            if self._away >= PATIENCE * self._workers:
+                raise
             return
+        self._away = 0
         self._journal.add(bucket, done)
         self.report.copied += len(done)
+        self.report.gone += len(items) - len(done)
+
+    def _end_uploads(self, bucket: str) -> None:
+        """What a killed run was sending in parts is dropped by the target."""
+        for key, upload in self._journal.begun(bucket):
+            try:
+                self._target.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload)
+            except ClientError as error:
+                log.info("s3://%s/%s: the upload of an earlier run: %s", bucket, key, error)
+            self._journal.end(upload)
 
     # --- what there is ------------------------------------------------------------------------------------------------
 
@@ -159,7 +144,7 @@ class Importer:
             pages = self._source.get_paginator("list_objects_v2").paginate(Bucket=bucket)
             for page in pages:
                 for one in page.get("Contents", ()):
-                    yield [Item(one["Key"], None, one["ETag"].strip('"'), one["Size"])]
+                    yield [Item(one["Key"], None, one["ETag"].strip('"'), one["Size"], one["LastModified"])]
             return
         gathered: list[Item] = []
         for item in self._all_versions(self._source, bucket):
@@ -179,54 +164,65 @@ class Importer:
             found.sort(key=lambda one: (one[0]["Key"].encode(), not one[0]["IsLatest"]))
             for one, marker in found:
                 etag = one.get("ETag", "marker").strip('"')
-                yield Item(one["Key"], one["VersionId"], etag, one.get("Size", 0), marker)
+                yield Item(one["Key"], one["VersionId"], etag, one.get("Size", 0), one["LastModified"], marker)
 
     # --- one key ------------------------------------------------------------------------------------------------------
 
     def _copy_key(self, bucket: str, items: list[Item], before: int) -> list[Item]:
         if self._versions:
             return self._copy_versions(bucket, items, before)
-        self._copy_each(bucket, items)
-        return items
+        return self._copy_each(bucket, items)
 
     def _copy_versions(self, bucket: str, items: list[Item], before: int) -> list[Item]:
         """A run that was killed, or failed on a later version, may have copied the first ones without noting them."""
         key = items[0].key
-        there = [item.etag for item in self._all_versions(self._target, bucket, key) if item.key == key]
+        found = takewhile(lambda item: item.key == key, self._all_versions(self._target, bucket, key))
+        there = [item.etag for item in found]
         done = 0
         for copied, item in zip(there[::-1][before:], items, strict=False):
             if copied != item.etag:
                 break
             done += 1
-        self._copy_each(bucket, items[done:])
-        return items
+        return items[:done] + self._copy_each(bucket, items[done:])
 
-    def _copy_each(self, bucket: str, items: list[Item]) -> None:
+    def _copy_each(self, bucket: str, items: list[Item]) -> list[Item]:
+        """Copy them in turn; those that were there still."""
+        done = []
         for item in items:
             for attempt in range(TRIES):
                 try:
-                    self._copy_item(bucket, item, ask=attempt > 0)
+                    if self._copy_item(bucket, item, ask=attempt > 0):
+                        done.append(item)
                     break
                 except (BotoCoreError, HTTPError, OSError) as fault:
                     if attempt == TRIES - 1:
                         raise
                     log.info("s3://%s/%s: %s; once more", bucket, item.key, fault)
+        return done
 
-    def _copy_item(self, bucket: str, item: Item, *, ask: bool) -> None:
-        """`ask`: for the size of every part, since they were not as even as they looked."""
+    def _copy_item(self, bucket: str, item: Item, *, ask: bool) -> bool:
+        """Whether the item was there to be copied. `ask`: for the size of every part, since they were not as even as
+        they looked."""
         if item.marker:
             self._target.delete_object(Bucket=bucket, Key=item.key)
-            return
+            return True
         where = {"Bucket": bucket, "Key": item.key} | ({"VersionId": item.version} if item.version else {})
-        answer = self._source.get_object(**where, ChecksumMode="ENABLED")
+        try:
+            answer = self._source.get_object(**where, ChecksumMode="ENABLED")
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in GONE:
+                raise
+            return False
         about = {name: answer[name] for name in HEADERS if answer.get(name)} | {"Metadata": answer["Metadata"]}
         if answer.get("ExpiresString"):
             about["Expires"] = answer["ExpiresString"]
         if answer.get("StorageClass", "STANDARD") != "STANDARD":
             about["StorageClass"] = answer["StorageClass"]
-        for name in ("ObjectLockMode", "ObjectLockRetainUntilDate", "ObjectLockLegalHoldStatus"):
-            if answer.get(name):
-                about[name] = answer[name]
+        until = answer.get("ObjectLockRetainUntilDate")
+        if until is not None and until > datetime.now(UTC):  # S3 takes no retention that is over
+            about |= {"ObjectLockMode": answer["ObjectLockMode"], "ObjectLockRetainUntilDate": until}
+        if answer.get("ObjectLockLegalHoldStatus"):
+            about["ObjectLockLegalHoldStatus"] = answer["ObjectLockLegalHoldStatus"]
         if answer.get("TagCount"):
             tags = self._source.get_object_tagging(**where)["TagSet"]
             about["Tagging"] = encoded({tag["Key"]: tag["Value"] for tag in tags})
@@ -236,6 +232,7 @@ class Importer:
             self._copy_parts(where, about, etag, size, ask)
         else:
             self._copy_whole(bucket, item.key, about, answer, etag)
+        return True
 
     def _copy_whole(self, bucket: str, key: str, about: dict[str, Any], answer: Any, etag: str) -> None:
         with tempfile.SpooledTemporaryFile(MEMORY) as held:
@@ -248,11 +245,12 @@ class Importer:
         sizes = self._part_sizes(where, etag, size, ask)
         place = {"Bucket": where["Bucket"], "Key": where["Key"]}
         upload = self._target.create_multipart_upload(**place, **about)["UploadId"]
+        self._journal.begin(place["Bucket"], place["Key"], upload)
         try:
             parts, start = [], 0
             for number, length in enumerate(sizes or cut(size), 1):
                 span = f"bytes={start}-{start + length - 1}"
-                answer = self._source.get_object(**where, Range=span, IfMatch=f'"{etag}"')
+                answer = self._get_span(where, span, etag)
                 with tempfile.SpooledTemporaryFile(MEMORY) as held:
                     digest = b64encode(self._fetch(answer, held)).decode()
                     sent = self._target.upload_part(
@@ -263,10 +261,20 @@ class Importer:
             done = self._target.complete_multipart_upload(**place, UploadId=upload, MultipartUpload={"Parts": parts})
         except BaseException:
             self._target.abort_multipart_upload(**place, UploadId=upload)
+            self._journal.end(upload)
             raise
+        self._journal.end(upload)
         if sizes and is_digest(etag, answer) and done["ETag"].strip('"') != etag:
             self._target.delete_object(**place, **({"VersionId": done["VersionId"]} if "VersionId" in done else {}))
             raise Mismatch(f"the copy has the ETag {done['ETag']}, the source {etag}")
+
+    def _get_span(self, where: dict[str, Any], span: str, etag: str) -> Any:
+        try:
+            return self._source.get_object(**where, Range=span, IfMatch=f'"{etag}"')
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] not in (404, 412):
+                raise
+            raise Mismatch("it was replaced while it was read") from error
 
     def _part_sizes(self, where: dict[str, Any], etag: str, size: int, ask: bool) -> list[int]:
         """The sizes of the source's parts; none where it does not tell."""
@@ -294,6 +302,13 @@ class Importer:
             raise Mismatch(f"the source sent {left} bytes less than it said")
         held.seek(0)
         return digest.digest()
+
+
+def is_away(fault: Exception) -> bool:
+    """Whether the fault is an endpoint's as a whole, and not about the object that was asked for."""
+    if isinstance(fault, ClientError):
+        return int(fault.response["ResponseMetadata"]["HTTPStatusCode"]) >= 500
+    return not isinstance(fault, Mismatch)
 
 
 def is_digest(etag: str, answer: Mapping[str, Any]) -> bool:

@@ -36,14 +36,23 @@ DOCUMENTS: tuple[tuple[str, Callable[[Answer], Answer]], ...] = (
 )
 
 
+FIRST_REGION = "us-east-1"
+
+
 def make(source: Any, target: Any, bucket: str) -> None:
     """The bucket, with versions and locks as its source has them. One that the caller has already is taken."""
-    locked = _ask(source.get_object_lock_configuration, bucket) is not None
+    locked, region = _has_locks(source, bucket), target.meta.region_name
+    options: Answer = {"ObjectLockEnabledForBucket": True} if locked else {}
+    if region != FIRST_REGION:
+        options["CreateBucketConfiguration"] = {"LocationConstraint": region}
     try:
-        target.create_bucket(Bucket=bucket, **({"ObjectLockEnabledForBucket": True} if locked else {}))
+        target.create_bucket(Bucket=bucket, **options)
     except ClientError as error:
         if error.response["Error"]["Code"] != "BucketAlreadyOwnedByYou":
             raise
+    if locked and not _has_locks(target, bucket):  # it was there already
+        target.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+        target.put_object_lock_configuration(Bucket=bucket, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled"})
     keeping = _ask(source.get_bucket_versioning, bucket) or {}
     if keeping.get("Status") and not locked:
         target.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": keeping["Status"]})
@@ -54,10 +63,21 @@ def take_over(source: Any, target: Any, bucket: str) -> Iterator[str]:
     for name, convert in DOCUMENTS:
         try:
             answer = _ask(getattr(source, "get_" + name), bucket)
-            if answer is not None:
+            if answer is not None and _says_something(answer):
                 getattr(target, "put_" + name)(Bucket=bucket, **convert(answer))
         except (ClientError, BotoCoreError) as error:
             yield f"s3://{bucket}: {name.replace('_', ' ')} was not taken over: {error}"
+
+
+def _has_locks(client: Any, bucket: str) -> bool:
+    answer = _ask(client.get_object_lock_configuration, bucket) or {}
+    return bool(answer.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled")
+
+
+def _says_something(answer: Answer) -> bool:
+    """Whether there is a document: Swift answers what it does not know with a list of the bucket's objects, of which
+    nothing is understood."""
+    return any(value for name, value in answer.items() if name != "ResponseMetadata")
 
 
 def _ask(get: Callable[..., Answer], bucket: str) -> Answer | None:
@@ -66,6 +86,6 @@ def _ask(get: Callable[..., Answer], bucket: str) -> Answer | None:
         return get(Bucket=bucket)
     except ClientError as error:
         code = error.response["Error"]["Code"]
-        if code in UNSUPPORTED or code.startswith("NoSuch") or "NotFound" in code:
-            return None
-        raise
+        if code == "NoSuchBucket" or not (code in UNSUPPORTED or code.startswith("NoSuch") or "NotFound" in code):
+            raise
+        return None

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import sys
 import threading
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gateway.clients import Account, Config, client_environment
 from gateway.settings import SettingsError, load
+
+if TYPE_CHECKING:
+    from gateway.importing import Importer, Report
 
 app = typer.Typer(help="Bring in what lies elsewhere.", no_args_is_help=True)
 
@@ -43,38 +47,50 @@ def import_s3(
     May be broken off and begun again: it goes on, and copies what has changed meanwhile. Status 1 when something could
     not be copied.
     """
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import ClientError
 
     from gateway import importing, importing_buckets
+    from gateway.importing_journal import Journal
 
     here = client_environment(load(config=config), endpoint, account)
     origin = _client(source, access_key, secret_key, region, workers)
-    target = _client(
-        here["AWS_ENDPOINT_URL"], here["AWS_ACCESS_KEY_ID"], here["AWS_SECRET_ACCESS_KEY"], region, workers
-    )
+    mine = here["AWS_ACCESS_KEY_ID"], here["AWS_SECRET_ACCESS_KEY"]
+    target = _client(here["AWS_ENDPOINT_URL"], *mine, here["AWS_DEFAULT_REGION"], workers)
     file = journal or _default_journal(load(config=config).data_dir, source, here)
-    book = importing.Journal(file)
+    book = Journal(file)
     importer = importing.Importer(origin, target, book, versions=versions, workers=workers)
     notes: list[str] = []
     try:
         buckets = bucket or [one["Name"] for one in origin.list_buckets()["Buckets"]]
         for name in buckets:
-            importing_buckets.make(origin, target, name)
-            _copy(importer, name)
-            if settings_too:
-                notes += importing_buckets.take_over(origin, target, name)
-    except (BotoCoreError, ClientError) as error:
+            try:
+                importing_buckets.make(origin, target, name)
+                importer.report.buckets += 1
+                _copy(importer, name)
+                if settings_too:
+                    notes += importing_buckets.take_over(origin, target, name)
+            except ClientError as error:  # the others may be copied all the same
+                if importing.is_away(error):
+                    raise
+                importer.report.failures.append(f"s3://{name}: {error}")
+    except importing.FAULTS as error:
+        _tell(importer.report, notes)
         raise SettingsError(f"import: {error}") from error
     finally:
         book.close()
-    report = importer.report
+    _tell(importer.report, notes)
+    sys.exit(1 if importer.report.failures else 0)
+
+
+def _tell(report: Report, notes: list[str]) -> None:
+    """What came of it on standard output, what did not on standard error."""
+    gone = f"{report.gone:,} were deleted meanwhile, " if report.gone else ""
     typer.echo(
-        f"{len(buckets)} buckets: {report.copied:,} copied ({report.bytes / 2**20:,.1f} MiB), "
-        f"{report.kept:,} were there already, {len(report.failures)} failed."
+        f"{report.buckets} buckets: {report.copied:,} copied ({report.bytes / 2**20:,.1f} MiB), "
+        f"{report.kept:,} were there already, {gone}{len(report.failures)} failed."
     )
     for line in (*notes, *report.failures):
         typer.echo(line, err=True)
-    sys.exit(1 if report.failures else 0)
 
 
 def _client(endpoint: str, key: str, secret: str, region: str, workers: int) -> Any:
@@ -106,10 +122,12 @@ def _default_journal(folder: Path, source: str, here: dict[str, str]) -> Path:
     return imports / f"{hashlib.sha256(pair.encode()).hexdigest()[:16]}.db"
 
 
-def _copy(importer: Any, bucket: str) -> None:
+def _copy(importer: Importer, bucket: str) -> None:
     """Copy a bucket, with a bar where a person looks on; a second listing tells it how much there is."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from gateway.importing import FAULTS
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[read]}"))
     watched = sys.stderr.isatty()
@@ -117,13 +135,13 @@ def _copy(importer: Any, bucket: str) -> None:
         task = bar.add_task(bucket, total=None, read="")
 
         def count() -> None:
-            bar.update(task, total=importer.count(bucket))
+            with contextlib.suppress(*FAULTS):  # whatever it is, the copying tells
+                bar.update(task, total=importer.count(bucket))
 
         if watched:
             threading.Thread(target=count, daemon=True).start()
         report = importer.report
-        before = report.copied + report.kept
+        before = report.settled
         for _ in importer.copy(bucket):
-            read = f"{report.bytes / 2**20:,.0f} MiB"
-            bar.update(task, completed=report.copied + report.kept - before, read=read)
-        bar.update(task, completed=report.copied + report.kept - before)
+            bar.update(task, completed=report.settled - before, read=f"{report.bytes / 2**20:,.0f} MiB")
+        bar.update(task, completed=report.settled - before)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from gateway.importing import Importer
+from gateway.importing_journal import Item, Journal
+from tests import swift
 from tests.compat.conftest import new_client
 from tests.server import ROOT, Server
 
@@ -168,11 +174,108 @@ def test_what_cannot_be_copied_is_told(
     servers: tuple[Server, Server], clients: tuple[Client, Client], tmp_path: Path
 ) -> None:
     done = run(servers, tmp_path / "journal", "--bucket", "nowhere-at-all")
-    assert done.returncode == 2 and "NoSuchBucket" in done.stderr
-    source, _ = clients
+    assert done.returncode == 1 and "NoSuchBucket" in done.stderr
+    source, target = clients
+    assert "nowhere-at-all" not in [one["Name"] for one in target.list_buckets()["Buckets"]]
     source.create_bucket(Bucket="cold")
     source.put_object(Bucket="cold", Key="archived", Body=b"x", StorageClass="GLACIER")
     source.put_object(Bucket="cold", Key="warm", Body=b"x")
-    done = run(servers, tmp_path / "journal", "--bucket", "cold")
-    assert done.returncode == 1
+    # A bucket that cannot be made does not keep the others back.
+    source.create_bucket(Bucket="somebodys")
+    new_client(servers[1].endpoint, "s3", "210987654321").create_bucket(Bucket="somebodys")
+    done = run(servers, tmp_path / "journal", "--bucket", "somebodys", "--bucket", "cold")
+    assert done.returncode == 1 and "s3://somebodys: " in done.stderr and "BucketAlreadyExists" in done.stderr
     assert "1 copied" in done.stdout and "s3://cold/archived" in done.stderr and "InvalidObjectState" in done.stderr
+
+
+def test_an_endpoint_that_is_away_ends_the_import(
+    servers: tuple[Server, Server], clients: tuple[Client, Client], tmp_path: Path
+) -> None:
+    told = command(servers, tmp_path / "journal")
+    told[told.index("--from") + 1] = "http://127.0.0.1:1"
+    done = subprocess.run(told, cwd=ROOT, capture_output=True, text=True, timeout=110)
+    assert done.returncode == 2 and "0 buckets: 0 copied" in done.stdout and "127.0.0.1:1" in done.stderr
+
+
+def test_a_source_that_changes_meanwhile(
+    servers: tuple[Server, Server], clients: tuple[Client, Client], tmp_path: Path
+) -> None:
+    """Other metadata make another object, what was deleted after it was listed is no fault, locks that are over are
+    left, and one that was killed while it sent parts leaves no upload."""
+    source, target = clients
+    source.create_bucket(Bucket="moving", ObjectLockEnabledForBucket=True)
+    target.create_bucket(Bucket="moving")  # without locks, and with something in it
+    target.put_object(Bucket="moving", Key="mine", Body=b"mine")
+    over = datetime.now(UTC) + timedelta(seconds=1)
+    source.put_object(
+        Bucket="moving", Key="over", Body=b"x", ObjectLockMode="GOVERNANCE", ObjectLockRetainUntilDate=over
+    )
+    later = over + timedelta(days=3)
+    source.put_object(
+        Bucket="moving", Key="held", Body=b"x", ObjectLockMode="GOVERNANCE", ObjectLockRetainUntilDate=later
+    )
+    source.put_object(Bucket="moving", Key="k", Body=b"x", Metadata={"a": "1"})
+    while datetime.now(UTC) <= over:  # the source's own clock, which is this machine's
+        source.head_object(Bucket="moving", Key="over")
+    upload = target.create_multipart_upload(Bucket="moving", Key="large")["UploadId"]
+    journal = Journal(tmp_path / "journal")
+    journal.begin("moving", "large", upload)
+    journal.close()
+    done = run(servers, tmp_path / "journal", "--bucket", "moving")
+    assert (done.returncode, done.stderr) == (0, "") and "3 copied" in done.stdout
+    assert target.get_object_retention(Bucket="moving", Key="held")["Retention"]["Mode"] == "GOVERNANCE"
+    assert "ObjectLockMode" not in target.head_object(Bucket="moving", Key="over")
+    assert target.get_object(Bucket="moving", Key="mine")["Body"].read() == b"mine"
+    assert "Uploads" not in target.list_multipart_uploads(Bucket="moving")
+    source.put_object(Bucket="moving", Key="k", Body=b"x", Metadata={"a": "2"})
+    done = run(servers, tmp_path / "journal", "--bucket", "moving")
+    assert "1 copied" in done.stdout and target.head_object(Bucket="moving", Key="k")["Metadata"] == {"a": "2"}
+    book = Journal(tmp_path / "other")
+    importer = Importer(source, target, book, versions=False, workers=1)
+    importer._keys = lambda bucket: iter([[Item("k", None, "x", 1, over)], [Item("gone", None, "x", 1, over)]])  # type: ignore[method-assign]
+    assert [*importer.copy("moving")] and (importer.report.copied, importer.report.gone) == (1, 1)
+    assert importer.report.failures == []
+    book.close()
+
+
+def test_into_another_region_than_the_first(
+    servers: tuple[Server, Server], clients: tuple[Client, Client], tmp_path: Path
+) -> None:
+    """Buckets are made where new ones are made anyway, whatever the source's region is called."""
+    source, target = clients
+    source.create_bucket(Bucket="abroad")
+    source.put_object(Bucket="abroad", Key="k", Body=b"x")
+    told = command(servers, tmp_path / "journal", "--bucket", "abroad", "--region", "garage")
+    environment = os.environ | {"NEPHELE_DEFAULT_REGION": "eu-west-1"}
+    done = subprocess.run(told, cwd=ROOT, capture_output=True, text=True, timeout=110, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert target.get_bucket_location(Bucket="abroad")["LocationConstraint"] == "eu-west-1"
+
+
+def test_out_of_swift(servers: tuple[Server, Server], tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Whose S3 API answers questions that it does not know with lists of objects."""
+    if reason := swift.missing():
+        pytest.skip(reason)
+    with contextlib.ExitStack() as stack:
+        try:
+            endpoint = stack.enter_context(swift.swift(tmp_path_factory.mktemp("swift")))
+        except OSError as error:
+            pytest.skip(f"Swift needs a file system with extended attributes: {error}")
+        config = Config(request_checksum_calculation="when_required", response_checksum_validation="when_required")
+        source = new_client(endpoint, "s3", swift.ACCESS, secret=swift.SECRET, config=config)
+        source.create_bucket(Bucket="from-swift")
+        keys = ["a", "a b+c%d", "ü€😀", "dir/", "a//b", "..", "<&>"]
+        for key in keys:
+            source.put_object(Bucket="from-swift", Key=key, Body=key.encode() * 1000, Metadata={"m": "1"})
+        multipart(source, "from-swift", "parts", [5 * MIB, 70_000])
+        told = command(servers, tmp_path_factory.mktemp("journal") / "journal")
+        told[told.index("--from") + 1] = endpoint
+        told[told.index("--access-key") + 1], told[told.index("--secret-key") + 1] = swift.ACCESS, swift.SECRET
+        done = subprocess.run(told, cwd=ROOT, capture_output=True, text=True, timeout=110)
+        assert (done.returncode, done.stderr) == (0, "") and "8 copied" in done.stdout
+        target = new_client(servers[1].endpoint, "s3", ACCOUNT)
+        assert "Status" not in target.get_bucket_versioning(Bucket="from-swift")
+        for key in [*keys, "parts"]:
+            sent, kept = (s3.get_object(Bucket="from-swift", Key=key) for s3 in (source, target))
+            assert sent["Body"].read() == kept["Body"].read() and sent["Metadata"] == kept["Metadata"]
+            assert key == "parts" or sent["ETag"] == kept["ETag"]
