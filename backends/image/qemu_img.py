@@ -31,9 +31,14 @@ MEMORY = 2 << 30
 
 LOOK = 30
 """Seconds within which a header is read; a made-up one can ask for far longer."""
+STUDY = 300
+"""Seconds within which all tables of an image are read."""
 
 _PERCENT = re.compile(rb"\(\s*(\d+)\.\d+/100%\)")
 _MAGIC: dict[str, bytes] = {"qcow2": b"QFI\xfb", "vmdk": b"KDMV", "vhdx": b"vhdxfile"}
+_CHECKED = ("qcow2", "vmdk", "vdi", "vhdx")
+_LEAKS, _UNCHECKED = 3, 63
+"""What `qemu-img check` ends with when nothing is lost, and when it knows no check."""
 
 
 def present() -> bool:
@@ -44,7 +49,8 @@ def present() -> bool:
 def inspect(path: Path, format: str) -> int:
     """The size in bytes that the image shows, after every check that makes it safe to read.
 
-    Raises `Unsupported` (fact: reason) for one that is not of this format, or that leans on another file.
+    Raises `Unsupported` (fact: reason) for one that is not of this format, that leans on another file, or that is not
+    whole: QEMU reads zeros where a file that was cut off has no bytes any more.
     """
     if format not in FORMATS:
         raise _refused(f"there is no format {format!r} here; there are {', '.join(FORMATS)}")
@@ -66,7 +72,38 @@ def inspect(path: Path, format: str) -> int:
     size = int(about["virtual-size"])
     if not 0 < size <= LARGEST:
         raise _refused(f"it claims to have {size} bytes")
+    _check_whole(path, format)
     return size
+
+
+def _check_whole(path: Path, format: str) -> None:
+    """Refuse an image whose tables contradict each other, or name bytes that the file has not."""
+    if format not in _CHECKED:
+        return
+    with _private_folder() as folder:
+        status, _, complaint = _end(["check", "-q", "-f", format, str(path.absolute())], folder, STUDY)
+    if status not in (0, _LEAKS, _UNCHECKED):
+        raise _refused(f"it is damaged, or was cut off: {complaint.splitlines()[0] if complaint else status}")
+    if format == "vdi":
+        with path.open("rb") as file:
+            head = file.read(0x188)
+        start, block, blocks = (int.from_bytes(head[at : at + 4], "little") for at in (0x158, 0x178, 0x184))
+        if path.stat().st_size <= start + (blocks - 1) * block and blocks:
+            raise _refused("it was cut off")
+
+
+def check_room(path: Path, format: str, folder: Path) -> None:
+    """Raise `Exhausted` when what an image holds has no room in `folder`: a small file can hold very much, and one that
+    is found out when everything is full has taken the room of all others meanwhile. Raises `Unsupported` when that
+    takes too long to be known."""
+    command = ["measure", "--output=json", "-f", format, "-O", "qcow2", str(path.absolute())]
+    with _private_folder() as place:
+        status, text, complaint = _end(command, place, STUDY)
+    if status != 0:
+        raise _refused(complaint or "how much it holds cannot be told")
+    needed, left = int(json.loads(text)["required"]), shutil.disk_usage(folder).free
+    if needed > left:
+        raise Exhausted(f"No space left: the image holds {needed} bytes, and there is room for {left}")
 
 
 def _check_head(path: Path, format: str) -> None:
@@ -111,6 +148,20 @@ def _run(
     arguments: list[str], folder: Path, seconds: int | None, report: Callable[[int], None] = lambda percent: None
 ) -> str:
     """Run qemu-img in `folder` to its end. What it says is translated into native errors."""
+    status, output, complaint = _end(arguments, folder, seconds, report)
+    if status == 0:
+        return output
+    if "No space left" in complaint or "Disk quota exceeded" in complaint or "File too large" in complaint:
+        raise Exhausted(complaint)
+    if arguments[0] == "info":
+        raise _refused(complaint or f"qemu-img ended with {status}")
+    raise DriverError(complaint or f"qemu-img {arguments[0]} ended with {status}")
+
+
+def _end(
+    arguments: list[str], folder: Path, seconds: int | None, report: Callable[[int], None] = lambda percent: None
+) -> tuple[int, str, str]:
+    """Run qemu-img in `folder`, for so many seconds of processor time at most; its status, output and complaint."""
     program = shutil.which("qemu-img")
     if program is None:
         raise Unsupported("qemu-img is not installed: apt-get install qemu-utils", reason="qemu-img is not installed")
@@ -127,7 +178,7 @@ def _run(
         assert process.stdout is not None
         try:
             output = _follow(process.stdout.fileno(), report)
-            status = process.wait(timeout=seconds)
+            status = process.wait()
         except BaseException:
             process.kill()
             process.wait()
@@ -136,13 +187,7 @@ def _run(
             process.stdout.close()
         said.seek(0)
         complaint = said.read(4096).decode("utf-8", "replace").strip()
-    if status == 0:
-        return output.decode("utf-8", "replace")
-    if "No space left" in complaint or "Disk quota exceeded" in complaint or "File too large" in complaint:
-        raise Exhausted(complaint)
-    if arguments[0] == "info":
-        raise _refused(complaint.removeprefix("qemu-img: ") or f"qemu-img ended with {status}")
-    raise DriverError(complaint or f"qemu-img {arguments[0]} ended with {status}")
+    return status, output.decode("utf-8", "replace"), complaint.removeprefix("qemu-img: ")
 
 
 def _follow(descriptor: int, report: Callable[[int], None]) -> bytes:

@@ -102,13 +102,18 @@ def import_image(ctx: Context, p: Params) -> Result:
             disk = _snapshot(ctx, container["SnapshotId"])
         else:
             disk = _disk(ctx, container, document["role"], archives=len(containers) == 1)
-        disk["DeviceName"] = container.get("DeviceName") or ("/dev/sda1" if not index else f"/dev/sd{chr(97 + index)}")
+        disk["DeviceName"] = container.get("DeviceName") or device_name(index)
         if disk["DeviceName"] in taken:
             raise invalid(f"Two disk containers have the device name {disk['DeviceName']}.")
         taken.add(disk["DeviceName"])
         disks.append(disk)
     row = IMPORT_IMAGE.add(ctx, document | {"disks": disks}, state=ACTIVE)
     return render_import_image(ctx, row)
+
+
+def device_name(index: int) -> str:
+    """The name of the disk of that number, where the caller gives none."""
+    return "/dev/sda1" if not index else f"/dev/sd{chr(97 + index)}"
 
 
 def _snapshot(ctx: Context, id: str) -> dict[str, Any]:

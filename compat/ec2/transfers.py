@@ -19,7 +19,7 @@ from sqlalchemy import select
 
 from backends.db import Scope, Unit
 from backends.errors import Damaged, DriverError, Exhausted, Missing, Unavailable, Unsupported
-from backends.image.files import disk_in
+from backends.image.files import count_disks, disk_in
 from backends.image.qemu_img import inspect
 from backends.image.service import ImageService
 from backends.volume.drivers.base import GIB, DiskDriver
@@ -29,6 +29,7 @@ from backends.volume.service import VolumeService
 from compat.ec2 import transfer_bytes as streams
 from compat.ec2 import transfer_places as places
 from compat.ec2.exporting import object_key
+from compat.ec2.importing import device_name
 from compat.ec2.transfer_tasks import (
     ACTIVE,
     COMPLETED,
@@ -141,6 +142,9 @@ class Transfers:
             self._end(work, f"ServerError: there is no space left for the disk: {fault}")
         except (DriverError, OSError) as fault:
             return self._failed(work, fault)
+        except Exception as fault:  # noqa: BLE001 - of one task's file, perhaps: the others do not wait for it for ever
+            _log.exception("%s failed unforeseen", work.id)
+            return self._failed(work, fault)
         return True
 
     def _failed(self, work: Work, fault: Exception) -> bool:
@@ -159,17 +163,16 @@ class Transfers:
     # --- in -----------------------------------------------------------------------------------------------------------
 
     def _import(self, work: Work, folder: Path) -> None:
-        disks = work.document["disks"]
-        image = work.kind == IMPORT_IMAGE.name
+        image, index = work.kind == IMPORT_IMAGE.name, 0
         message = "converting" if image else "downloading/converting"
-        for index, disk in enumerate(disks):
-            if disk.get("done"):
-                continue
 
-            def report(percent: int, index: int = index) -> None:
-                work.tell((index * 100 + percent) // len(disks), message)
+        def report(percent: int) -> None:
+            work.tell((index * 100 + percent) // len(work.document["disks"]), message)
 
-            self._bring(work, index, folder, report)
+        while index < len(work.document["disks"]):  # an OVA is found to have several
+            if not work.document["disks"][index].get("done"):
+                self._bring(work, index, folder, report)
+            index += 1
         if image:
             work.tell(99, "preparing ami")
             self._register(work)
@@ -187,7 +190,8 @@ class Transfers:
         with acting(self._cloud, places.READING, who, work.region) as ctx:
             streams.download(ctx, bucket, disk["key"], path, lambda percent: report(percent // 2))
         length = path.stat().st_size
-        with disk_in(path, disk["format"], folder) as (file, format):
+        self._spread(work, index, count_disks(path, disk["format"]))
+        with disk_in(path, disk["format"], folder, disk.get("number", 0)) as (file, format):
             size = -(-inspect_size(file, format) // GIB)
             id = self._pending(work, index, size, length)
             stored = self._driver.import_file(id, file, format, lambda id, percent: report(50 + percent // 2))
@@ -199,6 +203,14 @@ class Transfers:
                 VolumeService(unit).finish_snapshot(row, stored)
 
         self._note(work, index, finish, SnapshotId=id, Status="completed", Progress=None, done=True)
+
+    def _spread(self, work: Work, index: int, count: int) -> None:
+        """Let a task that names one OVA have each of its disks."""
+        disks = list(work.document["disks"])
+        if count == 1 or "number" in disks[index]:
+            return
+        spread = [disks[index] | {"number": n, "DeviceName": device_name(n)} for n in range(count)]
+        work.save(disks=spread)
 
     def _pending(self, work: Work, index: int, size: int, length: int) -> str:
         """The snapshot that the disk becomes: its row is there before its bytes."""

@@ -94,15 +94,17 @@ def convert(data: bytes, format: str, folder: Path, *options: str) -> bytes:
     return (folder / "out").read_bytes()
 
 
-def ova(disk: bytes) -> bytes:
+def ova(*disks: bytes) -> bytes:
+    held = {f"disk{number}.vmdk": data for number, data in enumerate(disks)}
+    references = "".join(f'<File ovf:id="{name}" ovf:href="{name}"/>' for name in held)
+    sections = "".join(f'<Disk ovf:fileRef="{name}"/>' for name in held)
     text = (
         '<Envelope xmlns="http://schemas.dmtf.org/ovf/envelope/1" xmlns:ovf="http://schemas.dmtf.org/ovf/envelope/1">'
-        '<References><File ovf:id="f" ovf:href="disk.vmdk"/></References>'
-        '<DiskSection><Disk ovf:fileRef="f"/></DiskSection></Envelope>'
+        f"<References>{references}</References><DiskSection>{sections}</DiskSection></Envelope>"
     )
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
-        for name, data in {"box.ovf": text.encode(), "disk.vmdk": disk}.items():
+        for name, data in {"box.ovf": text.encode(), **held}.items():
             member = tarfile.TarInfo(name)
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
@@ -176,6 +178,21 @@ def test_an_ova_becomes_an_image_that_starts(
     wait(ec2, "instance_running", InstanceIds=[run["Instances"][0]["InstanceId"]])
     with refused("InvalidSnapshot.InUse", task["ImageId"]):
         ec2.delete_snapshot(SnapshotId=detail["SnapshotId"])
+
+
+@needs_qemu_img
+def test_every_disk_of_an_ova_comes_in(ec2: Client, client: Callable[..., Client], bucket: str, tmp_path: Path) -> None:
+    other = DISK[3 * BLOCK :]
+    one, two = (convert(data, "vmdk", tmp_path, "-o", "subformat=streamOptimized") for data in (DISK, other))
+    client("s3").put_object(Bucket=bucket, Key="box.ova", Body=ova(one, two))
+    task = image_task(ec2, ec2.import_image(DiskContainers=[at(bucket, "box.ova")])["ImportTaskId"])
+    assert task["Status"] == "completed", task
+    assert [one["DeviceName"] for one in task["SnapshotDetails"]] == ["/dev/sda1", "/dev/sdb"]
+    (image,) = ec2.describe_images(ImageIds=[task["ImageId"]])["Images"]
+    mapped = {one["DeviceName"]: one["Ebs"]["SnapshotId"] for one in image["BlockDeviceMappings"]}
+    assert mapped == {one["DeviceName"]: one["SnapshotId"] for one in task["SnapshotDetails"]}
+    assert content(client("ebs"), mapped["/dev/sda1"]) == BLOCKS
+    assert content(client("ebs"), mapped["/dev/sdb"]) == {n - 3: data for n, data in BLOCKS.items() if n >= 3}
 
 
 def test_two_disks_and_a_snapshot_in_one_image(ec2: Client, client: Callable[..., Client], bucket: str) -> None:
@@ -293,7 +310,13 @@ def test_images_that_lie_or_lean_on_others(
     command = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", "/etc/hostname", "-F", "raw", "leaning", "1M"]
     subprocess.run(command, cwd=tmp_path, check=True)
     s3.put_object(Bucket=bucket, Key="leaning.qcow2", Body=(tmp_path / "leaning").read_bytes())
-    for key, format, reason in (("disk.raw", "VMDK", "no vmdk"), ("leaning.qcow2", "QCOW2", "backing file")):
+    whole = convert(DISK, "qcow2", tmp_path)
+    s3.put_object(Bucket=bucket, Key="cut.qcow2", Body=whole[: len(whole) // 2])
+    for key, format, reason in (
+        ("disk.raw", "VMDK", "no vmdk"),
+        ("leaning.qcow2", "QCOW2", "backing file"),
+        ("cut.qcow2", "QCOW2", "cut off"),
+    ):
         begun = ec2.import_snapshot(DiskContainer=at(bucket, key, format))
         task = snapshot_task(ec2, begun["ImportTaskId"])
         assert task["Status"] == "deleted" and "SnapshotId" not in task, task

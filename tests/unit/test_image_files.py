@@ -10,10 +10,11 @@ import struct
 import subprocess
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from backends.errors import Missing, Unsupported
+from backends.errors import Exhausted, Missing, Unsupported
 from backends.image import files, qemu_img
 from backends.image.micro import disk, root
 
@@ -49,19 +50,82 @@ def test_the_only_disk_of_an_ova_is_taken_out(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["a.ova"]
 
 
-@pytest.mark.parametrize("case", ["two", "entity", "none", "noise"])
-def test_odd_ovas_are_refused(tmp_path: Path, case: str) -> None:
+def test_the_disks_of_an_ova_are_taken_out_in_the_order_of_its_description(tmp_path: Path) -> None:
+    path = ova(tmp_path / "a.ova", {"two.vmdk": b"2", "one.vmdk": b"1"})
+    assert files.count_disks(path, "ova") == 2
+    for number, text in enumerate((b"2", b"1")):
+        with files.disk_in(path, "ova", tmp_path, number) as (found, _):
+            assert found.read_bytes() == text
+    with pytest.raises(Unsupported, match="2 disks"), files.as_raw(path, "ova", print, tmp_path):
+        pass
+
+
+DOCTYPE = '<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]>'
+ONE = '<E xmlns="a"><File id="f" href="d.vmdk"/><Disk fileRef="f"/></E>'
+
+
+def member(name: str, data: bytes, **about: Any) -> tuple[tarfile.TarInfo, bytes]:
+    made = tarfile.TarInfo(name)
+    made.size = len(data)
+    for key, value in about.items():
+        setattr(made, key, value)
+    return made, data
+
+
+def pax(**headers: str) -> tuple[tarfile.TarInfo, bytes]:
+    return member("d.vmdk", b"KDMV", pax_headers={name.replace("_", "."): value for name, value in headers.items()})
+
+
+HOSTILE = {
+    "a document type": [member("box.ovf", (DOCTYPE + ONE).encode())],
+    "one in another encoding": [
+        member("box.ovf", ('<?xml version="1.0" encoding="UTF-16"?>' + DOCTYPE).encode("utf-16"))
+    ],
+    "an encoding that there is not": [member("box.ovf", b'<?xml version="1.0" encoding="odd"?><E/>')],
+    "no end of its description": [member("box.ovf", b'<E xmlns="a">' + b"<a>" * 300000)],
+    "a description that is too long": [member("box.ovf", ONE.encode() + b" " * files.ENVELOPE)],
+    "two descriptions": [member("box.ovf", ONE.encode()), member("other.ovf", ONE.encode())],
+    "no disk": [member("box.ovf", b"<E/>")],
+    "too many disks": [member("box.ovf", ONE.replace("</E>", '<Disk fileRef="f"/>' * 21 + "</E>").encode())],
+    "a disk that it has not": [member("box.ovf", ONE.replace("d.vmdk", "/etc/shadow").encode())],
+    "a link": [member("box.ovf", ONE.encode()), member("d.vmdk", b"", type=tarfile.SYMTYPE, linkname="/etc/shadow")],
+    "another link": [
+        member("box.ovf", ONE.encode()),
+        member("d.vmdk", b"", type=tarfile.LNKTYPE, linkname="/etc/shadow"),
+    ],
+    "holes": [member("box.ovf", ONE.encode()), pax(GNU_sparse_map="0,4", GNU_sparse_size=str(1 << 50))],
+    "odd holes": [member("box.ovf", ONE.encode()), pax(GNU_sparse_map="x", GNU_sparse_size="y")],
+    "holes without an end": [member("box.ovf", ONE.encode()), pax(GNU_sparse_major="1", GNU_sparse_minor="0")],
+    "a member that never ends": [member("box.ovf", ONE.encode()), pax(size=str(1 << 62))],
+    "a header without an end": [member("box.ovf", ONE.encode()), pax(comment="x" * 2 * files.HEADER)],
+    "very many members": [member(f"m{n}", b"") for n in range(files.MEMBERS + 1)],
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_an_ova_is_refused_that_has(tmp_path: Path, case: str) -> None:
     path = tmp_path / "a.ova"
-    if case == "two":
-        ova(path, {"one.vmdk": b"1", "two.vmdk": b"2"})
-    elif case == "entity":
-        ova(path, {"one.vmdk": b"1"}, '<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]>')
-    elif case == "none":
-        ova(path, {})
-    else:
-        path.write_bytes(b"noise" * 1000)
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        made = HOSTILE[case]
+        for about, data in made if len(made) > 1 or "holes" in case else [*made, member("d.vmdk", b"KDMV")]:
+            archive.addfile(about, io.BytesIO(data))
     with pytest.raises(Unsupported), files.disk_in(path, "ova", tmp_path):
         pass
+    assert os.listdir(tmp_path) == ["a.ova"]
+
+
+def test_an_ova_that_is_none_or_was_cut_off_is_refused(tmp_path: Path) -> None:
+    path = ova(tmp_path / "a.ova", {"one.vmdk": b"x" * 100000})
+    path.write_bytes(path.read_bytes()[:50000])
+    with pytest.raises(Unsupported, match="not all"), files.disk_in(path, "ova", tmp_path):
+        pass
+    path.write_bytes(b"noise" * 1000)
+    with pytest.raises(Unsupported), files.disk_in(path, "ova", tmp_path):
+        pass
+    inner = ova(tmp_path / "b.ova", {"one.vmdk": b"x"})
+    ova(path, {"one.vmdk": inner.read_bytes()})
+    with files.disk_in(path, "ova", tmp_path) as (disk, format), pytest.raises(Unsupported, match="no vmdk"):
+        qemu_img.inspect(disk, format)
 
 
 @needs_qemu_img
@@ -114,6 +178,43 @@ def test_files_of_another_kind_or_size_are_refused(tmp_path: Path) -> None:
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(tmp_path / "huge"), "65T"], check=True)
     with pytest.raises(Unsupported):
         qemu_img.inspect(tmp_path / "huge", "qcow2")
+
+
+@needs_qemu_img
+@pytest.mark.parametrize("format", ["qcow2", "vmdk", "vdi", "vhdx"])
+def test_an_image_that_was_cut_off_is_refused_and_not_read_as_zeros(tmp_path: Path, format: str) -> None:
+    raw, image = tmp_path / "in.raw", tmp_path / "image"
+    raw.write_bytes(os.urandom(3 * MIB))
+    qemu_img.convert(raw, "raw", image, format)
+    assert qemu_img.inspect(image, format) == 3 * MIB
+    whole = image.read_bytes()
+    for length in (600, len(whole) // 4, len(whole) // 2):
+        image.write_bytes(whole[:length])
+        with pytest.raises(Unsupported):
+            qemu_img.inspect(image, format)
+
+
+@needs_qemu_img
+def test_an_image_of_which_nobody_has_room_is_refused_before_it_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every block of half a gigabyte is the same compressed cluster."""
+    raw, image = tmp_path / "in.raw", tmp_path / "image"
+    raw.write_bytes(os.urandom(1000) + bytes(64536))
+    subprocess.run(["qemu-img", "convert", "-c", "-f", "raw", "-O", "qcow2", str(raw), str(image)], check=True)
+    qemu_img.check_room(image, "qcow2", tmp_path)
+    bomb = bytearray(image.read_bytes())
+    (table,) = struct.unpack(">Q", bomb[40:48])
+    (second,) = struct.unpack(">Q", bomb[table : table + 8])
+    second &= (1 << 56) - 512
+    bomb[second : second + 65536] = bomb[second : second + 8] * 8192
+    bomb[24:32] = struct.pack(">Q", 512 * MIB)
+    image.write_bytes(bomb)
+    assert image.stat().st_size < MIB
+    left = shutil.disk_usage(tmp_path)._replace(free=256 * MIB)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: left)
+    with pytest.raises(Exhausted, match=f"there is room for {256 * MIB}"):
+        qemu_img.check_room(image, "qcow2", tmp_path)
 
 
 def test_the_archive_is_what_the_kernel_reads() -> None:

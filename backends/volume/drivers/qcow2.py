@@ -138,6 +138,8 @@ class Qcow2Disks:
         with faults(snapshot):
             if not target.exists():
                 qemu_img.inspect(path, format)
+                if format != "raw":
+                    qemu_img.check_room(path, format, target.parent)
                 draft = folders.begin(target)
                 new = draft / "new.qcow2"
                 qemu_img.convert(path, format, new, "qcow2", report=partial(report, snapshot))

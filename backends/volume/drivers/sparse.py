@@ -117,6 +117,7 @@ class SparseFiles:
                     self._publish(target, path, 0, partial(report, snapshot))
                 else:
                     qemu_img.inspect(path, format)
+                    qemu_img.check_room(path, format, target.parent)
                     self._convert(snapshot, path, format, report)
         with _faults(snapshot):
             return sum(end - start for start, end in extents(target))
