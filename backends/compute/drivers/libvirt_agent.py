@@ -23,8 +23,11 @@ ANSWER = 2
 STILL = 10
 """Seconds within which it has to have frozen, or thawed, its file systems."""
 QUEUED = 30.0
-"""Seconds after which libvirt drops what its guest tells it while a copy is made (libvirt's QEMU_JOB_WAIT_TIME). It
-lets nobody note meanwhile that an agent came, though it could, and the end of the copy has to wait behind that."""
+"""Seconds that libvirt waits before it notes that an agent came or went, and then does not (its QEMU_JOB_WAIT_TIME).
+While a copy is made it lets begin what modifies a guest; noting an agent it calls "modify migration safe", which it
+forgot to let begin, too. It notes one thing after another, so the end of the copy is noted behind that: a short copy
+during which an agent comes takes half a minute, or a whole one if it goes again. Nothing is lost by waiting; a daemon
+that is started anew would note it at once, and cut off whoever sits at a console."""
 
 _log = logging.getLogger(__name__)
 
