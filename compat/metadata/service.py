@@ -10,6 +10,7 @@ import base64
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from urllib.parse import unquote
 
 from backends.compute.models import Guest
 from backends.db import Unit
@@ -93,9 +94,11 @@ class MetadataService:
         options: Mapping[str, object] = known.instance.shown.get("MetadataOptions") or {}
         if options.get("HttpEndpoint") == "disabled":
             return _page(403)
-        path = asked.path.partition("?")[0]
+        path = unquote(asked.path.partition("?")[0])  # names may have signs that clients spell out
         if path.rstrip("/") == TOKEN_PATH:
             return self._token(known, asked, int(str(options.get("HttpPutResponseHopLimit") or 1)))
+        if asked.method == "OPTIONS":
+            return Told(200, headers={"Allow": "GET, HEAD, OPTIONS"})
         if asked.method not in ("GET", "HEAD"):
             return _page(405, {"Allow": "GET, HEAD, OPTIONS"})
         headers: dict[str, str] = {}
@@ -138,6 +141,8 @@ class MetadataService:
 
     def _token(self, known: _Known, asked: Asked, hops: int) -> Told:
         """A token, for whoever can make a PUT and did not come through a proxy."""
+        if asked.method == "OPTIONS":
+            return Told(200, headers={"Allow": "OPTIONS, PUT"})
         if asked.method != "PUT":
             return _page(405, {"Allow": "OPTIONS, PUT"})
         if "x-forwarded-for" in asked.headers:

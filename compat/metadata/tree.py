@@ -14,6 +14,7 @@ from typing import Any
 from backends.compute.models import Guest
 from backends.network.models import Port
 from compat.context import partition_of
+from compat.ec2.flavors import flavors
 from compat.metadata.instance import Instance
 from compat.regions import regions, zones
 
@@ -65,14 +66,14 @@ def _meta_data(instance: Instance, role: str | None, credentials: Leaf) -> dict[
         "hibernation": {"configured": str((shown.get("HibernationOptions") or {}).get("Configured", False)).lower()},
         "instance-action": "none",
         "instance-id": guest.id,
-        "instance-life-cycle": "on-demand",
+        "instance-life-cycle": str(shown.get("InstanceLifecycle") or "on-demand"),
         "instance-type": guest.flavor,
         "metrics": {"vhostmd": '<?xml version="1.0" encoding="UTF-8"?>'},
         "placement": _sorted(_placement(guest, shown)),
         "profile": f"default-{shown.get('VirtualizationType', 'hvm')}",
         "reservation-id": guest.batch,
         "services": _services(guest.region),
-        "system": "nitro",
+        "system": _system(guest.flavor),
     }
     for member, name in (("KernelId", "kernel-id"), ("RamdiskId", "ramdisk-id")):
         if shown.get(member):
@@ -107,6 +108,12 @@ def _placement(guest: Guest, shown: Mapping[str, Any]) -> dict[str, Node]:
         if placement.get(member):
             found[name] = str(placement[member])
     return found
+
+
+def _system(flavor: str) -> str:
+    """What instances of that type run on. Bare metal has Nitro's cards, too."""
+    known = flavors().get(flavor)
+    return "nitro" if known is None or known.family.nitro else "xen"
 
 
 def _services(region: str) -> dict[str, Node]:
@@ -194,7 +201,7 @@ def pretty(document: Mapping[str, Any]) -> str:
 
 def at(root: Mapping[str, Node], path: str) -> str | bytes | None:
     """What stands at a path below a version: a leaf's content, a folder's list, or None. Slashes at the end, or
-    doubled, change nothing."""
+    doubled, change nothing. What is right below a version is listed without slashes, as AWS does."""
     node: Node = root
     for part in path.split("/"):
         if part:
@@ -202,7 +209,7 @@ def at(root: Mapping[str, Node], path: str) -> str | bytes | None:
                 return None
             node = node[part]
     if isinstance(node, Mapping):
-        return listing(node)
+        return "\n".join(root) if node is root else listing(node)
     return node() if callable(node) else node
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import botocore.session
 import pytest
@@ -128,6 +129,56 @@ def test_the_tree_tells_what_describe_instances_shows(ec2: Client, launch: Calla
         assert (answer.status_code, "404 - Not Found" in answer.text) == (404, True), absent
 
 
+def test_the_whole_tree_can_be_walked(ec2: Client, launch: Callable[..., Seen]) -> None:
+    """As cloud-init's EC2 data source does: every line of a folder is asked for, with its signs spelled out, and must
+    be there."""
+    ec2.create_key_pair(KeyName="walker=1", KeyType="ed25519")
+    tags = {"Name": "one", "a+b=c@d": "signs", "time:out": "x"}
+    seen = launch(
+        KeyName="walker=1",
+        UserData="hello",
+        MetadataOptions={"HttpTokens": "required", "InstanceMetadataTags": "enabled"},
+        TagSpecifications=[
+            {"ResourceType": "instance", "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
+        ],
+    )
+    token, leaves = seen.token(), {}
+    folders = ["/2021-03-23/meta-data/", "/2021-03-23/dynamic/"]
+    while folders:
+        folder = folders.pop()
+        listed = seen.ask(folder, **{TOKEN: token})
+        assert listed.status_code == 200, folder
+        for line in listed.text.splitlines():
+            ident, equals, name = line.partition("=")
+            if line.endswith("/"):
+                folders.append(folder + quote(line, safe="/:"))
+                continue
+            place = f"{ident}/openssh-key" if equals and ident.isdigit() else line
+            found = seen.ask(folder + quote(place, safe="/:"), **{TOKEN: token})
+            assert found.status_code == 200, folder + place
+            leaves[folder.split("/", 2)[2] + (name if place != line else line)] = found.text
+    assert {key: leaves[f"meta-data/tags/instance/{key}"] for key in tags} == tags
+    assert leaves["meta-data/public-keys/walker=1"].startswith("ssh-ed25519 ")
+    assert leaves["dynamic/fws/instance-monitoring"] == "disabled"
+    mac = leaves["meta-data/mac"]
+    for key in ("device-number", "network-card"):
+        assert leaves[f"meta-data/network/interfaces/macs/{mac}/{key}"] == "0"
+    assert len(leaves) > 45
+    ec2.delete_key_pair(KeyName="walker=1")
+
+
+@pytest.mark.parametrize(("kind", "system"), [("t3.micro", "nitro"), ("t2.micro", "xen"), ("m5.metal", "nitro")])
+def test_the_tree_tells_what_the_instance_runs_on(
+    ec2: Client, launch: Callable[..., Seen], kind: str, system: str
+) -> None:
+    images = ec2.describe_images(Owners=["amazon"], Filters=[{"Name": "architecture", "Values": ["x86_64"]}])["Images"]
+    seen = launch(ImageId=images[0]["ImageId"], InstanceType=kind, InstanceMarketOptions={"MarketType": "spot"})
+    assert (seen.read("system"), seen.read("instance-life-cycle")) == (system, "spot")
+    for absent in ("spot/instance-action", "spot/termination-time", "events/recommendations/rebalance"):
+        assert seen.ask(f"/latest/meta-data/{absent}", **{TOKEN: seen.token()}).status_code == 404  # nobody interrupts
+    assert launch().read("instance-life-cycle") == "on-demand"
+
+
 def test_folders_are_listed_with_and_without_a_slash(launch: Callable[..., Seen]) -> None:
     seen = launch()
     top = seen.read("").split("\n")
@@ -135,6 +186,7 @@ def test_folders_are_listed_with_and_without_a_slash(launch: Callable[..., Seen]
     assert {"ami-id", "block-device-mapping/", "network/", "placement/", "services/"} <= set(top)
     assert seen.read("placement").split("\n") == seen.read("placement/").split("\n")
     assert seen.read("network/interfaces/macs/") == seen.read("mac") + "/"
+    assert seen.ask("/latest/", **{TOKEN: seen.token()}).text.split("\n") == ["dynamic", "meta-data"]
     answer = seen.ask("/", **{TOKEN: seen.token()})
     assert answer.text.split("\n")[0] == "1.0"
     assert answer.text.split("\n")[-1] == "latest"
@@ -149,6 +201,9 @@ def test_tokens_are_for_one_instance_and_for_a_while(launch: Callable[..., Seen]
     assert seen.ask("/latest/api/token", "PUT").status_code == 400
     assert seen.ask("/latest/api/token", "GET").status_code == 405
     assert seen.ask("/latest/meta-data/", "POST").status_code == 405
+    for path, allowed in (("meta-data/", "GET, HEAD, OPTIONS"), ("api/token", "OPTIONS, PUT")):
+        told = seen.ask(f"/latest/{path}", "OPTIONS")
+        assert (told.status_code, told.headers["Allow"]) == (200, allowed)
     forwarded = seen.ask("/latest/api/token", "PUT", **{TTL: "60", "X-Forwarded-For": "10.0.0.1"})
     assert forwarded.status_code == 403
     token = seen.token()

@@ -27,7 +27,7 @@ TREE: dict[str, Node] = {
 @pytest.mark.parametrize(
     ("path", "found"),
     [
-        ("", "meta-data/\nuser-data"),
+        ("", "meta-data\nuser-data"),
         ("meta-data", "ami-id\nkeys/\nlate"),
         ("/meta-data//ami-id/", "ami-1"),
         ("meta-data/ami-id/more", None),
