@@ -61,5 +61,14 @@ class BadTarget(NativeError):
     """A route cannot lead there."""
 
 
+class BadEdgeRoute(NativeError):
+    """A route that cannot stand in a table for what comes in through a gateway: `table`, `destination`, and `why`:
+    "target", "destination" or "propagation"."""
+
+
+class BadInnerTarget(NativeError):
+    """A route to a part of the network itself (`destination`) cannot leave it."""
+
+
 class WrongNetwork(NativeError):
     """Two things that must share a network do not."""

@@ -6,7 +6,14 @@ from sqlalchemy import select
 
 from backends.errors import Exists, InUse, Missing
 from backends.network import cidr as ranges
-from backends.network.errors import AlreadyAttached, BadTarget, DefaultThing, WrongNetwork
+from backends.network.errors import (
+    AlreadyAttached,
+    BadEdgeRoute,
+    BadInnerTarget,
+    BadTarget,
+    DefaultThing,
+    WrongNetwork,
+)
 from backends.network.models import (
     Endpoint,
     Gateway,
@@ -22,6 +29,11 @@ from backends.network.models import (
 )
 from backends.network.networks import local_routes
 from backends.network.segments import Segments
+
+BOXES = ("port", "nat", "endpoint")
+"""Targets inside a network, where what is meant for a part of it may be led."""
+EDGE_BOXES = ("port", "endpoint")
+"""Those of them that take what comes in through a gateway."""
 
 
 class Routes(Segments):
@@ -55,11 +67,13 @@ class Routes(Segments):
     ) -> Route:
         """A route to `destination` (a range, or the id of a prefix list).
 
-        Raises `Malformed`, `Exists` (with `destination`), `Missing` (a prefix list), `BadTarget`, `WrongNetwork`."""
+        Raises `Malformed`, `Exists` (with `destination`), `Missing` (a prefix list), `BadTarget`, `BadInnerTarget`,
+        `BadEdgeRoute`, `WrongNetwork`."""
         destination = self._destination(destination)
         if any(route.destination == destination for route in table.routes):
             raise Exists(f"{table.id} has a route to {destination}", destination=destination, id=table.id)
         self._check_target(table, kind, target)
+        self._check_place(table, destination, kind)
         route = Route(
             destination=destination,
             target_kind=kind,
@@ -79,6 +93,7 @@ class Routes(Segments):
         route = self.route(table, destination)
         if kind != "local":
             self._check_target(table, kind, target)
+        self._check_place(table, route.destination, kind)
         route.target_kind, route.target_id, route.guest_id = kind, target, guest_id
         route.state = "active" if self._alive(kind, target) else "blackhole"
         return route
@@ -103,7 +118,8 @@ class Routes(Segments):
     ) -> RouteTableAssociation:
         """Let a table serve a segment or a gateway; the association that there is, if it is this table's.
 
-        Raises `AlreadyAttached` (with `by`) when another table serves it, `WrongNetwork`."""
+        Raises `AlreadyAttached` (with `by`) when another table serves it, `WrongNetwork`, and `BadEdgeRoute` for a
+        gateway when the table has routes that it cannot take."""
         where = (
             RouteTableAssociation.segment_id == segment.id
             if segment is not None
@@ -111,6 +127,8 @@ class Routes(Segments):
         )
         if segment is not None and segment.network_id != table.network_id:
             raise WrongNetwork(f"{segment.id} is in another network", id=segment.id, network=table.network_id)
+        if gateway_id is not None:
+            self._check_edge(table)
         held = self.session.execute(select(RouteTableAssociation).where(where)).scalars().first()
         if held is not None:
             if held.table_id == table.id:
@@ -127,9 +145,11 @@ class Routes(Segments):
         return row
 
     def replace_association(self, old: RouteTableAssociation, table: RouteTable, *, id: str) -> RouteTableAssociation:
-        """Let `table` serve what `old` served, under a new id. Raises `WrongNetwork`."""
+        """Let `table` serve what `old` served, under a new id. Raises `WrongNetwork`, `BadEdgeRoute`."""
         if old.network_id != table.network_id:
             raise WrongNetwork(f"{table.id} is in another network", id=table.id, network=old.network_id)
+        if old.gateway_id is not None:
+            self._check_edge(table)
         former = self.session.execute(select(RouteTable).where(RouteTable.id == old.table_id)).scalars().one()
         fresh = RouteTableAssociation(
             id=id, network_id=old.network_id, segment_id=old.segment_id, gateway_id=old.gateway_id, main=old.main
@@ -188,6 +208,35 @@ class Routes(Segments):
             self._same(
                 table, target, self.session.execute(select(Endpoint.network_id).where(Endpoint.id == target)).scalar()
             )
+
+    def _check_place(self, table: RouteTable, destination: str, kind: str) -> None:
+        """That a route to a destination may have that kind of target, in a table that serves what this one does."""
+        if any(link.gateway_id is not None for link in table.associations):
+            self._check_edge_route(table, destination, kind)
+        elif kind not in ("local", *BOXES) and self._inside(table, destination):
+            raise BadInnerTarget(f"{destination} lies inside the network", destination=destination, id=table.id)
+
+    def _check_edge(self, table: RouteTable) -> None:
+        """That a table may serve a gateway."""
+        if table.notes.get("propagating"):
+            raise BadEdgeRoute(f"routes come to {table.id}", table=table.id, destination="", why="propagation")
+        for route in table.routes:
+            self._check_edge_route(table, route.destination, route.target_kind)
+
+    def _check_edge_route(self, table: RouteTable, destination: str, kind: str) -> None:
+        """What comes in through a gateway goes to a part of its network, and by way of a port at most."""
+        why = "" if kind in ("local", *EDGE_BOXES) else "target"
+        if not self._inside(table, destination):
+            why = "destination"
+        if why:
+            raise BadEdgeRoute(f"a gateway cannot take the {why}", table=table.id, destination=destination, why=why)
+
+    def _inside(self, table: RouteTable, destination: str) -> bool:
+        """Whether a destination is one of the network's ranges, or a part of one."""
+        if "/" not in destination:
+            return False
+        network = self.session.get_one(Network, table.network_id)
+        return ranges.inside(ranges.parse(destination), [ranges.parse(block.cidr) for block in network.ranges])
 
     def _same(self, table: RouteTable, target: str, network_id: str | None) -> None:
         if network_id != table.network_id:

@@ -8,6 +8,7 @@ from typing import Any
 from backends.network.errors import (
     AddressReserved,
     AddressTaken,
+    BadEdgeRoute,
     Malformed,
     NoAddresses,
     NotAttached,
@@ -69,3 +70,18 @@ NO_GATEWAY: Told = lambda fact: AWSError(  # noqa: E731
     "Gateway.NotAttached", f"Network {fact.network} is not attached to any internet gateway"
 )
 GATEWAY_FACTS: Raises = {NotAttached: NO_GATEWAY}
+
+
+def _edge(fact: Any) -> Exception:
+    why = {
+        "target": f"Route target is not supported for {fact.destination}. A route table of a gateway only supports "
+        "local, interface and Gateway Load Balancer endpoint targets.",
+        "destination": f"The destination {fact.destination} is not within the CIDR blocks of the VPC, as the routes of "
+        "a gateway's route table must be.",
+        "propagation": f"Route propagation is enabled for {fact.table}, which a gateway's route table can not have.",
+    }
+    return AWSError("InvalidParameterValue", why[fact.why])
+
+
+EDGE: Raises = {BadEdgeRoute: _edge}
+"""Routes that a table for what comes in through a gateway cannot have."""

@@ -15,7 +15,7 @@ from compat.kinds import kind
 from compat.operation import Params, Result, operation
 from compat.tags import drop_tags
 from compat.vpc import named
-from compat.vpc.facts import dependency, fresh, mismatch, missing
+from compat.vpc.facts import EDGE, dependency, fresh, mismatch, missing
 
 kind(
     "route-table",
@@ -167,6 +167,7 @@ def delete_route_table(ctx: Context, p: Params) -> Result:
             f"the specified association for route table {fact.by} conflicts with an existing association",
         ),
         WrongNetwork: mismatch,
+        **EDGE,
     },
 )
 def associate_route_table(ctx: Context, p: Params) -> Result:
@@ -203,7 +204,7 @@ def disassociate_route_table(ctx: Context, p: Params) -> Result:
     return {}
 
 
-@operation("ec2:ReplaceRouteTableAssociation", on=named.served, raises={WrongNetwork: mismatch})
+@operation("ec2:ReplaceRouteTableAssociation", on=named.served, raises={WrongNetwork: mismatch, **EDGE})
 def replace_route_table_association(ctx: Context, p: Params) -> Result:
     """Let another route table serve; of a main association: make it the main one."""
     table = ctx.find("route-table", p["RouteTableId"])

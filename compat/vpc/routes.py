@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from backends.errors import Exists, Missing
 from backends.network.cidr import parse4, parse6
-from backends.network.errors import BadTarget, DefaultThing, Malformed, WrongNetwork
+from backends.network.errors import BadInnerTarget, BadTarget, DefaultThing, Malformed, WrongNetwork
 from compat.context import Context
 from compat.errors import AWSError
 from compat.operation import Params, Result, operation
-from compat.vpc.facts import Raises, bad_value, missing
+from compat.vpc.facts import EDGE, Raises, bad_value, missing
 
 NAMED = {
     "NatGatewayId": ("nat", "natgateway"),
@@ -91,7 +91,13 @@ def _instance(ctx: Context, id: str) -> tuple[str, str, str | None]:
 
 RAISES: Raises = {
     Malformed: bad_value("destinationCidrBlock"),
+    **EDGE,
     BadTarget: lambda fact: AWSError("InvalidParameterValue", f"The target {fact.id} can not take routes."),
+    BadInnerTarget: lambda fact: AWSError(
+        "InvalidParameterValue",
+        f"The destination CIDR block {fact.destination} is equal to or more specific than one of this VPC's CIDR "
+        "blocks. This route can target only a NAT gateway, an interface or an instance.",
+    ),
     WrongNetwork: lambda fact: AWSError(
         "InvalidParameterValue", f"route table {fact.table} and network gateway {fact.id} belong to different networks"
     ),

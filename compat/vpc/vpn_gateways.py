@@ -100,6 +100,10 @@ def _propagate(ctx: Context, p: Params, wanted: bool) -> None:
     row, table = ctx.find("vpn-gateway", p["GatewayId"]), ctx.find("route-table", p["RouteTableId"])
     if wanted and row.document.get("_vpc") != table.network_id:
         raise AWSError("Gateway.NotAttached", f"resource {row.id} is not attached to network {table.network_id}")
+    if wanted and any(link.gateway_id is not None for link in table.associations):
+        raise AWSError(
+            "InvalidParameterValue", f"The route table {table.id} of a gateway can not have routes propagated"
+        )
     held: list[Any] = [id for id in table.notes.get("propagating", ()) if id != row.id]
     table.notes = {**table.notes, "propagating": [*held, row.id] if wanted else held}
 

@@ -132,6 +132,53 @@ def test_targets_that_do_not_exist_or_do_not_fit(ec2: Client, vpc: str, table: s
         ec2.create_route(RouteTableId=table, DestinationCidrBlock="nowhere", GatewayId=loose)
 
 
+def test_a_gateway_s_table_leads_inwards_only(ec2: Client, vpc: str, subnet: str, table: str, gateway: str) -> None:
+    interface = ec2.create_network_interface(SubnetId=subnet)["NetworkInterface"]["NetworkInterfaceId"]
+    nat = ec2.create_nat_gateway(SubnetId=subnet, ConnectivityType="private")["NatGateway"]["NatGatewayId"]
+    inside = ec2.describe_subnets(SubnetIds=[subnet])["Subnets"][0]["CidrBlock"]
+    elsewhere = ec2.create_route_table(VpcId=vpc)["RouteTable"]["RouteTableId"]
+    ec2.create_route(RouteTableId=elsewhere, DestinationCidrBlock=inside, NatGatewayId=nat)
+    with refused("InvalidParameterValue", "target"):
+        ec2.associate_route_table(RouteTableId=elsewhere, GatewayId=gateway)
+    ec2.create_route(RouteTableId=table, DestinationCidrBlock="0.0.0.0/0", GatewayId=gateway)
+    with refused("InvalidParameterValue"):
+        ec2.associate_route_table(RouteTableId=table, GatewayId=gateway)
+    ec2.delete_route(RouteTableId=table, DestinationCidrBlock="0.0.0.0/0")
+    edge = ec2.associate_route_table(RouteTableId=table, GatewayId=gateway)["AssociationId"]
+    prefixes = ec2.create_managed_prefix_list(
+        PrefixListName="inside", MaxEntries=1, AddressFamily="IPv4", Entries=[{"Cidr": inside}]
+    )["PrefixList"]["PrefixListId"]
+    for route in (
+        {"DestinationCidrBlock": inside, "NatGatewayId": nat},
+        {"DestinationCidrBlock": inside, "GatewayId": gateway},
+        {"DestinationCidrBlock": "10.0.0.0/8", "NetworkInterfaceId": interface},
+        {"DestinationCidrBlock": "0.0.0.0/0", "NetworkInterfaceId": interface},
+        {"DestinationPrefixListId": prefixes, "NetworkInterfaceId": interface},
+    ):
+        with refused("InvalidParameterValue"):
+            ec2.create_route(RouteTableId=table, **route)
+    ec2.create_route(RouteTableId=table, DestinationCidrBlock=inside, NetworkInterfaceId=interface)
+    with refused("InvalidParameterValue", "target"):
+        ec2.replace_route(RouteTableId=table, DestinationCidrBlock=inside, NatGatewayId=nat)
+    with refused("InvalidParameterValue", "target"):
+        ec2.replace_route_table_association(AssociationId=edge, RouteTableId=elsewhere)
+    block = ec2.describe_vpcs(VpcIds=[vpc])["Vpcs"][0]["CidrBlock"]
+    ec2.replace_route(RouteTableId=table, DestinationCidrBlock=block, NetworkInterfaceId=interface)
+    ec2.replace_route(RouteTableId=table, DestinationCidrBlock=block, LocalTarget=True)
+    assert routes(ec2, table)[block]["GatewayId"] == "local"
+
+
+def test_what_is_meant_for_a_part_of_the_vpc_stays_in_it(ec2: Client, subnet: str, table: str, gateway: str) -> None:
+    nat = ec2.create_nat_gateway(SubnetId=subnet, ConnectivityType="private")["NatGateway"]["NatGatewayId"]
+    inside = ec2.describe_subnets(SubnetIds=[subnet])["Subnets"][0]["CidrBlock"]
+    with refused("InvalidParameterValue", inside, "more specific"):
+        ec2.create_route(RouteTableId=table, DestinationCidrBlock=inside, GatewayId=gateway)
+    ec2.create_route(RouteTableId=table, DestinationCidrBlock=inside, NatGatewayId=nat)
+    with refused("InvalidParameterValue", inside, "more specific"):
+        ec2.replace_route(RouteTableId=table, DestinationCidrBlock=inside, GatewayId=gateway)
+    ec2.create_route(RouteTableId=table, DestinationCidrBlock="10.0.0.0/8", GatewayId=gateway)
+
+
 def test_a_route_by_prefix_list(ec2: Client, table: str, gateway: str) -> None:
     made = ec2.create_managed_prefix_list(
         PrefixListName="mine", MaxEntries=2, AddressFamily="IPv4", Entries=[{"Cidr": "192.0.2.0/24"}]
