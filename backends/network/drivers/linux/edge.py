@@ -19,10 +19,13 @@ from backends.network.drivers.linux.layout import HOP, MAC, MAIN, KernelRoute, L
 from backends.network.drivers.linux.namespace import Namespace
 from backends.network.drivers.linux.pools import sign
 from backends.network.drivers.linux.rules import GATEWAY_LINK
-from backends.network.drivers.linux.ruleset import Chain, Ruleset, whole
+from backends.network.drivers.linux.ruleset import Chain, Ruleset, Set, whole
 
 HOST_LINK = "host"
 KNOWN = "ct state established,related accept"
+MOST_OF_ONE = 8192
+"""Connections beyond the host that one public address may have at a time: the host's table is everybody's, and its own.
+Counting them costs the more the more there are, so this is done where nothing else helps."""
 Outgoing = Literal["none", "masquerade", "route"]
 
 
@@ -119,6 +122,11 @@ class Edge:
             rules.append(f'{pool} oifname "{HOST_LINK}" accept')
         return Ruleset(
             {
+                # What goes from network to network needs no memory, which one tenant could fill for all.
+                "between": Chain(
+                    "type filter hook prerouting priority -300; policy accept;",
+                    ('iifname "g*" fib daddr oifname "g*" notrack',),
+                ),
                 "input": Chain("type filter hook input priority 0; policy drop;", ()),
                 "forward": Chain("type filter hook forward priority 0; policy drop;", tuple(rules)),
             }
@@ -127,7 +135,8 @@ class Edge:
     def _host_rules(self) -> Ruleset:
         """What guests may do to the host: answer. And to others, if the operator says so."""
         ours = f'iifname "{self._link}"'
-        forward = [f"{ours} {KNOWN}"] + ([] if self._outgoing != "none" else [f"{ours} drop"])
+        busy = f"{ours} ip saddr {self._pool} add @busy {{ ip saddr ct count over {MOST_OF_ONE} }} drop"
+        forward = [f"{ours} {KNOWN}", f"{ours} drop" if self._outgoing == "none" else busy]
         chains = {
             "input": Chain("type filter hook input priority -5; policy accept;", (f"{ours} {KNOWN}", f"{ours} drop")),
             "forward": Chain("type filter hook forward priority -5; policy accept;", tuple(forward)),
@@ -135,7 +144,7 @@ class Edge:
         if self._outgoing == "masquerade":
             names = (f'ip saddr {self._pool} oifname != "{self._link}" masquerade',)
             chains["depart"] = Chain("type nat hook postrouting priority 100; policy accept;", names)
-        return Ruleset(chains)
+        return Ruleset(chains, {"busy": Set("set", "ipv4_addr", "size 65536; flags dynamic", {})})
 
     def attach(self, network_id: str, space: Namespace, missing: bool) -> None:
         """Link a network to the edge; `missing` says that its own end is not there."""
