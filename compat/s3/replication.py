@@ -35,7 +35,7 @@ from compat.s3 import content_keys, encryption
 from compat.s3.acl import object_owner
 from compat.s3.locking import with_default
 from compat.s3.places import containers
-from compat.s3.replication_document import PENDING, REPLICA, Plan, Rule, plan_of
+from compat.s3.replication_document import PENDING, REPLICA, THRESHOLD, Plan, Rule, plan_of
 from compat.s3.telling import Cause, Thing, of_replication, tell
 from compat.s3.terms import RETENTION, Terms, kept, terms_of
 
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nephele.replication")
 
+MINUTE = 60_000_000
 COMPLETED, FAILED = "COMPLETED", "FAILED"
 SERVICE = "s3.amazonaws.com"
 LOCK = (*RETENTION, "hold")
@@ -73,7 +74,8 @@ class Replication:
         head = None if bucket is None else self._objects.head(errand.container, errand.key.decode(), errand.version)
         if bucket is None or head is None:
             return  # deleted meanwhile
-        target = orjson.loads(errand.facts)["to"]
+        facts = orjson.loads(errand.facts)
+        target, late = facts["to"], self._is_late(facts.get("since"))
         try:
             self._copy(bucket, errand.key.decode(), head, target)
         except Refused as fault:
@@ -82,10 +84,19 @@ class Replication:
                 return  # a change behind the end of its rule: the replica stays what it was
             log.warning("%s/%s was not replicated to %s: %s", bucket.name, errand.key.decode(), target, fault)
             self._note(bucket, errand.key.decode(), head, target, FAILED, fault.reason)
-        except Changed as fault:
+        except (Changed, DriverError) as fault:
+            if late:
+                self._note(bucket, errand.key.decode(), head, target, PENDING, late=True)
+            if isinstance(fault, DriverError):
+                raise
             raise DriverError(str(fault)) from fault
         else:
-            self._note(bucket, errand.key.decode(), head, target, COMPLETED)
+            self._note(bucket, errand.key.decode(), head, target, COMPLETED, late=late)
+
+    def _is_late(self, since: int | None) -> bool:
+        """Whether more time has passed than S3 Replication Time Control promises. Older errands do not know."""
+        now = (self._cloud.database.clock() - EPOCH) // MICROSECOND
+        return since is not None and now - since > THRESHOLD * MINUTE
 
     def _bucket(self, number: int) -> Known | None:
         with self._cloud.database.unit(None, write=False) as unit:
@@ -247,8 +258,14 @@ class Replication:
 
     # --- what became of it --------------------------------------------------------------------------------------------
 
-    def _note(self, bucket: Known, key: str, head: Head, target: str, status: str, reason: str = "") -> None:
-        """Say on a version how far it came: completed when it is at every destination, failed when one refused it."""
+    def _note(
+        self, bucket: Known, key: str, head: Head, target: str, status: str, reason: str = "", *, late: bool = False
+    ) -> None:
+        """Say on a version how far it came: completed when it is at every destination, failed when one refused it.
+
+        `PENDING` is said where it comes later than promised. `missed` in its terms are destinations of which that was
+        told.
+        """
         if head.marker:
             return
 
@@ -260,15 +277,24 @@ class Replication:
             replicas[target] = status
             states = set(replicas.values())
             terms["replication"] = next((one for one in (FAILED, PENDING) if one in states), COMPLETED)
+            missed = set(terms.pop("missed", ())) - {target} | ({target} if status == PENDING else set())
+            if missed:
+                terms["missed"] = sorted(missed)
             text = kept(terms)
             return None if text == now.terms else Amendment(terms=text)
 
         def also(tx: Transaction, before: Head) -> None:
-            if status == FAILED and "notification" in bucket.documents:
-                more = of_replication(_rule_id(bucket, key, head, target), target, head.modified, reason)
-                thing = Thing(key, head.version, head.size, head.etag, more)
-                cause = self._cause(bucket, SERVICE)._replace(principal=SERVICE)
-                tell(self._cloud, tx, bucket, "Replication:OperationFailedReplication", cause, thing)
+            rule = _rule_of(bucket, key, head, target)
+            if rule is None or not rule.measured or "notification" not in bucket.documents:
+                return
+            thing = Thing(
+                key, head.version, head.size, head.etag, of_replication(rule.id, target, head.modified, reason)
+            )
+            cause = self._cause(bucket, SERVICE)._replace(principal=SERVICE)
+            for event in events_of(
+                status, late=late and rule.timed, missed=target in terms_of(before).get("missed", ())
+            ):
+                tell(self._cloud, tx, bucket, f"Replication:{event}", cause, thing)
 
         try:
             self._objects.amend(bucket.number, key, head.version, revise, also)
@@ -276,11 +302,23 @@ class Replication:
             return  # deleted meanwhile
 
 
-def _rule_id(bucket: Known, key: str, head: Head, target: str) -> str:
-    """The rule by which a version goes to a destination; empty where none says so any more."""
+def events_of(status: str, *, late: bool, missed: bool) -> Iterator[str]:
+    """What there is to tell of a version that came to a status. `late`: after what was promised; `missed`: that it is
+    late was told."""
+    if status == FAILED:
+        yield "OperationFailedReplication"
+    elif late:
+        if not missed:
+            yield "OperationMissedThreshold"
+        if status == COMPLETED:
+            yield "OperationReplicatedAfterThreshold"
+
+
+def _rule_of(bucket: Known, key: str, head: Head, target: str) -> Rule | None:
+    """The rule by which a version goes to a destination; None where none says so any more."""
     plan, tags = plan_of(bucket), dict(orjson.loads(head.tags)) if head.tags else {}
     rules = [] if plan is None else plan.targets(key, tags, head.facts)
-    return next((rule.id for rule in rules if rule.bucket == target), "")
+    return next((rule for rule in rules if rule.bucket == target), None)
 
 
 def _terms_after(there: Head, terms: str) -> str:

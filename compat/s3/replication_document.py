@@ -56,6 +56,9 @@ class Rule(NamedTuple):
     replica_key: str
     both_ways: bool
     """Whether changes of replicas' tags, lists and locks go to the destination, too."""
+    measured: bool
+    """Whether the rule has metrics, without which no event is told of it; `timed`: whether it promises a time."""
+    timed: bool
 
     def fits(self, key: str, tags: dict[str, str]) -> bool:
         """Whether the rule's filter lets an object through."""
@@ -252,6 +255,8 @@ def _rule(rule: Document) -> Rule:
         sealed=_selects_sealed(rule),
         replica_key=(destination.get("EncryptionConfiguration") or {}).get("ReplicaKmsKeyID") or "",
         both_ways=_criterion(rule, "ReplicaModifications") == "Enabled",
+        measured=(destination.get("Metrics") or {}).get("Status") == "Enabled",
+        timed=(destination.get("ReplicationTime") or {}).get("Status") == "Enabled",
     )
 
 
@@ -287,7 +292,7 @@ def order(cloud: Cloud, tx: Transaction, bucket: Known, key: str, version: str, 
     """Note that a version is to be copied, in the transaction that made or changed it."""
     now = (cloud.database.clock() - EPOCH) // MICROSECOND
     for target in targets:
-        facts = orjson.dumps({"to": target}).decode()
+        facts = orjson.dumps({"to": target, "since": now}).decode()
         cloud.hosts["outbox"].order(tx, bucket.tenant, bucket.number, key.encode(), version, KIND, facts, now)
 
 

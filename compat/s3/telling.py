@@ -196,14 +196,16 @@ def of_move(storage: str) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def of_replication(rule: str, target: str, at: int, reason: str) -> dict[str, Any]:
-    """What a record of a failed replication has besides. `at` (microseconds since 1970): when the version was made."""
+    """What a record of a replication that failed (with the reason) or is late has besides. `at` (microseconds since
+    1970): when the version was made."""
     data = {
         "replicationRuleId": rule,
         "destinationBucket": f"arn:aws:s3:::{target}",
         "s3Operation": "OBJECT_PUT",
         "requestTime": _time(EPOCH + at * MICROSECOND),
-        "failureReason": reason,
     }
+    if reason:
+        data["failureReason"] = reason
     return {"replicationEventData": data}
 
 

@@ -198,10 +198,15 @@ def test_a_failure_is_told_with_its_reason(world: World, server: Server) -> None
     wanted = {"Id": "i", "QueueArn": "arn:aws:sqs:us-east-1:000000000000:q", "Events": ["s3:Replication:*"]}
     configuration = {"QueueConfigurations": [wanted]}
     world.s3.put_bucket_notification_configuration(Bucket=world.source, NotificationConfiguration=configuration)
+    world.put("untold")  # metrics must be asked for
+    world.status("untold", "FAILED")
+    world.configure(world.rule(Destination={"Metrics": {"Status": "Enabled"}}))
     world.put("k")
     world.status("k", "FAILED")
-    told = ask(server.endpoint, "GET", f"/_nephele/events?bucket={world.source}&after=0")["events"][-1]["message"]
-    record = told["Records"][0]
+    events = ask(server.endpoint, "GET", f"/_nephele/events?bucket={world.source}&after=0")["events"]
+    told = [one["message"]["Records"][0] for one in events if "Records" in one["message"]]
+    assert [one["s3"]["object"]["key"] for one in told] == ["k"]
+    record = told[0]
     assert (record["eventVersion"], record["userIdentity"]) == ("2.2", {"principalId": "s3.amazonaws.com"})
     about = record["replicationEventData"]
     assert about.pop("requestTime").endswith("Z")
