@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shlex
@@ -21,6 +22,8 @@ from gateway.commands import audit as audit_commands
 from gateway.commands import image, importing
 from gateway.commands.console import console
 from gateway.settings import SettingsError, StartError, load
+
+DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 app = typer.Typer(
     name="nephele",
@@ -104,6 +107,10 @@ def serve(
         status = run(settings)
     except StartError as error:
         fail(str(error))
+    except OSError as error:
+        if error.errno not in DISK_FAULTS:
+            raise
+        fail(f"cannot use the data folder {settings.data_dir}: {error.strerror}")
     sys.exit(status)
 
 

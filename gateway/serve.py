@@ -144,7 +144,7 @@ def hold(folder: Path, name: str) -> Iterator[None]:
     `lock`, engines `engine.lock`."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = (folder / name).open("a+")
+        lock = (folder / name).open("a+b", buffering=0)
     except OSError as error:
         raise StartError(f"cannot use the data folder {folder}: {error.strerror}") from error
     with lock:
@@ -152,10 +152,10 @@ def hold(folder: Path, name: str) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
-            raise StartError(f"another Nephele (process {lock.read() or '?'}) uses the data folder {folder}") from None
+            holder = lock.read().decode() or "?"
+            raise StartError(f"another Nephele (process {holder}) uses the data folder {folder}") from None
         lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+        lock.write(b"%d" % os.getpid())
         yield
 
 

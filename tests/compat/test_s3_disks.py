@@ -105,6 +105,12 @@ def test_a_full_disk(small_disk: tuple[Path, tuple[str, ...]]) -> None:
         server.kill()
         server.start_again()
         check(s3, kept)
+    # What others fill to the brim, the server cannot even begin on, and says so.
+    subprocess.run([*prefix, "dd", "if=/dev/zero", f"of={folder}/ballast", "bs=4k"], capture_output=True)
+    server.log.write_text("")
+    with pytest.raises(AssertionError, match="cannot use the data folder .*: No space left on device"):
+        server.start_again()
+    assert "Traceback" not in server.log.read_text()
 
 
 def test_broken_files(tmp_path: Path) -> None:
