@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,3 +51,27 @@ def test_a_symbolic_link_in_the_store_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(DriverError):
         files.open(NAME)
     files.close()
+
+
+def test_a_folder_that_somebody_removed_is_made_again(tmp_path: Path) -> None:
+    driver = FileBlobs(tmp_path / "blobs")
+    writer = driver.create(NAME)
+    for folder in (tmp_path / "blobs").glob("[0-9a-f][0-9a-f]"):
+        folder.rmdir()
+    assert list(driver.names()) == []
+    writer.write(b"here")
+    writer.keep()
+    writer.discard()
+    assert [name for name, _ in driver.names()] == [NAME]
+    assert driver.open(NAME).read(0, 10) == b"here"
+    driver.close()
+
+
+def test_a_store_that_is_gone_is_no_missing_blob(tmp_path: Path) -> None:
+    """`Missing` would say that a bucket or an upload is."""
+    driver = FileBlobs(tmp_path / "blobs")
+    shutil.rmtree(tmp_path / "blobs")
+    with pytest.raises(DriverError):
+        driver.create(NAME)
+    assert list(driver.names()) == []
+    driver.close()

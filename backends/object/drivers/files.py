@@ -64,7 +64,7 @@ class FileBlobs:
             path = self._incoming / os.urandom(16).hex()
             return FileWriter(self, os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600), path, name)
         except OSError as fault:
-            raise _named(fault) from fault
+            raise _unwritten(fault) from fault
 
     def open(self, name: str) -> FileBlob:
         """The file with that name; a symbolic link is not followed, a pipe not waited for."""
@@ -100,7 +100,13 @@ class FileBlobs:
         for fan in FANS:
             if fan < after[:2]:
                 continue
-            for name in sorted(os.listdir(self.root / fan)):
+            try:
+                found = sorted(os.listdir(self.root / fan))
+            except FileNotFoundError:
+                continue  # somebody tidied up; `place` makes it again
+            except OSError as fault:
+                raise _named(fault) from fault
+            for name in found:
                 if name <= after or not IS_NAME(name):
                     continue
                 with contextlib.suppress(FileNotFoundError):
@@ -121,14 +127,24 @@ class FileBlobs:
     def place(self, fd: int, path: Path | None, name: str) -> None:
         """Give an unnamed file its name and make the name durable."""
         source, base = path or f"/proc/self/fd/{fd}", self._base
-        try:
+
+        def link() -> None:
             # With folders given, Python calls linkat(2) and lets it follow the link in /proc; link(2) would not.
             os.link(source, _place(name), src_dir_fd=base, dst_dir_fd=base, follow_symlinks=True)
+
+        try:
+            try:
+                link()
+            except FileNotFoundError:  # somebody removed the empty folder
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(name[:2], dir_fd=base)
+                os.fsync(base)
+                link()
             if path is not None:
                 path.unlink()
             self._settle(name[:2])
         except OSError as fault:
-            raise _named(fault) from fault
+            raise _unwritten(fault) from fault
 
     def _settle(self, folder: str) -> None:
         """Make what a folder names durable."""
@@ -157,7 +173,7 @@ class FileWriter:
                 self._written += count
                 rest = rest[count:]
         except OSError as fault:
-            raise _named(fault) from fault
+            raise _unwritten(fault) from fault
         if self._written - self._sent >= AHEAD:
             _send(self._fd, self._sent, self._written - self._sent)
             self._sent = self._written
@@ -167,7 +183,7 @@ class FileWriter:
         try:
             os.fdatasync(self._fd)
         except OSError as fault:
-            raise _named(fault) from fault
+            raise _unwritten(fault) from fault
         self._driver.place(self._fd, self._path, self._name)
         self._path = None
 
@@ -219,6 +235,12 @@ def _has_unnamed_files(root: Path) -> bool:
     except (OSError, AttributeError):
         return False
     return True
+
+
+def _unwritten(fault: OSError) -> Exception:
+    """The same of one that writing met: what is missing then is a folder of the store, and no blob."""
+    error = _named(fault)
+    return DriverError(str(fault)) if isinstance(error, Missing) else error
 
 
 def _named(fault: OSError) -> Exception:
