@@ -33,6 +33,7 @@ PATIENCE = 90.0
 """Seconds that a guest gets to follow when it is asked to shut down or to start anew."""
 KNOCK = 5.0
 """Seconds between two presses of the power button: a guest that is still booting does not notice the first."""
+BROKEN = "the guest's system broke down"
 SAVING = 600.0
 """Seconds that keeping or fetching a guest's memory may take."""
 
@@ -69,6 +70,8 @@ class LibvirtGuests:
         """Guests that were seen on, and that nobody turned off here since."""
         self._ended: set[str] = set()
         """Guests whose process was told to end from outside, and did."""
+        self._panicked: set[str] = set()
+        """Guests that told that their own system broke down."""
         machine.console_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         session.prepare = self._register
 
@@ -115,6 +118,8 @@ class LibvirtGuests:
                 return Sighting(Power.CRASHED, "the process that ran the guest ended while libvirtd was away")
         elif seen.power == Power.HALTED and guest in self._ended:
             return Sighting(Power.CRASHED, "the process that ran the guest was told to end")
+        elif seen.power == Power.CRASHED and guest in self._panicked:
+            return Sighting(Power.CRASHED, BROKEN)
         return seen
 
     def sight(self, domain: Any) -> Sighting:
@@ -149,8 +154,11 @@ class LibvirtGuests:
     def _happened(self, connection: Any, domain: Any, event: int, detail: int, opaque: Any) -> None:
         import libvirt
 
+        guest = domain.name().removeprefix(domain_name(self.machine.deployment, ""))
         if event == libvirt.VIR_DOMAIN_EVENT_SHUTDOWN and detail == libvirt.VIR_DOMAIN_EVENT_SHUTDOWN_HOST:
-            self._ended.add(domain.name().removeprefix(domain_name(self.machine.deployment, "")))
+            self._ended.add(guest)
+        if event == libvirt.VIR_DOMAIN_EVENT_CRASHED and detail == libvirt.VIR_DOMAIN_EVENT_CRASHED_PANICKED:
+            self._panicked.add(guest)
         if event in (
             libvirt.VIR_DOMAIN_EVENT_STOPPED,
             libvirt.VIR_DOMAIN_EVENT_SUSPENDED,
@@ -236,15 +244,20 @@ class LibvirtGuests:
         if domain is not None and domain.hasManagedSaveImage():
             if self._fits(domain.managedSaveGetXMLDesc(0), spec):
                 domain.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)
-                self._ended.discard(spec.id)
+                self._begun(spec.id)
                 return domain
             _log.warning("%s slept with other devices than it has now: its memory is given up", spec.id)
             domain.managedSaveRemove()
         console.shorten(console_log(self.machine, spec.id))
         domain = connection.defineXML(self.describe(spec))
         domain.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)
-        self._ended.discard(spec.id)
+        self._begun(spec.id)
         return domain
+
+    def _begun(self, guest: str) -> None:
+        """What was told of its last end is over."""
+        self._ended.discard(guest)
+        self._panicked.discard(guest)
 
     def _fits(self, xml: str, spec: GuestSpec) -> bool:
         root = ElementTree.fromstring(xml)
@@ -449,7 +462,7 @@ def sighting(domain: Any) -> Sighting:
             return Sighting(Power.ON)
         return Sighting(Power.HELD, "its processors are held")
     if state == libvirt.VIR_DOMAIN_CRASHED:
-        return Sighting(Power.CRASHED, "the guest's system broke down")
+        return Sighting(Power.CRASHED, BROKEN)
     if state != libvirt.VIR_DOMAIN_SHUTOFF:
         return Sighting(Power.ON)
     if reason == libvirt.VIR_DOMAIN_SHUTOFF_SAVED or domain.hasManagedSaveImage():

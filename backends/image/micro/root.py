@@ -24,6 +24,8 @@ MODULES = (
     "drivers/char/virtio_console",
     "drivers/acpi/button",
     "drivers/input/evdev",
+    "drivers/misc/pvpanic/pvpanic",
+    "drivers/misc/pvpanic/pvpanic-mmio",
 )
 LIBRARIES = (
     "ld-linux-x86-64.so.2",

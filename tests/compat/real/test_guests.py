@@ -242,10 +242,10 @@ def test_a_killed_daemon_is_started_again_and_finds_its_guest(world: World) -> N
     assert world.daemon.pid() != pid
 
 
-def killed(world: World) -> None:
+def killed(world: World, *reasons: str) -> None:
     """The guest was killed: that is seen and told, and it starts again."""
     until(lambda: patient(lambda: world.power() == Power.CRASHED), "the crash is not seen")
-    assert "killed" in (reason := world.driver.observe()[GUEST].reason) or "process" in reason
+    assert any(reason in world.driver.observe()[GUEST].reason for reason in reasons or ("killed", "process"))
     before = world.said()
     world.run(replace(world.spec, boot=world.spec.boot + 1))
     world.says(b"; ready", before)
@@ -274,6 +274,12 @@ def test_a_guest_that_is_killed_while_the_daemon_is_away_is_seen(qemu: QemuGuest
         assert told.wait(PATIENCE), f"nobody was told that it is no longer {power}"
         told.clear()
     killed(world)
+
+
+def test_a_guest_whose_system_breaks_down_is_seen_and_starts_again(qemu: QemuGuests, world: World) -> None:
+    console = qemu.open_console(GUEST)
+    console.write(b"echo c > /proc/sysrq-trigger\n")
+    killed(world, "the guest's system broke down")
 
 
 def test_a_guest_that_shuts_itself_down_is_seen(world: World) -> None:

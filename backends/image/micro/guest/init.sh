@@ -7,7 +7,7 @@ mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev 2>/dev/null
 # In the order in which they lean on each other.
 for module in virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk \
-    failover net_failover virtio_net virtio-rng virtio_console button evdev; do
+    failover net_failover virtio_net virtio-rng virtio_console button evdev pvpanic pvpanic-mmio; do
     insmod "/lib/modules/$module.ko" 2>/dev/null
 done
 echo 1 >/proc/sys/kernel/printk
