@@ -25,6 +25,9 @@ class Server:
     command. Standard output is kept in `banner`, standard error (the log) in the file `log`.
     """
 
+    module = "gateway"
+    """What is run."""
+
     def __init__(
         self,
         data: Path,
@@ -51,7 +54,7 @@ class Server:
     def _launch(self, port: int) -> None:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
         environment |= {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | self.environment
-        command = [*self.prefix, sys.executable, "-m", "gateway", "serve"]
+        command = [*self.prefix, sys.executable, "-m", self.module, "serve"]
         command += ["--port", str(port), "--data-dir", str(self.data)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
