@@ -41,6 +41,10 @@ class TooManyRules(Exhausted):
     """A firewall group, packet filter or route table is full."""
 
 
+class TooManyGroups(Exhausted):
+    """A port may be in `limit` firewall groups."""
+
+
 class AlreadyAttached(Exists):
     """The thing is attached, or its place is taken."""
 

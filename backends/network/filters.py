@@ -8,11 +8,14 @@ from sqlalchemy import select
 
 from backends.errors import Exists, InUse, Missing
 from backends.network import cidr as ranges
-from backends.network.errors import DefaultThing, Malformed, WrongNetwork
+from backends.network.errors import DefaultThing, Malformed, TooManyRules, WrongNetwork
 from backends.network.firewalls import Firewalls
 from backends.network.models import Network, PacketFilter, PacketFilterAssociation, PacketFilterEntry, Segment
 from backends.network.networks import LAST_NUMBER, closing_entries
 from backends.network.rules import protocol_number
+
+ROOM = 20
+"""Rules for each direction and family of a packet filter, beside those that come with it."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +58,14 @@ class Filters(Firewalls):
         self.session.delete(guard)
 
     def add_entry(self, guard: PacketFilter, spec: EntrySpec) -> PacketFilterEntry:
-        """Add a rule. Raises `Malformed`, and `Exists` (with `number`) when the number is taken in that direction."""
+        """Add a rule. Raises `Malformed`, `Exists` (with `number`) when the number is taken in that direction, and
+        `TooManyRules`: each direction has `ROOM`, of each family."""
         if self._entry(guard, spec.egress, _number(spec.number)) is not None:
             raise Exists(f"{guard.id} has a rule {spec.number}", id=guard.id, number=spec.number)
         entry = _written(PacketFilterEntry(egress=spec.egress, number=spec.number), spec)
+        held = [one for one in guard.entries if (one.egress, one.family) == (entry.egress, entry.family)]
+        if sum(one.number < LAST_NUMBER for one in held) >= ROOM:
+            raise TooManyRules(f"{guard.id} is full", id=guard.id, limit=ROOM)
         guard.entries.append(entry)
         return entry
 

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import select
 
 from backends.errors import InUse, Missing
-from backends.network.errors import AlreadyAttached, Malformed, NotAttached, WrongNetwork
+from backends.network.errors import AlreadyAttached, Malformed, NotAttached, TooManyGroups, WrongNetwork
 from backends.network.models import Address, FirewallGroup, Port, PortAddress, PortGroup, Segment
 from backends.network.routes import Routes
 
@@ -18,6 +18,10 @@ def mac_of(port_id: str) -> str:
     """The hardware address of a port: locally administered, and always the same for the same port."""
     digest = hashlib.sha256(port_id.encode()).digest()
     return ":".join(f"{byte:02x}" for byte in (0x0A, *digest[:5]))
+
+
+MOST_GROUPS = 5
+"""Firewall groups that a port may be in."""
 
 
 class Ports(Routes):
@@ -117,8 +121,10 @@ class Ports(Routes):
         ).scalar_one()
 
     def _members(self, groups: Sequence[str], network_id: str) -> list[PortGroup]:
-        """Memberships in groups of a network, for a port to be. Raises `Missing`, `WrongNetwork`."""
+        """Memberships in groups of a network, for a port to be. Raises `Missing`, `WrongNetwork`, `TooManyGroups`."""
         wanted = list(dict.fromkeys(groups))
+        if len(wanted) > MOST_GROUPS:
+            raise TooManyGroups(f"{len(wanted)} firewall groups are too many for a port", limit=MOST_GROUPS)
         columns = select(FirewallGroup.id, FirewallGroup.name, FirewallGroup.network_id)
         known = {row.id: row for row in self.session.execute(columns.where(FirewallGroup.id.in_(wanted)))}
         for id in wanted:
@@ -129,7 +135,8 @@ class Ports(Routes):
         return [PortGroup(group_id=id, name=known[id].name, position=place) for place, id in enumerate(wanted)]
 
     def set_groups(self, port: Port, groups: Sequence[str]) -> None:
-        """Put a port into exactly these firewall groups. Raises `Missing`, `WrongNetwork` (each with `id`)."""
+        """Put a port into exactly these firewall groups. Raises `Missing`, `WrongNetwork` (each with `id`), and
+        `TooManyGroups`."""
         held = {link.group_id: link for link in port.groups}
         wanted = self._members(groups, port.network_id)
         for link in wanted:

@@ -12,6 +12,7 @@ from backends.network.errors import (
     BadInnerTarget,
     BadTarget,
     DefaultThing,
+    TooManyRules,
     WrongNetwork,
 )
 from backends.network.models import (
@@ -32,6 +33,8 @@ from backends.network.segments import Segments
 
 BOXES = ("port", "nat", "endpoint")
 """Targets inside a network, where what is meant for a part of it may be led."""
+ROOM = 500
+"""Routes of each family that a table holds, beside those that come with it."""
 EDGE_BOXES = ("port", "endpoint")
 """Those of them that take what comes in through a gateway."""
 
@@ -68,12 +71,15 @@ class Routes(Segments):
         """A route to `destination` (a range, or the id of a prefix list).
 
         Raises `Malformed`, `Exists` (with `destination`), `Missing` (a prefix list), `BadTarget`, `BadInnerTarget`,
-        `BadEdgeRoute`, `WrongNetwork`."""
+        `BadEdgeRoute`, `TooManyRules`, `WrongNetwork`."""
         destination = self._destination(destination)
         if any(route.destination == destination for route in table.routes):
             raise Exists(f"{table.id} has a route to {destination}", destination=destination, id=table.id)
         self._check_target(table, kind, target)
         self._check_place(table, destination, kind)
+        made = [one for one in table.routes if one.origin != "table"]
+        if sum((":" in one.destination) == (":" in destination) for one in made) >= ROOM:
+            raise TooManyRules(f"{table.id} is full", id=table.id, limit=ROOM)
         route = Route(
             destination=destination,
             target_kind=kind,

@@ -12,6 +12,8 @@ from backends.network.errors import (
     Malformed,
     NoAddresses,
     NotAttached,
+    TooManyGroups,
+    TooManyRules,
 )
 from compat.errors import AWSError
 from compat.kinds import KINDS
@@ -81,6 +83,19 @@ def _edge(fact: Any) -> Exception:
         "propagation": f"Route propagation is enabled for {fact.table}, which a gateway's route table can not have.",
     }
     return AWSError("InvalidParameterValue", why[fact.why])
+
+
+FULL_TABLE: Raises = {
+    TooManyRules: lambda fact: AWSError(
+        "RouteLimitExceeded", f"The maximum number of routes has been reached: {fact.limit}."
+    )
+}
+TOO_MANY_GROUPS: Raises = {
+    TooManyGroups: lambda fact: AWSError(
+        "SecurityGroupsPerInterfaceLimitExceeded",
+        f"The maximum number of security groups per interface has been reached: {fact.limit}.",
+    )
+}
 
 
 EDGE: Raises = {BadEdgeRoute: _edge}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from backends.errors import Exists, InUse, Missing
-from backends.network.errors import DefaultThing, Malformed, WrongNetwork
+from backends.network.errors import DefaultThing, Malformed, TooManyRules, WrongNetwork
 from backends.network.filters import EntrySpec
 from backends.network.models import PacketFilter, PacketFilterAssociation, PacketFilterEntry
 from compat.context import Context
@@ -170,6 +170,10 @@ def _no_entry(fact: Any) -> AWSError:
         Malformed: _bad_entry,
         Exists: lambda fact: AWSError(
             "NetworkAclEntryAlreadyExists", f"The network acl entry identified by {fact.number} already exists."
+        ),
+        TooManyRules: lambda fact: AWSError(
+            "NetworkAclEntryLimitExceeded",
+            f"The maximum number of network acl entries per network acl has been reached: {fact.limit}.",
         ),
     },
 )

@@ -17,7 +17,7 @@ from compat.operation import Params, Result, operation
 from compat.tags import drop_tags
 from compat.vpc import named
 from compat.vpc.addresses import public_ip_owner
-from compat.vpc.facts import ADDRESS_FACTS, Raises, fresh
+from compat.vpc.facts import ADDRESS_FACTS, TOO_MANY_GROUPS, Raises, fresh
 from compat.vpc.names import private_name, public_name
 
 kind(
@@ -133,6 +133,7 @@ GROUP_RAISES: Raises = {
     WrongNetwork: lambda fact: AWSError(
         "InvalidGroup.NotFound", f"The security group '{fact.id}' does not exist in VPC '{fact.network}'"
     ),
+    **TOO_MANY_GROUPS,
 }
 
 

@@ -8,7 +8,7 @@ from backends.network.errors import BadInnerTarget, BadTarget, DefaultThing, Mal
 from compat.context import Context
 from compat.errors import AWSError
 from compat.operation import Params, Result, operation
-from compat.vpc.facts import EDGE, Raises, bad_value, missing
+from compat.vpc.facts import EDGE, FULL_TABLE, Raises, bad_value, missing
 
 NAMED = {
     "NatGatewayId": ("nat", "natgateway"),
@@ -109,6 +109,7 @@ RAISES: Raises = {
     on="route-table/{RouteTableId}",
     raises={
         **RAISES,
+        **FULL_TABLE,
         Exists: lambda fact: AWSError(
             "RouteAlreadyExists", f"The route identified by {fact.destination} already exists."
         ),

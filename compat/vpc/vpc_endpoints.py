@@ -19,7 +19,7 @@ from compat.kinds import KINDS, kind
 from compat.operation import Params, Result, operation
 from compat.tags import drop_tags
 from compat.vpc.endpoint_services import gateway_service, known_service, service_domain
-from compat.vpc.facts import ADDRESS_FACTS, fresh, mismatch, missing
+from compat.vpc.facts import ADDRESS_FACTS, EDGE, FULL_TABLE, TOO_MANY_GROUPS, Raises, fresh, mismatch, missing
 
 kind(
     "vpc-endpoint",
@@ -92,6 +92,10 @@ def _policy(given: str | None) -> str:
     return given
 
 
+PLACING: Raises = {**ADDRESS_FACTS, **EDGE, **FULL_TABLE, **TOO_MANY_GROUPS}
+"""What can go wrong when an endpoint gets its interfaces or routes."""
+
+
 @operation(
     "ec2:CreateVpcEndpoint",
     on=(
@@ -102,7 +106,7 @@ def _policy(given: str | None) -> str:
         "security-group/{SecurityGroupIds}",
     ),
     raises={
-        **ADDRESS_FACTS,
+        **PLACING,
         Exists: lambda fact: AWSError(
             "RouteAlreadyExists",
             f"route table {fact.id} already has a route with destination-prefix-list-id {fact.destination}",
@@ -227,7 +231,7 @@ def describe_vpc_endpoints(ctx: Context, p: Params) -> Result:
         "subnet/{AddSubnetIds}",
         "security-group/{AddSecurityGroupIds}",
     ),
-    raises={**ADDRESS_FACTS, WrongNetwork: mismatch, Exists: "RouteAlreadyExists", InUse: "DependencyViolation"},
+    raises={**PLACING, WrongNetwork: mismatch, Exists: "RouteAlreadyExists", InUse: "DependencyViolation"},
 )
 def modify_vpc_endpoint(ctx: Context, p: Params) -> Result:
     """Change the route tables, subnets, groups, policy or names of an endpoint."""

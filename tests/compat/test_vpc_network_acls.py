@@ -73,6 +73,17 @@ def test_entries_come_and_go(ec2: Client, acl: str) -> None:
     assert [one["RuleNumber"] for one in entries(ec2, acl)] == [100, 32767, 32767]
 
 
+def test_each_direction_holds_so_many_entries(ec2: Client, acl: str) -> None:
+    for number in range(1, 21):
+        ec2.create_network_acl_entry(**entry(acl, number))
+    with refused("NetworkAclEntryLimitExceeded", "20"):
+        ec2.create_network_acl_entry(**entry(acl, 21))
+    ec2.create_network_acl_entry(**entry(acl, 21, Egress=True))
+    ec2.replace_network_acl_entry(**entry(acl, 20, RuleAction="deny"))
+    ec2.delete_network_acl_entry(NetworkAclId=acl, RuleNumber=20, Egress=False)
+    ec2.create_network_acl_entry(**entry(acl, 21))
+
+
 def test_icmp_and_ipv6(ec2: Client, acl: str) -> None:
     icmp = {"Type": 8, "Code": -1}
     ec2.create_network_acl_entry(**entry(acl, 1, Protocol="icmp", IcmpTypeCode=icmp) | {"PortRange": {}})

@@ -65,6 +65,19 @@ def test_an_interface_shows_all_that_aws_shows(ec2: Client, vpc: str, subnet: st
     }
 
 
+def test_an_interface_is_in_five_groups_at_most(ec2: Client, vpc: str, subnet: str, port: str) -> None:
+    groups = [
+        ec2.create_security_group(VpcId=vpc, GroupName=f"group {number}", Description="d")["GroupId"]
+        for number in range(6)
+    ]
+    with refused("SecurityGroupsPerInterfaceLimitExceeded", "5"):
+        ec2.create_network_interface(SubnetId=subnet, Groups=groups)
+    with refused("SecurityGroupsPerInterfaceLimitExceeded"):
+        ec2.modify_network_interface_attribute(NetworkInterfaceId=port, Groups=groups)
+    ec2.modify_network_interface_attribute(NetworkInterfaceId=port, Groups=groups[:5])
+    assert len(shown(ec2, port)["Groups"]) == 5
+
+
 def test_wished_addresses(ec2: Client, subnet: str) -> None:
     for ip in ("10.0.1.0", "10.0.1.1", "10.0.1.3", "10.0.1.255", "10.0.2.9"):
         with refused("InvalidParameterValue", ip):

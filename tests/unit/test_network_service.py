@@ -16,7 +16,7 @@ from sqlalchemy import func, select
 
 from backends.db import Scope
 from backends.errors import Exists, InUse, Missing, Overlap, WrongState
-from backends.network import cidr
+from backends.network import cidr, routes
 from backends.network.book import NetworkHost
 from backends.network.errors import (
     AddressReserved,
@@ -31,6 +31,7 @@ from backends.network.errors import (
     NoAddresses,
     NoPublicAddresses,
     NotAttached,
+    TooManyRules,
     WrongNetwork,
 )
 from backends.network.lifecycle import SHOWN, converge
@@ -228,6 +229,22 @@ def test_routes_follow_their_targets(world: World) -> None:
             service.remove_route(table, "10.0.0.0/16")
         with pytest.raises(Missing):
             service.remove_route(table, "172.16.0.0/12")
+
+
+def test_a_table_holds_so_many_routes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routes, "ROOM", 2)
+    with world.service() as service:
+        network = world.network(service)
+        table = service.add_table(id="table", network=network)
+        service.attach_gateway(service.add_gateway(id="gateway"), network)
+        for destination in ("192.168.0.0/16", "172.16.0.0/12"):
+            service.add_route(table, destination, "gateway", "gateway")
+        with pytest.raises(TooManyRules):
+            service.add_route(table, "0.0.0.0/0", "gateway", "gateway")
+        service.replace_route(table, "172.16.0.0/12", "gateway", "gateway")
+        service.add_route(table, "::/0", "gateway", "gateway")
+        service.remove_route(table, "172.16.0.0/12")
+        service.add_route(table, "0.0.0.0/0", "gateway", "gateway")
 
 
 def test_a_table_serves_and_stays(world: World) -> None:
