@@ -78,7 +78,8 @@ def judge(plan: NetworkPlan, packet: Packet) -> Verdict:
     edge = None if hop.segment == here.id else segments[hop.segment]
     if way.kind == "nat":
         found = entered(plan, edge, packet)
-        if found is None and packet.protocol not in TRANSLATED:
+        # A translator takes nothing that comes, as if from itself, under its own address.
+        if found is None and (packet.protocol not in TRANSLATED or packet.source == hop.addresses[0]):
             return Verdict(False, "nat", way.target)
         return Verdict(True, "nat", way.target, hop.id) if found is None else found
     return into(plan, hop, packet, edge, sender.id)
