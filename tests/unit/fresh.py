@@ -26,10 +26,14 @@ def _template() -> Path:
     return folder / "empty.db"
 
 
-def fresh_database(folder: Path, clock: Callable[[], datetime] | None = None, *, exclusive: bool = False) -> Database:
-    """An empty database in `folder`, with every table that was imported when the first one was made."""
-    path = folder / "test.db"
-    shutil.copy(_template(), path)
+def fresh_database(
+    folder: Path, clock: Callable[[], datetime] | None = None, *, exclusive: bool = False, name: str = ""
+) -> Database:
+    """An empty database in `folder`, with every table that was imported when the first one was made. `name` is the
+    file's, which is left as it is where it is there already."""
+    path = folder / (name or "test.db")
+    if not name or not path.exists():
+        shutil.copy(_template(), path)
     database = Database(f"sqlite:///{path}", exclusive=exclusive, **({} if clock is None else {"clock": clock}))
     event.listen(database.engine, "connect", unsynced)
     return database

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from backends.db import Base, Database, Scope
 from backends.errors import DriverError, Exists, Missing
@@ -14,6 +15,7 @@ from backends.object.store import ObjectStore, Span
 from backends.object.sweep import Sweeper
 from backends.object.uploads import Piece, Upload
 from backends.object.versions import Description, Expect, Head, Published
+from tests.unit.fresh import fresh_database
 
 SCOPE = Scope("tenant", "here")
 
@@ -136,8 +138,12 @@ class World:
     """A store with one container, and short ways to use it."""
 
     def __init__(self, url: str, driver: BlobDriver, *, inline: int = INLINE) -> None:
-        self.database = Database(url, exclusive=url.startswith("sqlite"))
-        Base.metadata.create_all(self.database.engine)
+        if url.startswith("sqlite"):
+            path = Path(url.removeprefix("sqlite:///"))
+            self.database = fresh_database(path.parent, exclusive=True, name=path.name)
+        else:
+            self.database = Database(url)
+            Base.metadata.create_all(self.database.engine)
         self.store = ObjectStore(self.database, driver, ContentKeys(b"m" * 32), inline=inline)
         self.containers = Containers(self.database, self.store)
         self.driver = driver

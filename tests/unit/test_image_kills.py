@@ -36,7 +36,7 @@ from tests.unit.fresh import unsynced
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("qemu-img") is None, reason="qemu-img is not installed"),
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(900),
     pytest.mark.slow,
 ]
 ACCOUNT, BUCKET = "111111111111", "images"

@@ -105,6 +105,7 @@ for count in range(100000):
 
 def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     state: dict[str, str] = {}
+    World(f"sqlite:///{tmp_path}/db", FileBlobs(tmp_path / "blobs"), inline=64).close()
     for round in range(4):
         command = [sys.executable, "-c", VICTIM, str(round), str(tmp_path)]
         victim = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
