@@ -18,7 +18,7 @@ def ask(endpoint: str, method: str, path: str, body: Any = None, *, status: int 
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(endpoint + path, data=data, method=method)
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             found, given = answer.read(), answer.status
     except urllib.error.HTTPError as error:
         with error:
@@ -32,8 +32,8 @@ def advance(endpoint: str, seconds: float) -> None:
     ask(endpoint, "POST", "/_nephele/time", {"advance": seconds})
 
 
-def until(look: Callable[[], T], wanted: Callable[[T], bool] = bool, seconds: float = 20) -> T:
-    """Look until it is as wanted; what was seen last is told when that does not come."""
+def until(look: Callable[[], T], wanted: Callable[[T], bool] = bool, seconds: float = 60) -> T:
+    """Look until it is as wanted, at most so many seconds; what was seen last is told when that does not come."""
     end = time.monotonic() + seconds
     while True:
         found = look()

@@ -118,7 +118,8 @@ def test_units_and_dimensions_make_metrics_of_their_own(cloudwatch: Any) -> None
 
 
 def test_sets_and_arrays_stand_for_many_values(cloudwatch: Any) -> None:
-    at, end = minute(), minute() + MINUTE
+    at = minute()
+    end = at + MINUTE
     put(cloudwatch, at=at, StatisticValues={"SampleCount": 4, "Sum": 10, "Minimum": 1, "Maximum": 5})
     [point] = points(cloudwatch, at, end, *BASIC)
     assert [point[name] for name in BASIC] == [4, 2.5, 10, 1, 5]
@@ -173,16 +174,15 @@ def test_namespaces_of_aws_are_nobodys(cloudwatch: Any) -> None:
         ("InvalidParameterCombination", {}),
         ("InvalidParameterCombination", {"Statistics": ["Sum"], "ExtendedStatistics": ["p50"]}),
         ("InvalidParameterValue", {"Statistics": ["Sum"], "Period": 61}),
-        ("InvalidParameterValue", {"Statistics": ["Sum"], "EndTime": minute(20)}),
-        ("InvalidParameterValue", {"Statistics": ["Sum"], "EndTime": minute(10)}),
+        ("InvalidParameterValue", {"Statistics": ["Sum"], "EndTime": 20}),
+        ("InvalidParameterValue", {"Statistics": ["Sum"], "EndTime": 10}),
         ("InvalidParameterValue", {"ExtendedStatistics": ["p101"]}),
         ("NotImplemented", {"ExtendedStatistics": ["tm99"]}),
     ],
 )
 def test_statistics_that_cannot_be_are_refused(cloudwatch: Any, code: str, about: dict[str, Any]) -> None:
-    whole = {"StartTime": minute(10), "EndTime": minute(5), "Period": 60, **about}
-    if about.get("EndTime") == minute(10):
-        whole["StartTime"] = about["EndTime"]
+    now = minute(0)
+    whole = {"StartTime": now - 10 * MINUTE, "Period": 60, **about, "EndTime": now - about.get("EndTime", 5) * MINUTE}
     with refused(code):
         cloudwatch.get_metric_statistics(Namespace=SPACE, MetricName="n", **whole)
 
@@ -367,9 +367,18 @@ def test_status_checks_of_instances_are_told_by_the_minute_and_nothing_is_made_u
     ids = [one["InstanceId"] for one in run["Instances"]]
     wait(ec2, "instance_running", InstanceIds=ids)
     ec2.monitor_instances(InstanceIds=ids[:1])
+    end = datetime.now(UTC) + timedelta(seconds=moved_by(moved) + 1200)
+
+    def told(**dimension: str) -> list[dict[str, Any]]:
+        [(name, value)] = dimension.items()
+        about = {"Namespace": "AWS/EC2", "MetricName": "StatusCheckFailed"}
+        of = [{"Name": name, "Value": value}]
+        return points(cloudwatch, end - timedelta(hours=1), end, *BASIC, Dimensions=of, **about)
+
     for _ in range(2):
+        before = len(told(InstanceId=ids[1]))
         advance(moved.endpoint, 300)
-        until(lambda: cloudwatch.list_metrics(Namespace="AWS/EC2")["Metrics"])
+        until(lambda before=before: len(told(InstanceId=ids[1])), lambda count, before=before: count > before)
     listed = cloudwatch.list_metrics(Namespace="AWS/EC2", Dimensions=[{"Name": "InstanceId", "Value": ids[1]}])
     names = {
         "StatusCheckFailed",
@@ -378,15 +387,6 @@ def test_status_checks_of_instances_are_told_by_the_minute_and_nothing_is_made_u
         "StatusCheckFailed_AttachedEBS",
     }
     assert {one["MetricName"] for one in listed["Metrics"]} == names
-    now = datetime.now(UTC) + timedelta(seconds=700)
-
-    def told(**dimension: str) -> list[dict[str, Any]]:
-        [(name, value)] = dimension.items()
-        about = {"Namespace": "AWS/EC2", "MetricName": "StatusCheckFailed"}
-        of = [{"Name": name, "Value": value}]
-        return points(cloudwatch, now - timedelta(hours=1), now, *BASIC, Dimensions=of, **about)
-
-    until(lambda: told(InstanceId=ids[1]), lambda found: len(found) >= 2)
     assert all(one["Maximum"] == 0 and one["Unit"] == "Count" for one in told(InstanceId=ids[1]))
     assert all(one["SampleCount"] == 1 for one in told(InstanceType="t3.micro"))
     assert all(one["Timestamp"].second == 0 for one in told(InstanceId=ids[0]))

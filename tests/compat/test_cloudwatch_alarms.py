@@ -220,8 +220,9 @@ def test_alarms_follow_their_metrics(moved: Server, account: str) -> None:
     expression = {name: PLAIN[name] for name in ("EvaluationPeriods", "ComparisonOperator")}
     cloudwatch.put_metric_alarm(AlarmName="ratio", Threshold=50, Metrics=ratio, **expression)
     cloudwatch.put_composite_alarm(AlarmName="both", AlarmRule="ALARM(a) AND ALARM(ratio)")
-    put(cloudwatch, now_of(moved), 9)
-    put(cloudwatch, now_of(moved), 10, "m")
+    at = now_of(moved)  # in one minute, or the ratio of them is never known
+    put(cloudwatch, at, 9)
+    put(cloudwatch, at, 10, "m")
     advance(moved.endpoint, 60)
 
     def states() -> dict[str, str]:
@@ -239,8 +240,9 @@ def test_alarms_follow_their_metrics(moved: Server, account: str) -> None:
     assert trigger["state"]["value"] == "ALARM"
     [action] = until(lambda: history(cloudwatch, "Action"))
     assert action["HistorySummary"] == f"Failed to execute action {TOPIC}"
-    put(cloudwatch, now_of(moved), 1)
-    put(cloudwatch, now_of(moved), 10, "m")
+    at = now_of(moved)
+    put(cloudwatch, at, 1)
+    put(cloudwatch, at, 10, "m")
     advance(moved.endpoint, 60)
     until(states, lambda found: set(found.values()) == {"OK"})
     advance(moved.endpoint, 600)

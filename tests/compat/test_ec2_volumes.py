@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.compat.passing import until
 from tests.compat.refused import refused
 from tests.compat.waiting import wait
 
@@ -168,11 +169,11 @@ def test_modify(ec2: Client) -> None:
     assert (change["OriginalSize"], change["TargetSize"]) == (10, 20)
     assert (change["OriginalVolumeType"], change["TargetVolumeType"]) == ("gp2", "gp3")
     assert (change["OriginalIops"], change["TargetIops"], change["TargetThroughput"]) == (100, 3000, 250)
-    for _ in range(200):
-        (change,) = ec2.describe_volumes_modifications(VolumeIds=[id])["VolumesModifications"]
-        if change["ModificationState"] == "completed":
-            break
-    assert change["ModificationState"] == "completed" and change["Progress"] == 100
+    (change,) = until(
+        lambda: ec2.describe_volumes_modifications(VolumeIds=[id])["VolumesModifications"],
+        lambda found: found[0]["ModificationState"] == "completed",
+    )
+    assert change["Progress"] == 100
     one = shown(ec2, id)
     assert (one["Size"], one["VolumeType"], one["Iops"], one["Throughput"]) == (20, "gp3", 3000, 250)
     with refused("InvalidParameterValue", "smaller"):

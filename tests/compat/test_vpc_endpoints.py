@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
+from tests.compat.passing import until
 from tests.compat.refused import refused
 
 Client = Any
@@ -14,19 +14,16 @@ STS = "com.amazonaws.us-east-1.sts"
 
 
 def until_available(ec2: Client, id: str) -> dict[str, Any]:
-    deadline = time.monotonic() + 10
-    while True:
+    def look() -> dict[str, Any]:
         (shown,) = ec2.describe_vpc_endpoints(VpcEndpointIds=[id])["VpcEndpoints"]
-        if shown["State"] == "available":
-            found: dict[str, Any] = shown
-            return found
-        assert time.monotonic() < deadline, shown
+        return dict(shown)
+
+    return until(look, lambda found: found["State"] == "available")
 
 
 def until_gone(ec2: Client, id: str) -> None:
-    deadline = time.monotonic() + 10
-    while ec2.describe_vpc_endpoints(Filters=[{"Name": "vpc-endpoint-id", "Values": [id]}])["VpcEndpoints"]:
-        assert time.monotonic() < deadline
+    named = [{"Name": "vpc-endpoint-id", "Values": [id]}]
+    until(lambda: ec2.describe_vpc_endpoints(Filters=named)["VpcEndpoints"], lambda found: not found)
 
 
 def prefix_routes(ec2: Client, table: str) -> list[tuple[str, str]]:

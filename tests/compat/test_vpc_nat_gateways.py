@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
+from tests.compat import passing
 from tests.compat.refused import refused
 
 Client = Any
 
 
 def until(ec2: Client, id: str, state: str) -> dict[str, Any]:
-    """The NAT gateway once it is in that state; fails after ten seconds."""
-    deadline = time.monotonic() + 10
-    while True:
+    """The NAT gateway once it is in that state."""
+
+    def look() -> dict[str, Any]:
         (shown,) = ec2.describe_nat_gateways(NatGatewayIds=[id])["NatGateways"]
-        if shown["State"] == state:
-            found: dict[str, Any] = shown
-            return found
-        assert time.monotonic() < deadline, shown
+        return dict(shown)
+
+    return passing.until(look, lambda found: found["State"] == state)
 
 
 def test_the_life_of_a_public_nat_gateway(ec2: Client, vpc: str, subnet: str, gateway: str) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tests.compat.refused import refused
+from tests.compat.waiting import wait
 
 Client = Any
-QUICK = {"Delay": 1, "MaxAttempts": 30}
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def instance(ec2: Client) -> dict[str, Any]:
     asked = [{"Name": "name", "Values": ["al2023-ami-2023*"]}, {"Name": "architecture", "Values": ["x86_64"]}]
     image = ec2.describe_images(Owners=["amazon"], Filters=asked)["Images"][0]["ImageId"]
     made = ec2.run_instances(ImageId=image, InstanceType="t3.micro", MinCount=1, MaxCount=1)["Instances"][0]
-    ec2.get_waiter("instance_running").wait(InstanceIds=[made["InstanceId"]], WaiterConfig=QUICK)
+    wait(ec2, "instance_running", InstanceIds=[made["InstanceId"]])
     return shown(ec2, made["InstanceId"])
 
 
@@ -52,7 +52,7 @@ def test_a_second_interface(ec2: Client, instance: dict[str, Any]) -> None:
     with refused("OperationNotPermitted"):
         ec2.detach_network_interface(AttachmentId=first)
     ec2.detach_network_interface(AttachmentId=attachment)
-    ec2.get_waiter("network_interface_available").wait(NetworkInterfaceIds=[port], WaiterConfig=QUICK)
+    wait(ec2, "network_interface_available", NetworkInterfaceIds=[port])
     other = ec2.describe_subnets(Filters=[{"Name": "default-for-az", "Values": ["true"]}])["Subnets"]
     away = next(one["SubnetId"] for one in other if one["SubnetId"] != instance["SubnetId"])
     far = ec2.create_network_interface(SubnetId=away)["NetworkInterface"]["NetworkInterfaceId"]
@@ -68,7 +68,7 @@ def test_an_elastic_address_replaces_the_lent_one(ec2: Client, instance: dict[st
     (seen,) = ec2.describe_addresses(Filters=[{"Name": "instance-id", "Values": [id]}])["Addresses"]
     assert (seen["InstanceId"], seen["AssociationId"]) == (id, bound)
     ec2.terminate_instances(InstanceIds=[id])
-    ec2.get_waiter("instance_terminated").wait(InstanceIds=[id], WaiterConfig=QUICK)
+    wait(ec2, "instance_terminated", InstanceIds=[id])
     (seen,) = ec2.describe_addresses(AllocationIds=[address["AllocationId"]])["Addresses"]
     assert "AssociationId" not in seen
     ec2.release_address(AllocationId=address["AllocationId"])
@@ -85,7 +85,7 @@ def test_a_route_to_an_instance(ec2: Client, instance: dict[str, Any]) -> None:
     assert way["NetworkInterfaceId"] == instance["NetworkInterfaces"][0]["NetworkInterfaceId"]
     assert way["State"] == "active"
     ec2.terminate_instances(InstanceIds=[instance["InstanceId"]])
-    ec2.get_waiter("instance_terminated").wait(InstanceIds=[instance["InstanceId"]], WaiterConfig=QUICK)
+    wait(ec2, "instance_terminated", InstanceIds=[instance["InstanceId"]])
     (seen,) = ec2.describe_route_tables(RouteTableIds=[table])["RouteTables"]
     assert seen["Routes"][-1]["State"] == "blackhole"
 

@@ -6,5 +6,5 @@ from typing import Any
 
 
 def wait(client: Any, waiter: str, **about: Any) -> None:
-    """Wait for what boto3 calls `waiter`, at most 30 seconds."""
-    client.get_waiter(waiter).wait(**about, WaiterConfig={"Delay": 0.1, "MaxAttempts": 300})
+    """Wait for what boto3 calls `waiter`, at most a minute."""
+    client.get_waiter(waiter).wait(**about, WaiterConfig={"Delay": 0.1, "MaxAttempts": 600})
