@@ -125,7 +125,7 @@ def test_who_began_earlier_and_commits_later_is_not_missed(party: Party) -> None
             grow(unit, "late")
             unit.session.flush()
             written.set()
-            assert moved.wait(10)
+            assert moved.wait(60)
 
     def quick() -> None:
         party.grow("quick")
@@ -133,14 +133,14 @@ def test_who_began_earlier_and_commits_later_is_not_missed(party: Party) -> None
 
     threads = [threading.Thread(target=late), threading.Thread(target=quick)]
     threads[0].start()
-    assert written.wait(10)
+    assert written.wait(60)
     threads[1].start()
     waits = party.follower.is_sqlite
-    assert done.wait(0.05 if waits else 10) is not waits
+    assert done.wait(0.05 if waits else 60) is not waits
     assert party.take() == (set() if waits else {"quick"}), "what is not committed is not seen"
     moved.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert party.take() == ({"quick", "late"} if waits else {"late"})
 
 
@@ -157,7 +157,7 @@ def test_a_stamp_that_is_moved_and_not_committed_holds_the_others_back(party: Pa
         quick.join(0.1)
         assert quick.is_alive(), "or its value would be seen before an older one"
         assert party.take() == set()
-    quick.join(10)
+    quick.join(60)
     assert party.take() == {"late", "quick"}
 
 
@@ -221,7 +221,7 @@ def test_whatever_is_committed_before_a_kill_is_told(party: Party) -> None:
         for writer in writers:
             assert writer.pid is not None
             os.kill(writer.pid, signal.SIGKILL)
-            writer.join(10)
+            writer.join(60)
         os.set_blocking(acknowledged, False)
         try:
             lines += os.read(acknowledged, 1 << 20)

@@ -135,7 +135,8 @@ def test_who_waits_for_a_daemon_that_gives_no_sign_of_life_is_cut_off(door: Door
             one.socket.close()
 
 
-def test_a_daemon_that_opens_in_time_is_waited_for(door: Door) -> None:
+def test_a_daemon_that_opens_in_time_is_waited_for(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(libvirt_session, "HANGS", 60.0)
     door.opened.set()
     session = Session("test:///default")
     assert session.run(lambda connection: "answer") == "answer"

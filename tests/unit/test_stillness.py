@@ -123,7 +123,7 @@ def test_a_guest_goes_on_as_soon_as_its_disks_are_captured(database: Database, r
     for one in (reconciler, copier):
         one.start()
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while guest(database).notes.get(CAPTURES) or power(running) != Power.ON:
             assert time.monotonic() < deadline, (guest(database).notes, states(database))
             time.sleep(0.01)
