@@ -14,7 +14,7 @@ class Peer:
     """A client that sends what it likes."""
 
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=60)
         self.buffer = b""
 
     def send(self, data: bytes) -> None:

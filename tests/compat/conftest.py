@@ -77,7 +77,7 @@ def new_client(
 ) -> Client:
     """A boto3 client; `options` go to `boto3.client`, except `config`, merged over path style and no retries."""
     config = Config(
-        s3={"addressing_style": "path"}, retries={"max_attempts": 0}, connect_timeout=10, read_timeout=60
+        s3={"addressing_style": "path"}, retries={"max_attempts": 0}, connect_timeout=60, read_timeout=100
     ).merge(options.pop("config", Config()))
     return SESSION.client(
         service,  # type: ignore[call-overload]
@@ -141,7 +141,7 @@ def run_aws(
     check: bool = True,
     stdin: str | None = None,
     environment: dict[str, str] | None = None,
-    timeout: float = 110,
+    timeout: float = 300,
 ) -> subprocess.CompletedProcess[str]:
     """Run the AWS CLI at `endpoint`; its output is kept as text. With `check`, a failure fails the test."""
     done = subprocess.run(

@@ -19,7 +19,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"} | environment,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=300,
     )
 
 

@@ -29,7 +29,7 @@ def settled(ec2: Client, id: str) -> str:
     """The state of a volume that is not being made any more."""
     from time import monotonic, sleep
 
-    until = monotonic() + 30
+    until = monotonic() + 60
     while True:
         state: str = ec2.describe_volumes(VolumeIds=[id])["Volumes"][0]["State"]
         if state != "creating":

@@ -32,7 +32,7 @@ class Engine:
 
     def end(self, how: signal.Signals) -> int:
         self.process.send_signal(how)
-        status = self.process.wait(30)
+        status = self.process.wait(90)
         assert self.process.stdout is not None
         self.process.stdout.close()
         return status
@@ -95,7 +95,7 @@ def test_servers_want_and_the_engine_does(apart: Server) -> None:
 def test_two_engines_keep_out_of_each_others_way(apart: Server) -> None:
     engine = Engine(apart.data)
     command = [sys.executable, "-m", "gateway", "engine", "--data-dir", str(apart.data)]
-    second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert (second.returncode, "another Nephele" in second.stderr) == (1, True)
     assert engine.end(signal.SIGTERM) == 0
 

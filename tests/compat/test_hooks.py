@@ -56,7 +56,7 @@ def test_scripts_of_every_stage_run_in_their_order(tmp_path: Path, workers: str)
     script(init, "shutdown.d/f.sh", f"#!/bin/sh\nawslocal s3 cp s3://by-a-script/seed.txt {tmp_path}/saved.txt\n")
     server = Server(tmp_path / "data", "--workers", workers, environment={"NEPHELE_INIT_DIRS": str(init)})
     try:
-        until(lambda: told(server), lambda found: found["completed"]["READY"], 90)
+        until(lambda: told(server), lambda found: found["completed"]["READY"])
         s3 = new_client(server.endpoint, "s3", "test")
         assert s3.get_object(Bucket="by-a-script", Key="seed.txt")["Body"].read() == b"seed"
         found = new_client(server.endpoint, "ssm", "test").get_parameter(Name="/seeded")["Parameter"]["Value"]

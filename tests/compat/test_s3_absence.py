@@ -65,7 +65,7 @@ def test_absence_is_told_to_those_who_may_list(owner: Any, other: Any) -> None:
 
 
 def test_a_missing_bucket_is_missing_for_everybody(server: Server, other: Any) -> None:
-    answer = requests.get(f"{server.endpoint}/there-is-no-such-bucket/key", timeout=10)
+    answer = requests.get(f"{server.endpoint}/there-is-no-such-bucket/key", timeout=60)
     assert (answer.status_code, "NoSuchBucket" in answer.text) == (404, True)
     with refused("NoSuchBucket"):
         other.put_object(Bucket="there-is-no-such-bucket", Key="k", Body=b"x")
@@ -113,7 +113,7 @@ def test_a_preflight_is_answered_once(server: Server, owner: Any) -> None:
     rules = [{"AllowedMethods": ["GET", "PUT"], "AllowedOrigins": ["http://a.example"]}]
     owner.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": rules})
     asked = {"Origin": "http://a.example", "Access-Control-Request-Method": "PUT"}
-    answer = requests.options(f"{server.endpoint}/{bucket}/k", headers=asked, timeout=10)
+    answer = requests.options(f"{server.endpoint}/{bucket}/k", headers=asked, timeout=60)
     assert answer.headers["access-control-allow-origin"] == "http://a.example"
-    answer = requests.get(f"{server.endpoint}/{bucket}/k", headers=asked, timeout=10)
+    answer = requests.get(f"{server.endpoint}/{bucket}/k", headers=asked, timeout=60)
     assert answer.headers["access-control-allow-origin"] == "http://a.example"

@@ -141,7 +141,7 @@ def test_objects_go_through_the_arn_and_the_host(server: Server, point: Any) -> 
     assert s3.get_object(Bucket=point["arn"], Key="k")["Body"].read() == b"by arn"
     assert seen == [f"{point['name']}-{OWNER}"] * 2
     host = f"{point['name']}-{OWNER}.s3-accesspoint.us-east-1.amazonaws.com"
-    answer = requests.get(f"{server.endpoint}/k", headers={"Host": host}, timeout=10)
+    answer = requests.get(f"{server.endpoint}/k", headers={"Host": host}, timeout=60)
     assert answer.status_code == 403
     assert "AccessDenied" in answer.text
 

@@ -286,10 +286,10 @@ def test_public_access_is_blocked_until_it_is_allowed(s3: Any, bucket: str, serv
     assert code_of(s3.get_public_access_block, Bucket=bucket) == "NoSuchPublicAccessBlockConfiguration"
     s3.put_bucket_policy(Bucket=bucket, Policy=public)
     url = f"{server.endpoint}/{bucket}/k"
-    assert requests.get(url, timeout=10).content == b"x"
-    assert requests.put(url, data=b"y", timeout=10).status_code == 403
+    assert requests.get(url, timeout=60).content == b"x"
+    assert requests.put(url, data=b"y", timeout=60).status_code == 403
     s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration={"RestrictPublicBuckets": True})
-    assert requests.get(url, timeout=10).status_code == 403
+    assert requests.get(url, timeout=60).status_code == 403
 
 
 def test_lists_are_off_until_they_are_on(s3: Any, bucket: str, server: Any) -> None:
@@ -305,15 +305,15 @@ def test_lists_are_off_until_they_are_on(s3: Any, bucket: str, server: Any) -> N
     s3.delete_public_access_block(Bucket=bucket)
     s3.put_object(Bucket=bucket, Key="k", Body=b"open", ACL="public-read")
     s3.put_object(Bucket=bucket, Key="shut", Body=b"shut")
-    assert requests.get(f"{server.endpoint}/{bucket}/k", timeout=10).content == b"open"
-    assert requests.get(f"{server.endpoint}/{bucket}/shut", timeout=10).status_code == 403
-    assert requests.get(f"{server.endpoint}/{bucket}", timeout=10).status_code == 403
+    assert requests.get(f"{server.endpoint}/{bucket}/k", timeout=60).content == b"open"
+    assert requests.get(f"{server.endpoint}/{bucket}/shut", timeout=60).status_code == 403
+    assert requests.get(f"{server.endpoint}/{bucket}", timeout=60).status_code == 403
     s3.put_bucket_acl(Bucket=bucket, ACL="public-read")
-    assert "<Key>shut</Key>" in requests.get(f"{server.endpoint}/{bucket}", timeout=10).text
+    assert "<Key>shut</Key>" in requests.get(f"{server.endpoint}/{bucket}", timeout=60).text
     grants = s3.get_object_acl(Bucket=bucket, Key="k")["Grants"]
     assert [grant["Permission"] for grant in grants] == ["FULL_CONTROL", "READ"]
     s3.put_object_acl(Bucket=bucket, Key="k", ACL="private")
-    assert requests.get(f"{server.endpoint}/{bucket}/k", timeout=10).status_code == 403
+    assert requests.get(f"{server.endpoint}/{bucket}/k", timeout=60).status_code == 403
 
 
 def test_s3_control(client: Callable[..., Any], s3: Any, bucket: str, account: str, server: Any) -> None:

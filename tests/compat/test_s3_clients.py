@@ -39,7 +39,7 @@ def call(*command: str | Path, cwd: Path | None = None, status: int = 0, **envir
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=300,
         stdin=subprocess.DEVNULL,
     )
     assert done.returncode == status, f"{command}: {done.returncode}\n{done.stdout}{done.stderr}"

@@ -141,15 +141,15 @@ def presigned(client: Any, bucket: str, seconds: int = 60) -> str:
 def test_how_a_request_was_signed(world: World) -> None:
     url = presigned(world.other, world.bucket)
     world.allow("s3:GetObject", {"StringEquals": {"s3:authType": "REST-QUERY-STRING"}})
-    assert requests.get(url, timeout=10).status_code == 200
+    assert requests.get(url, timeout=60).status_code == 200
     with refused("AccessDenied"):
         world.other.get_object(Bucket=world.bucket, Key="plain")
     world.allow("s3:GetObject", {"StringEquals": {"s3:authType": "REST-HEADER"}})
-    assert requests.get(url, timeout=10).status_code == 403
+    assert requests.get(url, timeout=60).status_code == 403
     world.allow("s3:GetObject", {"NumericLessThan": {"s3:signatureAge": "600000"}})
-    assert requests.get(url, timeout=10).status_code == 200
+    assert requests.get(url, timeout=60).status_code == 200
     world.allow("s3:GetObject", {"NumericGreaterThan": {"s3:signatureAge": "600000"}})
-    assert requests.get(url, timeout=10).status_code == 403
+    assert requests.get(url, timeout=60).status_code == 403
     world.allow("s3:GetObject", {"StringEquals": {"s3:signatureversion": "AWS"}})
     old = new_client(world.server.endpoint, "s3", OTHER, config=Config(signature_version="s3"))
     assert old.get_object(Bucket=world.bucket, Key="plain")["Body"].read() == b"x"
@@ -160,16 +160,16 @@ def test_how_a_request_was_signed(world: World) -> None:
 def test_where_a_request_came_from(world: World) -> None:
     url = f"{world.server.endpoint}/{world.bucket}/plain"
     world.allow("s3:GetObject", {"StringLike": {"aws:Referer": ["http://example.com/*"]}})
-    assert requests.get(url, headers={"Referer": "http://example.com/page"}, timeout=10).status_code == 200
-    assert requests.get(url, timeout=10).status_code == 403
+    assert requests.get(url, headers={"Referer": "http://example.com/page"}, timeout=60).status_code == 200
+    assert requests.get(url, timeout=60).status_code == 403
     world.allow("s3:GetObject", {"Bool": {"aws:SecureTransport": "false"}})
-    assert requests.get(url, timeout=10).status_code == 200
+    assert requests.get(url, timeout=60).status_code == 200
     world.allow("s3:GetObject", {"Bool": {"aws:SecureTransport": "true"}})
-    assert requests.get(url, timeout=10).status_code == 403
+    assert requests.get(url, timeout=60).status_code == 403
     world.allow("s3:GetObject", {"NumericGreaterThanEquals": {"s3:TlsVersion": "1.2"}})
-    assert requests.get(url, timeout=10).status_code == 403
+    assert requests.get(url, timeout=60).status_code == 403
     world.allow("s3:GetObject", {"NotIpAddress": {"aws:SourceIp": "127.0.0.0/8"}})
-    assert requests.get(url, timeout=10).status_code == 403
+    assert requests.get(url, timeout=60).status_code == 403
 
 
 def test_locations_of_new_buckets(server: Server) -> None:

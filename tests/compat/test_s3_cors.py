@@ -26,7 +26,7 @@ def s3(client: Callable[..., Client]) -> Client:
 
 
 def asked(server: Server, path: str, headers: dict[str, str]) -> requests.Response:
-    return requests.options(f"{server.endpoint}/{path}", headers=headers, timeout=10)
+    return requests.options(f"{server.endpoint}/{path}", headers=headers, timeout=60)
 
 
 def members(answer: requests.Response) -> list[str]:
@@ -62,7 +62,7 @@ def test_a_page_is_told_nothing_of_what_it_may_not_send(server: Server, s3: Clie
     s3.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": rules})
     for wanted, allowed in (("x-amz-date, x-amz-acl", True), ("x-other", False)):
         headers = {**ORIGIN, "Access-Control-Request-Headers": wanted}
-        answer = requests.get(f"{server.endpoint}/{bucket}/k", headers=headers, timeout=10)
+        answer = requests.get(f"{server.endpoint}/{bucket}/k", headers=headers, timeout=60)
         assert ("Access-Control-Allow-Origin" in answer.headers) is allowed
 
 
@@ -101,7 +101,7 @@ def test_the_operators_origins_may_call_every_service(tmp_path: Path, account: s
         rules = [{"AllowedMethods": ["GET"], "AllowedOrigins": ["http://c.example"]}]
         s3.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": rules})
         assert origin("s3", "list_objects_v2", Bucket=bucket) is None
-        refusal = requests.post(server.endpoint, data={"Action": "DescribeVpcs"}, headers=ORIGIN, timeout=10)
+        refusal = requests.post(server.endpoint, data={"Action": "DescribeVpcs"}, headers=ORIGIN, timeout=60)
         assert refusal.headers["Access-Control-Allow-Origin"] == ORIGIN["Origin"]
 
 
@@ -120,7 +120,7 @@ def test_pages_of_other_sites_do_nothing_in_the_name_of_the_root_that_everybody_
     def send(number: int, **headers: str) -> tuple[int, bool]:
         method = "POST" if number else "GET"
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        answer = requests.request(method, calls[number], headers=named, timeout=10)
+        answer = requests.request(method, calls[number], headers=named, timeout=60)
         return answer.status_code, "everybody knows" in answer.text
 
     for number in range(3):
@@ -130,7 +130,7 @@ def test_pages_of_other_sites_do_nothing_in_the_name_of_the_root_that_everybody_
     assert ec2.describe_key_pairs()["KeyPairs"] == []
     assert "Uploads" not in s3.list_multipart_uploads(Bucket=bucket)
     read = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "k"})
-    assert requests.get(read, headers=ORIGIN | {"Sec-Fetch-Site": "cross-site"}, timeout=10).text == "kept"
+    assert requests.get(read, headers=ORIGIN | {"Sec-Fetch-Site": "cross-site"}, timeout=60).text == "kept"
     assert send(0, Sec_Fetch_Site="same-site") == (200, False)
     assert not any(send(1, Origin=origin)[1] for origin in ("http://localhost:3000", server.endpoint))
     rules = [{"AllowedMethods": ["POST"], "AllowedOrigins": [ORIGIN["Origin"]]}]

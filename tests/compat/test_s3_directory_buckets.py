@@ -310,9 +310,9 @@ def test_tags_of_a_bucket(server: Server, s3: Any, account: str) -> None:
 def test_presigned_urls(s3: Any, bucket: str) -> None:
     url = s3.generate_presigned_url("put_object", {"Bucket": bucket, "Key": "k"})
     assert "X-Amz-S3session-Token" in url
-    assert requests.put(url, data=b"by url", timeout=10).status_code == 200
+    assert requests.put(url, data=b"by url", timeout=60).status_code == 200
     url = s3.generate_presigned_url("get_object", {"Bucket": bucket, "Key": "k"})
-    assert requests.get(url, timeout=10).content == b"by url"
+    assert requests.get(url, timeout=60).content == b"by url"
 
 
 @pytest.mark.embedded

@@ -168,7 +168,7 @@ def test_what_forms_say_by_the_letter(s3: Client, bucket: str) -> None:
 
 def test_no_form(s3: Client, bucket: str) -> None:
     form = s3.generate_presigned_post(bucket, "k")
-    answer = requests.post(form["url"], data=b"x", headers={"Content-Type": "text/html"}, timeout=10)
+    answer = requests.post(form["url"], data=b"x", headers={"Content-Type": "text/html"}, timeout=60)
     assert code(answer)[:2] == (412, "PreconditionFailed")
     assert "<Condition>Bucket POST must be of the enclosure-type multipart/form-data</Condition>" in answer.text
 
@@ -182,6 +182,6 @@ def test_a_form_at_the_bucket_s_own_host(s3: Client, bucket: str) -> None:
         data=form["fields"],
         files={"file": b"abc"},
         headers={"Host": host},
-        timeout=10,
+        timeout=60,
     )
     assert (answer.status_code, answer.headers["Location"]) == (204, f"http://{host}/k")

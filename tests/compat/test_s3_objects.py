@@ -181,7 +181,7 @@ def test_each_checksum(s3: Any, bucket: str, algorithm: str, body: bytes) -> Non
 
 def test_the_server_sums_what_comes_without_a_checksum(s3: Any, bucket: str) -> None:
     url = s3.generate_presigned_url("put_object", {"Bucket": bucket, "Key": "k"})
-    assert requests.put(url, data=SMALL, timeout=10).status_code == 200
+    assert requests.put(url, data=SMALL, timeout=60).status_code == 200
     head = s3.head_object(Bucket=bucket, Key="k", ChecksumMode="ENABLED")
     assert head["ChecksumCRC64NVME"] == checksum.encode(checksum.of("CRC64NVME", SMALL))
     assert "ChecksumCRC64NVME" not in s3.head_object(Bucket=bucket, Key="k")
@@ -268,10 +268,10 @@ def test_copies(s3: Any, bucket: str) -> None:
 def test_presigned_requests(s3: Any, bucket: str) -> None:
     s3.put_object(Bucket=bucket, Key="k", Body=LARGE)
     url = s3.generate_presigned_url("get_object", {"Bucket": bucket, "Key": "k", "ResponseContentType": "x/y"})
-    got = requests.get(url, timeout=10)
+    got = requests.get(url, timeout=60)
     assert (got.content, got.headers["content-type"]) == (LARGE, "x/y")
-    assert requests.get(url.replace("/k?", "/other?"), timeout=10).status_code == 403
-    assert requests.get(url.partition("?")[0], timeout=10).status_code == 403
+    assert requests.get(url.replace("/k?", "/other?"), timeout=60).status_code == 403
+    assert requests.get(url.partition("?")[0], timeout=60).status_code == 403
 
 
 def test_conditions_of_deletes(s3: Any, bucket: str) -> None:

@@ -94,7 +94,7 @@ def send(server: Any, account: str) -> Callable[..., requests.Response]:
         signed = {name: value.encode() for name, value in request.headers.items()} | encoded
         prepared = requests.Request(method, server.endpoint, headers=signed, data=body).prepare()
         prepared.url = server.endpoint + path
-        return session.send(prepared, timeout=20)
+        return session.send(prepared, timeout=60)
 
     return send
 

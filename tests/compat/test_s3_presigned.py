@@ -46,22 +46,22 @@ def code(answer: requests.Response) -> tuple[int, str]:
 
 def test_conditions_in_the_url(s3: Client, server: Server, bucket: str) -> None:
     once = signed(s3, server, f"{bucket}/k", **{"If-None-Match": "*"})
-    assert requests.put(once, timeout=10).status_code == 200
-    assert code(requests.put(once, timeout=10)) == (412, "PreconditionFailed")
+    assert requests.put(once, timeout=60).status_code == 200
+    assert code(requests.put(once, timeout=60)) == (412, "PreconditionFailed")
     s3.put_object(Bucket=bucket, Key="k", Body=b"other")
     match = signed(s3, server, f"{bucket}/k", **{"If-Match": EMPTY})
-    assert code(requests.put(match, timeout=10)) == (412, "PreconditionFailed")
+    assert code(requests.put(match, timeout=60)) == (412, "PreconditionFailed")
 
 
 def test_headers_in_the_url(s3: Client, server: Server, bucket: str) -> None:
     wanted = {"x-amz-meta-who": "me", "x-amz-storage-class": "STANDARD_IA", "x-amz-checksum-crc32": "AAAAAA=="}
     url = signed(s3, server, f"{bucket}/k", **wanted)
-    assert requests.put(url, data=b"some", timeout=10).status_code == 200
+    assert requests.put(url, data=b"some", timeout=60).status_code == 200
     head = s3.head_object(Bucket=bucket, Key="k", ChecksumMode="ENABLED")
     assert (head["Metadata"], head["StorageClass"]) == ({"who": "me"}, "STANDARD_IA")
     assert "ChecksumCRC32" not in head  # clients compute it of nothing when they sign
     copied = signed(s3, server, f"{bucket}/l", **{"x-amz-copy-source": f"{bucket}/k"})
-    assert "<CopyObjectResult" in requests.put(copied, timeout=10).text
+    assert "<CopyObjectResult" in requests.put(copied, timeout=60).text
     assert s3.head_object(Bucket=bucket, Key="l")["Metadata"] == {"who": "me"}
     nameless = signed(s3, server, f"{bucket}/m", **{"x-amz-copy-source": f"{bucket}/k?versionId="})
     assert "<Message>Version id cannot be the empty string</Message>" in requests.put(nameless, timeout=10).text
@@ -70,9 +70,9 @@ def test_headers_in_the_url(s3: Client, server: Server, bucket: str) -> None:
 def test_metadata_in_an_older_url(client: Callable[..., Client], s3: Client, bucket: str) -> None:
     older = client("s3", config=Config(signature_version="s3"))
     url = older.generate_presigned_url("put_object", Params={"Bucket": bucket, "Key": "k", "Metadata": {"who": "me"}})
-    assert requests.put(url, data=b"some", timeout=10).status_code == 200
+    assert requests.put(url, data=b"some", timeout=60).status_code == 200
     assert s3.head_object(Bucket=bucket, Key="k")["Metadata"] == {"who": "me"}
-    more = requests.put(url, data=b"some", headers={"x-amz-meta-more": "x"}, timeout=10)
+    more = requests.put(url, data=b"some", headers={"x-amz-meta-more": "x"}, timeout=60)
     assert code(more) == (403, "SignatureDoesNotMatch")
 
 
@@ -103,29 +103,29 @@ def test_what_a_url_lacks(
     signer = client("s3", config=Config(signature_version=version))
     parts = urlsplit(signer.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "k"}))
     query = urlencode([pair for pair in parse_qsl(parts.query) if pair[0] != left])
-    assert code(requests.get(urlunsplit(parts._replace(query=query)), timeout=10)) == told
+    assert code(requests.get(urlunsplit(parts._replace(query=query)), timeout=60)) == told
 
 
 def test_headers_that_are_not_signed(s3: Client, bucket: str) -> None:
     url = s3.generate_presigned_url("put_object", Params={"Bucket": bucket, "Key": "k"})
     for hash in ("UNSIGNED-PAYLOAD", "STREAMING-UNSIGNED-PAYLOAD-TRAILER", "0" * 64):
-        answer = requests.put(url, data=b"some", headers={"x-amz-content-sha256": hash}, timeout=10)
+        answer = requests.put(url, data=b"some", headers={"x-amz-content-sha256": hash}, timeout=60)
         assert answer.status_code == 200
         assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"some"
-    answer = requests.put(url, data=b"some", headers={"x-amz-user-agent": "me"}, timeout=10)
+    answer = requests.put(url, data=b"some", headers={"x-amz-user-agent": "me"}, timeout=60)
     assert code(answer) == (403, "AccessDenied")
 
 
 @pytest.mark.parametrize("given", [b"caf\xe9", "caf\u00e9 \u2014".encode()])
 def test_headers_come_back_byte_by_byte(s3: Client, bucket: str, given: bytes) -> None:
     url = s3.generate_presigned_url("put_object", Params={"Bucket": bucket, "Key": "k"})
-    assert requests.put(url, data=b"some", headers={"Cache-Control": given}, timeout=10).status_code == 200
+    assert requests.put(url, data=b"some", headers={"Cache-Control": given}, timeout=60).status_code == 200
     url = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "k"})
-    assert requests.get(url, timeout=10).headers["Cache-Control"].encode("latin-1") == given
+    assert requests.get(url, timeout=60).headers["Cache-Control"].encode("latin-1") == given
     url = s3.generate_presigned_url(
         "get_object", Params={"Bucket": bucket, "Key": "k", "ResponseCacheControl": "\u00e9"}
     )
-    assert requests.get(url, timeout=10).headers["Cache-Control"] == "\u00e9"
+    assert requests.get(url, timeout=60).headers["Cache-Control"] == "\u00e9"
 
 
 def test_no_region_in_particular_is_none_to_sign_for(
@@ -135,18 +135,18 @@ def test_no_region_in_particular_is_none_to_sign_for(
     keys, url = Credentials(account, "test"), f"{s3.meta.endpoint_url}/{bucket}"
     request = AWSRequest("PUT", url, headers={"x-amz-content-sha256": "UNSIGNED-PAYLOAD"})
     S3SigV4Auth(keys, "s3", "aws-global").add_auth(request)
-    answer = requests.put(request.url, headers=dict(request.headers.items()), timeout=10)
+    answer = requests.put(request.url, headers=dict(request.headers.items()), timeout=60)
     assert code(answer) == (400, "AuthorizationHeaderMalformed")
     assert "the region 'aws-global' is wrong; expecting 'us-east-1'" in answer.text
     assert "<Region>us-east-1</Region>" in answer.text
     request = AWSRequest("GET", url)
     S3SigV4QueryAuth(keys, "s3", "aws-global").add_auth(request)
-    assert code(requests.get(request.url, timeout=10)) == (400, "AuthorizationQueryParametersError")
+    assert code(requests.get(request.url, timeout=60)) == (400, "AuthorizationQueryParametersError")
 
 
 def test_answers_that_no_header_can_say(s3: Client, bucket: str) -> None:
     s3.put_object(Bucket=bucket, Key="k")
     wanted = {"Bucket": bucket, "Key": "k", "ResponseCacheControl": "a — b"}
-    answer = requests.get(s3.generate_presigned_url("get_object", Params=wanted), timeout=10)
+    answer = requests.get(s3.generate_presigned_url("get_object", Params=wanted), timeout=60)
     assert code(answer) == (400, "InvalidArgument")
     assert "<ArgumentName>response-cache-control</ArgumentName>" in answer.text

@@ -189,7 +189,7 @@ def test_names_of_headers_and_ids(s3: Client, bucket: str) -> None:
     s3.put_object(Bucket=bucket, Key="large", Body=bytes(1 << 20))
     for key in ("small", "large"):
         parts = urlsplit(s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key}))
-        connection = http.client.HTTPConnection(parts.netloc, timeout=10)
+        connection = http.client.HTTPConnection(parts.netloc, timeout=60)
         connection.request("GET", f"{parts.path}?{parts.query}")
         answer = connection.getresponse()
         answer.read()
@@ -207,5 +207,5 @@ def test_order_of_elements(s3: Client, bucket: str) -> None:
         ("list_object_versions", b"<IsTruncated>", b"<Version>"),
     ):
         params = {} if call == "list_buckets" else {"Bucket": bucket}
-        text = requests.get(s3.generate_presigned_url(call, Params=params), timeout=10).content
+        text = requests.get(s3.generate_presigned_url(call, Params=params), timeout=60).content
         assert 0 < text.index(first) < text.index(last)

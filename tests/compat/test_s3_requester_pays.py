@@ -106,7 +106,7 @@ def test_the_owner_need_not_and_nobody_cannot(server: Server, bucket: str) -> No
     owner = new_client(server.endpoint, "s3", OWNER)
     assert "RequestCharged" not in shut(owner.get_object(Bucket=bucket, Key="k"))
     url = f"{server.endpoint}/{bucket}/k"
-    assert requests.get(url, timeout=10).status_code == 403
-    assert requests.get(url, headers={"x-amz-request-payer": "requester"}, timeout=10).status_code == 403
+    assert requests.get(url, timeout=60).status_code == 403
+    assert requests.get(url, headers={"x-amz-request-payer": "requester"}, timeout=60).status_code == 403
     owner.put_bucket_request_payment(Bucket=bucket, RequestPaymentConfiguration={"Payer": "BucketOwner"})
-    assert requests.get(url, timeout=10).status_code == 200
+    assert requests.get(url, timeout=60).status_code == 200

@@ -41,7 +41,7 @@ class Site:
 
     def get(self, path: str, method: str = "GET", host: str = "", **headers: str) -> requests.Response:
         headers["Host"] = host or self.host
-        return requests.request(method, self.server.endpoint + path, headers=headers, allow_redirects=False, timeout=10)
+        return requests.request(method, self.server.endpoint + path, headers=headers, allow_redirects=False, timeout=60)
 
 
 INDEX = {"Suffix": "index.html"}

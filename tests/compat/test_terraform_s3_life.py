@@ -36,4 +36,4 @@ def test_the_life_of_objects_comes_stays_changes_and_goes(terraform: Terraform, 
     assert s3.get_bucket_logging(Bucket=bucket)["LoggingEnabled"]["TargetPrefix"] == "log/two/"
 
     terraform.run("destroy", "-auto-approve", "-no-color", "-input=false")
-    assert leftovers(client) == {}
+    until(lambda: leftovers(client), lambda left: not left)  # what goes with an instance goes a little later

@@ -141,7 +141,7 @@ def test_the_command_tells_the_verdict(scene: Scene, server: Server, account: st
             env=os.environ | {"PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
-            timeout=110,
+            timeout=300,
         )
         return done.returncode, done.stdout + done.stderr
 
