@@ -7,6 +7,7 @@ MD5 by the target, and the ETags of objects in parts, which keep their parts. Wh
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 import tempfile
 import threading
@@ -162,9 +163,30 @@ class Importer:
             found += [(one, True) for one in page.get("DeleteMarkers", ())]
             found.sort(key=lambda one: one[0]["LastModified"], reverse=True)
             found.sort(key=lambda one: (one[0]["Key"].encode(), not one[0]["IsLatest"]))
-            for one, marker in found:
-                etag = one.get("ETag", "marker").strip('"')
-                yield Item(one["Key"], one["VersionId"], etag, one.get("Size", 0), one["LastModified"], marker)
+            for key, group in itertools.groupby(found, key=lambda one: one[0]["Key"]):
+                for one, marker in self._in_order(client, bucket, key, list(group)):
+                    etag = one.get("ETag", "marker").strip('"')
+                    yield Item(key, one["VersionId"], etag, one.get("Size", 0), one["LastModified"], marker)
+
+    def _in_order(
+        self, client: Any, bucket: str, key: str, group: list[tuple[dict[str, Any], bool]]
+    ) -> list[tuple[dict[str, Any], bool]]:
+        """Versions and markers of a key, newest first. A page has them in two lists, with their times in whole seconds:
+        where some of both came in one second, pages of one entry tell the order."""
+        versions, markers = ({one["LastModified"] for one, marker in group if marker is kind} for kind in (False, True))
+        if versions.isdisjoint(markers):
+            return group
+        places: dict[str, int] = {}
+        wanted = {one["VersionId"] for one, _ in group}
+        pages = client.get_paginator("list_object_versions").paginate(
+            Bucket=bucket, Prefix=key, PaginationConfig={"PageSize": 1}
+        )
+        for page in pages:
+            for one in (*page.get("Versions", ()), *page.get("DeleteMarkers", ())):
+                places.setdefault(one["VersionId"], len(places))
+            if wanted <= places.keys():
+                break
+        return sorted(group, key=lambda one: places.get(one[0]["VersionId"], len(places)))
 
     # --- one key ------------------------------------------------------------------------------------------------------
 
