@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -41,7 +43,17 @@ class Server:
         self.log = data.with_name(data.name + ".log")
         self.banner: list[str] = []
         self.endpoint = ""
-        self._launch(port)
+        self._launch(port or (0 if prefix else self._hold()))
+
+    def _hold(self) -> int:
+        """A port that is ours as long as this object is there, so that a server that starts again finds it free: bound
+        and not listened at, which keeps the kernel from giving it to anybody else who asks for any."""
+        place = socket.socket()
+        weakref.finalize(self, place.close)
+        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        place.bind(("127.0.0.1", 0))
+        port: int = place.getsockname()[1]
+        return port
 
     @property
     def pid(self) -> int:
@@ -90,12 +102,12 @@ class Server:
     def stop(self) -> int:
         """Ask it to end, as Ctrl-C does; its exit status."""
         self.process.send_signal(signal.SIGINT)
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=90)
 
     def kill(self) -> None:
         """End it at once, as a power cut would."""
         self.process.kill()
-        self.process.wait(timeout=30)
+        self.process.wait(timeout=90)
 
     def start_again(self) -> None:
         """Start anew on the same data and the same port, after `stop` or `kill`."""
