@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sqlalchemy import text
-
-if TYPE_CHECKING:
-    from backends.db import Database
+from sqlalchemy import Engine, text
 
 Parts = dict[str, set[str] | None]
 """Topic -> ids of the parts that changed; None: any of them."""
@@ -43,13 +40,13 @@ def add_parts(parts: Parts, topic: str, more: Collection[str] | None) -> None:
 class Changes:
     """What was committed to the topics that somebody follows. One follower a topic."""
 
-    def __init__(self, database: Database, *, complete: bool) -> None:
+    def __init__(self, engine: Engine, *, complete: bool) -> None:
         """`complete`: no other process writes to the database, so that what this one commits is all there is."""
-        self._database, self._complete = database, complete
+        self._engine, self._complete = engine, complete
         self._lock = threading.Lock()
         self._parts: Parts = {}
         self._seen: dict[str, int] = {}
-        mark = "?" if database.is_sqlite else "%s"
+        mark = "?" if engine.dialect.name == "sqlite" else "%s"
         self._write = (
             f"INSERT INTO changed_parts (topic, value, parts) SELECT topic, value, {mark} FROM stamp "
             f"WHERE topic = {mark}"
@@ -94,7 +91,7 @@ class Changes:
     def _read(self, topic: str) -> set[str] | None:
         """As `take`, from what all processes have written down: in one statement, which sees whole commits only."""
         seen = self._seen.pop(topic, -1)
-        with self._database.engine.connect() as connection:
+        with self._engine.connect() as connection:
             rows = connection.execute(READ, {"topic": topic, "seen": seen}).all()
         now = rows[0][0] if rows else 0
         self._seen[topic] = now

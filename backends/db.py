@@ -257,8 +257,8 @@ class Database:
         self.faults: type[Exception] = self.engine.dialect.loaded_dbapi.Error
         """What the driver itself raises, for statements past the session."""
         self.writer = self.engine.execution_options(nephele_write=True)
-        self.stamps = Stamps(self)
-        self.changes = Changes(self, complete=exclusive and self.is_sqlite)
+        self.stamps = Stamps(self.engine, exclusive=exclusive)
+        self.changes = Changes(self.engine, complete=exclusive and self.is_sqlite)
         self.turn = Turn()
         """The turn to write (SQLite): held while a write transaction is open, by whomever."""
         self._local = threading.local()

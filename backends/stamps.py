@@ -1,14 +1,11 @@
-"""Change counters by which what is kept in memory is known to be fresh (the table is `Stamp` in `backends/db.py`)."""
+"""Change counters by which what is kept in memory is known to be fresh (the table is `backends.tables.Stamp`)."""
 
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sqlalchemy import text
-
-if TYPE_CHECKING:
-    from backends.db import Database
+from sqlalchemy import Engine, text
 
 READ = text("SELECT topic, value FROM stamp")
 
@@ -20,14 +17,15 @@ class Stamps:
     else SQLite is asked whether anybody has committed anything, once a request.
     """
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, engine: Engine, *, exclusive: bool) -> None:
+        self._engine = engine
+        self._is_sqlite = engine.dialect.name == "sqlite"
         self._lock = threading.Lock()
         self._values: dict[str, int] = {}
         self._version = -1
-        self._counts = database.exclusive and database.is_sqlite
+        self._counts = exclusive and self._is_sqlite
         self._loaded = False
-        mark = "?" if database.is_sqlite else "%s"
+        mark = "?" if self._is_sqlite else "%s"
         self._bump = (
             f"INSERT INTO stamp (topic, value) VALUES ({mark}, 1) "
             "ON CONFLICT (topic) DO UPDATE SET value = stamp.value + 1"
@@ -58,11 +56,11 @@ class Stamps:
             if not self._loaded:
                 self.version()
             return self._values
-        if self._database.is_sqlite:
+        if self._is_sqlite:
             if not (self._looked and self._thread == threading.get_ident()):
                 self.version()
             return self._values
-        with self._database.engine.connect() as connection:
+        with self._engine.connect() as connection:
             return {row[0]: row[1] for row in connection.execute(READ)}
 
     def version(self) -> int:
@@ -70,7 +68,7 @@ class Stamps:
         with self._lock:
             if self._probe is None:
                 # Its own connection for good: SQLite tells a connection about the commits of the others only.
-                self._probe = self._database.engine.raw_connection()
+                self._probe = self._engine.raw_connection()
                 self._cursor: Any = self._probe.cursor()
             version: int = self._cursor.execute("PRAGMA data_version").fetchone()[0]
             if version != self._version and not (self._counts and self._loaded):
