@@ -52,7 +52,6 @@ class Option(IntEnum):
     NETBIOS_KIND = 46
     WANTED_ADDRESS = 50
     SECONDS = 51
-    OVERLOAD = 52
     KIND = 53
     SERVER = 54
     CLIENT_ID = 61

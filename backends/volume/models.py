@@ -47,7 +47,6 @@ class ChangeState(StrEnum):
     """Where the change of a disk's shape is in its life."""
 
     MODIFYING = "modifying"
-    OPTIMIZING = "optimizing"
     COMPLETED = "completed"
     FAILED = "failed"
 

@@ -59,8 +59,6 @@ class Capabilities:
     """Disks come and go while the guest runs."""
     plugs_ports: bool = False
     """Ports come and go while the guest runs."""
-    backs_up: bool = False
-    """Disks that a guest has open are copied at one point in time, and only what changed."""
     console: bool = False
     """The serial console can be read and written live."""
     screenshots: bool = False

@@ -35,7 +35,6 @@ class QemuGuests(LibvirtGuests):
         hibernates=True,
         plugs_disks=True,
         plugs_ports=True,
-        backs_up=True,
         console=True,
         screenshots=True,
         counts=True,
