@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from backends.db import Base, Database, Scope
 from backends.errors import DriverError, Exists, Missing
 from backends.object.cipher import ContentKeys
 from backends.object.containers import Containers, ContainerService
 from backends.object.contents import INLINE
-from backends.object.drivers.base import Blob, BlobDriver, Writer
+from backends.object.drivers.base import Blob, BlobDriver, Block, Writer
 from backends.object.store import ObjectStore, Span
 from backends.object.sweep import Sweeper
 from backends.object.uploads import Piece, Upload
 from backends.object.versions import Description, Expect, Head, Published
 from tests.unit.fresh import fresh_database
 
+T = TypeVar("T")
 SCOPE = Scope("tenant", "here")
 
 
@@ -58,8 +60,8 @@ class MemoryWriter:
     def __init__(self, driver: MemoryBlobs, name: str) -> None:
         self.driver, self.name, self.blocks = driver, name, [b""]
 
-    def write(self, block: bytes) -> None:
-        self.blocks.append(block)
+    def write(self, block: Block) -> None:
+        self.blocks.append(bytes(block))
 
     def keep(self) -> None:
         if self.name in self.driver.kept:
@@ -71,7 +73,7 @@ class MemoryWriter:
 
 
 class MemoryBlob:
-    descriptor = None
+    descriptor: int | None = None
 
     def __init__(self, data: bytes) -> None:
         self.data, self.size = data, len(data)
@@ -89,7 +91,7 @@ class FailingBlobs:
     def __init__(self, inner: BlobDriver, at: int, *, after: bool) -> None:
         self.inner, self.left, self.after, self.failed = inner, at, after, False
 
-    def step(self, call):  # type: ignore[no-untyped-def]
+    def step(self, call: Callable[[], T]) -> T:
         self.left -= 1
         if self.left == 0:
             self.failed = True
@@ -124,7 +126,7 @@ class FailingWriter:
     def __init__(self, driver: FailingBlobs, inner: Writer) -> None:
         self.driver, self.inner = driver, inner
 
-    def write(self, block: bytes) -> None:
+    def write(self, block: Block) -> None:
         self.driver.step(lambda: self.inner.write(block))
 
     def keep(self) -> None:

@@ -64,7 +64,8 @@ def sign(
 
 def head_of(request: AWSRequest) -> Head:
     """The head with which a request arrives."""
-    url = urlsplit(request.url)
+    assert request.method is not None and request.url is not None
+    url = urlsplit(str(request.url))
     headers = [(b"host", url.netloc.encode())] if "host" not in request.headers else []
     for name, value in request.headers.items():
         headers.append((name.lower().encode(), value if isinstance(value, bytes) else str(value).encode()))

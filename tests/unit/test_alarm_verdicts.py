@@ -22,7 +22,7 @@ def verdict(points: str, wanted: int, treatment: str, most: int = 3) -> str | No
         "ComparisonOperator": "GreaterThanThreshold",
     }
     found = weigh(asked, known[:most])
-    return found and found.state
+    return None if found is None else found.state
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def talk(
         finally:
             theirs.close()
             for one in list(state.connections):
-                one.transport.abort()  # type: ignore[union-attr]
+                one.transport.abort()
             if state.tasks:
                 await asyncio.wait(state.tasks)
             await asyncio.sleep(0)

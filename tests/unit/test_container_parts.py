@@ -16,7 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from backends.compute.drivers import container_console, container_disks, container_process, container_root
+from backends.compute.drivers import (
+    container_console,
+    container_disks,
+    container_keeper,
+    container_process,
+    container_root,
+)
 from backends.compute.drivers.container_process import Record
 from backends.errors import Busy, DriverError, Unavailable
 from backends.image.micro import root as micro_root
@@ -31,7 +37,7 @@ def until(true: Callable[[], object]) -> None:
 
 def archive(*entries: tuple[str, int, bytes]) -> bytes:
     buffer = io.BytesIO()
-    made = micro_root._Archive(buffer)  # type: ignore[arg-type]
+    made = micro_root._Archive(buffer)
     for name, mode, content in entries:
         made.add(name, mode, content)
     made.end()
@@ -198,7 +204,7 @@ def test_nobody_lets_in_where_nothing_is_kept(tmp_path: Path, monkeypatch: pytes
 
 def test_the_keeper_leans_on_nothing_of_ours() -> None:
     """It is run by its path, without our packages."""
-    source = Path(container_console.container_keeper.__file__).read_text()
+    source = Path(container_keeper.__file__).read_text()
     names = {line.split()[1].split(".")[0] for line in source.splitlines() if line.startswith(("import ", "from "))}
     assert names <= sys.stdlib_module_names
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -48,7 +49,7 @@ def database(database_url: str) -> Iterator[Database]:
     database.close()
 
 
-def ids(database: Database, row: type, scope: Scope | None) -> list[str]:
+def ids(database: Database, row: Any, scope: Scope | None) -> list[str]:
     with database.unit(scope, write=False) as unit:
         return sorted(unit.session.scalars(select(row.id)))
 
@@ -207,7 +208,7 @@ def test_a_batch_is_committed_as_one_and_a_failure_leaves_the_others(embedded: D
             try:
                 with embedded.unit(A1, write=True) as unit:
                     unit.session.add(Flock(id=name))
-                    unit.after_commit(lambda name=name: after.append(name))
+                    unit.after_commit(partial(after.append, name))
                     unit.session.flush()
                     if name == "second":
                         raise ZeroDivisionError

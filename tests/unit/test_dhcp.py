@@ -34,7 +34,8 @@ def question(kind: Kind, *, client: str = "0.0.0.0", relay: str = "0.0.0.0", **o
         1, 1, 6, 0, b"abcd", 0, 0x8000, packed(client), b"", b"", packed(relay),
         bytes.fromhex(MAC.replace(":", "")), b"", COOKIE,
     )  # fmt: skip
-    return head + write_options({Option.KIND: bytes([kind])} | {Option[name]: value for name, value in options.items()})
+    told: dict[int, bytes] = {Option[name]: value for name, value in options.items()}
+    return head + write_options({Option.KIND: bytes([kind]), **told})
 
 
 def told(packet: bytes, lease: Lease | None = LEASE) -> tuple[str, str, dict[int, bytes]] | None:

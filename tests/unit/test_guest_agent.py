@@ -46,7 +46,7 @@ class Domain:
 
 @pytest.fixture(autouse=True)
 def answering(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "libvirt", types.SimpleNamespace(libvirtError=Fault))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "libvirt", types.SimpleNamespace(libvirtError=Fault))
     monkeypatch.setattr(libvirt_agent, "agent_answers", lambda domain: "ping" not in domain.silent)
 
 
@@ -141,6 +141,6 @@ def test_an_agent_is_missed_that_only_qemu_has_heard_of(
     told = {"return": [{"label": "charserial0", "frontend-open": True}]}
     told["return"].append({"label": "charchannel0", "frontend-open": opened})
     answer = types.SimpleNamespace(qemuMonitorCommand=lambda domain, command, flags: json.dumps(told))
-    monkeypatch.setitem(sys.modules, "libvirt_qemu", answer)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "libvirt_qemu", answer)
     domain = types.SimpleNamespace(XMLDesc=lambda: CHANNEL.format(state=state))
     assert libvirt_agent.agent_missed(domain) is missed

@@ -24,6 +24,7 @@ from backends.errors import DriverError, Exhausted, WrongState
 from backends.network.book import NetworkHost
 from backends.volume import lifecycle as volumes
 from backends.volume.drivers.sparse import SparseFiles
+from backends.volume.host import VolumeHost
 from backends.volume.models import Attachment, AttachmentState, Disk, DiskState
 from backends.volume.service import VolumeService
 from tests.unit.fresh import fresh_database
@@ -82,7 +83,7 @@ class Faulty:
 
 def settle(database: Database, host: ComputeHost, rounds: int = 30) -> None:
     for _ in range(rounds):
-        more = volumes.converge(database, volumes.VolumeHost(host.disks))
+        more = volumes.converge(database, VolumeHost(host.disks))
         if not converge(database, host) and not more:
             return
     raise AssertionError("never settles")

@@ -280,7 +280,7 @@ def test_everything_at_once(nimbus: Nimbus) -> None:
         {"PolicyName": "AdministratorAccess", "PolicyArn": ADMIN}
     ]
     assert [one["PolicyName"] for one in whole["Policies"]] == ["p", "AdministratorAccess"]
-    seen, marker = 0, {}
+    seen, marker = 0, dict[str, str]()
     while True:
         page = nimbus.call("iam:GetAccountAuthorizationDetails", MaxItems=2, **marker)
         seen += sum(len(page[one]) for one in ("UserDetailList", "GroupDetailList", "RoleDetailList", "Policies"))

@@ -162,7 +162,7 @@ METADATA = (
 
 
 def test_saml_providers(nimbus: Nimbus) -> None:
-    given = {"Name": "idp", "SAMLMetadataDocument": METADATA, "Tags": [{"Key": "a", "Value": "b"}]}
+    given: dict[str, Any] = {"Name": "idp", "SAMLMetadataDocument": METADATA, "Tags": [{"Key": "a", "Value": "b"}]}
     arn = nimbus.call("iam:CreateSAMLProvider", **given)["SAMLProviderArn"]
     assert arn == f"arn:aws:iam::{ACCOUNT}:saml-provider/idp"
     assert refused(nimbus, "iam:CreateSAMLProvider", **given) == "EntityAlreadyExists"
@@ -184,7 +184,7 @@ def test_saml_providers(nimbus: Nimbus) -> None:
 
 def test_identity_providers(nimbus: Nimbus) -> None:
     url = "https://token.actions.githubusercontent.com"
-    given = {
+    given: dict[str, Any] = {
         "Url": url,
         "ClientIDList": ["sts.amazonaws.com"],
         "ThumbprintList": ["6938fd4d98bab03faadb97b34396831e3780aea1"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -146,7 +147,7 @@ def archive(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
         return ""
 
     monkeypatch.setattr(packages, "_run", run)
-    monkeypatch.setattr(packages.shutil, "which", lambda program: program)
+    monkeypatch.setattr(shutil, "which", lambda program: program)
     yield offered
 
 

@@ -19,7 +19,7 @@ class Source:
     """A store with some keys: each has its history, newest first, where `-` is a marker."""
 
     def __init__(self, **keys: str) -> None:
-        self.rows = [
+        self.rows: list[dict[str, Any]] = [
             {"Key": key, "VersionId": f"{key}{name}{place}", "IsLatest": place == 0, "LastModified": MOMENT}
             | ({} if name == "-" else {"ETag": f'"{name}"', "Size": 1})
             for key, history in keys.items()

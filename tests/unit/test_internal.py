@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pytest
 from hypothesis import given
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from gateway.head import Head
 from gateway.hooks import Hooks
+from gateway.internal import State as Known
 from gateway.internal import claims, make
 from gateway.metrics import Metrics
 from gateway.settings import load
@@ -47,7 +48,7 @@ class Cloud:
     def __init__(self, **settings: Any) -> None:
         self.state = State()
         self.metrics = Metrics("1.2.3")
-        self.app = make(load(settings), "1.2.3", lambda: {"s3": 5, "ec2": 9}, self.state, self.metrics)
+        self.app = make(load(settings), "1.2.3", lambda: {"s3": 5, "ec2": 9}, cast(Known, self.state), self.metrics)
 
     def ask(self, method: str, target: str, body: bytes = b"", headers: dict[str, str] | None = None) -> Answer:
         path, _, query = target.partition("?")
@@ -73,7 +74,10 @@ class Cloud:
         async def send(message: Any) -> None:
             sent.append(message)
 
-        asyncio.run(self.app(scope, receive, send))
+        async def exchange() -> None:
+            await self.app(scope, receive, send)
+
+        asyncio.run(exchange())
         return Answer(
             sent[0]["status"],
             {k.decode(): v.decode() for k, v in sent[0]["headers"]},

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -236,7 +237,12 @@ def test_a_change_of_rules_reads_one_network(tmp_path: Path, monkeypatch: pytest
     world, machine = new_world(tmp_path, exclusive=exclusive), Machine()
     world.host.driver = machine
     asked: list[object] = []
-    monkeypatch.setattr(lifecycle, "read_many", lambda session, ids=None: asked.append(ids) or read_many(session, ids))
+
+    def reading(session: Any, ids: Any = None) -> Any:
+        asked.append(ids)
+        return read_many(session, ids)
+
+    monkeypatch.setattr(lifecycle, "read_many", reading)
     with world.service() as service:
         for id in ("one", "two"):
             service.add_network(id=id, cidr="10.0.0.0/16", ids=world.ids())

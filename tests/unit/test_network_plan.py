@@ -80,9 +80,9 @@ def test_a_made_up_source_stops_at_the_port(world: World) -> None:
     # Who may route speaks for others, but is no member of a group in their place.
     assert judge(now(world), to_db("web", "10.0.2.10")) == Verdict(False, "firewall-in")
     with world.service() as service:
-        service.allow(
-            service.group_named("net", "db"), False, [spell("tcp", 80, 80, "cidr4", "0.0.0.0/0")], lambda: "all"
-        )
+        group = service.group_named("net", "db")
+        assert group is not None
+        service.allow(group, False, [spell("tcp", 80, 80, "cidr4", "0.0.0.0/0")], lambda: "all")
     assert judge(now(world), to_db("web", "10.0.2.10", 80)) == Verdict(True, "port", "all")
 
 

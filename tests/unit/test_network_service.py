@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -173,7 +173,7 @@ def test_dependants_go_first_and_nothing_is_left(world: World) -> None:
         guard = service.add_filter(id="guard", network=network)
         group = service.add_group(id="group", network=network, name="mine", description="", rule_out="rule")
         service.session.flush()
-        steps = [
+        steps: list[tuple[Callable[[], object], Callable[[], object]]] = [
             (lambda: service.remove_segment(segment), lambda: service.remove_port(port.id)),
             (lambda: service.remove_network(network), lambda: service.remove_segment(segment)),
             (lambda: service.remove_network(network), lambda: service.detach_gateway(gateway, network.id)),

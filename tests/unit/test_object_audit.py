@@ -15,6 +15,7 @@ from backends.object.drivers.base import Blob
 from backends.object.drivers.files import FileBlobs
 from backends.object.store import Span
 from backends.object.sweep import Sweeper
+from backends.object.versions import Description, Head
 from tests.unit.object_worlds import MemoryBlobs, World, multipart
 
 
@@ -87,9 +88,7 @@ def test_a_rotten_blob_is_set_aside_and_its_readers_told(world: World, how: str)
     assert (again.progress.damaged, again.damages()) == (0, [])
 
 
-def head_to_description(head):  # type: ignore[no-untyped-def]
-    from backends.object.versions import Description
-
+def head_to_description(head: Head) -> Description:
     return Description(head.modified, head.etag, head.size)
 
 

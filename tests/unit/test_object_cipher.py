@@ -23,10 +23,11 @@ from backends.object.cipher import (
     stored_size,
 )
 from backends.object.contents import Reading
+from backends.object.drivers.base import Block, Writer
 from backends.object.drivers.files import FileBlobs
 from backends.object.store import Span
 from backends.object.versions import Description, Head
-from tests.unit.object_worlds import MemoryBlobs, World, send, whole
+from tests.unit.object_worlds import MemoryBlobs, MemoryWriter, World, send, whole
 
 NAME = "0123456789abcdef" * 2
 KEY = b"k" * 32
@@ -138,15 +139,14 @@ def test_keys_are_opened_by_whoever_sealed_them() -> None:
 
 def test_the_fault_of_a_slow_disk_reaches_the_writer() -> None:
     class Broken(MemoryBlobs):
-        def create(self, name):  # type: ignore[no-untyped-def]
-            writer = super().create(name)
-            writer.write = self.fail  # type: ignore[method-assign]
-            return writer
+        def create(self, name: str) -> Writer:
+            return Full(self, name)
 
-        def fail(self, block: bytes) -> None:
+    class Full(MemoryWriter):
+        def write(self, block: Block) -> None:
             raise OSError("no")
 
-    writer = SealedWriter(Broken().create(NAME), KEY, NAME)  # type: ignore[no-untyped-call]
+    writer = SealedWriter(Broken().create(NAME), KEY, NAME)
     with pytest.raises(OSError, match="no"):
         for _ in range(64):
             writer.write(b"x" * (1 << 20))

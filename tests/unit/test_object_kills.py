@@ -8,6 +8,7 @@ import signal
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -37,13 +38,16 @@ STEPS: list[Step] = [
 ]
 
 
+T = TypeVar("T")
+
+
 class Killer:
     """Ends the process at the n-th thing it is told of."""
 
     def __init__(self, at: int, *, after: bool) -> None:
         self.left, self.after = at, after
 
-    def step(self, call: Callable[[], object]) -> object:
+    def step(self, call: Callable[[], T]) -> T:
         self.left -= 1
         if self.left == 0:
             if self.after:
@@ -67,7 +71,7 @@ def live(folder: Path, at: int, after: bool, told: int) -> None:
     known = world.containers.find("box")
     assert known is not None
     write = world.store.ledger.write
-    world.store.ledger.write = lambda job: killer.step(lambda: write(job))  # type: ignore[method-assign, assignment, return-value]
+    world.store.ledger.write = lambda job: killer.step(lambda: write(job))  # type: ignore[method-assign]
     for _, act, _ in STEPS:
         act(world, known.number)
         os.write(told, b".")

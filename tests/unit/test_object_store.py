@@ -110,8 +110,10 @@ def test_writers_at_once_lose_nothing(world: World) -> None:
             faults.append(fault)
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
-    [thread.start() for thread in threads]
-    [thread.join() for thread in threads]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert not faults
     assert len({version for _, version, _ in done}) == 160
     for key, version, data in done:
@@ -138,8 +140,10 @@ def test_only_one_of_many_creates_wins(world: World) -> None:
             outcomes.append("")
 
     threads = [threading.Thread(target=work, args=(str(number),)) for number in range(8)]
-    [thread.start() for thread in threads]
-    [thread.join() for thread in threads]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     winners = [name for name in outcomes if name]
     assert len(winners) == 1
     assert world.get(box, "k") == winners[0].encode() * 100
@@ -309,10 +313,11 @@ def test_a_reader_of_parts_goes_on_when_the_object_is_deleted(world: World) -> N
         send(world, world.store.upload(box, "k", id), number, bytes((number,)) * 1000)
     world.store.complete(box, "k", id, whole([1, 2, 3]))
     _, reading = world.store.read(box, "k", None, lambda head: Span(0, head.size))
+    assert isinstance(reading, Reading)
     blocks = iter(reading)
     first = next(blocks)
     world.delete(box, "k")
-    assert first + b"".join(blocks) == b"\1" * 1000 + b"\2" * 1000 + b"\3" * 1000  # type: ignore[operator]
+    assert first + b"".join(blocks) == b"\1" * 1000 + b"\2" * 1000 + b"\3" * 1000
     assert world.stored() == set()
 
 

@@ -131,6 +131,7 @@ class Versions(RuleBasedStateMachine):
             if not page.more:
                 break
             assert len(page.entries) + len(page.prefixes) == limit
+            assert page.last is not None
             after = (page.last if isinstance(page.last, bytes) else page.last.key).decode()
         assert (entries, prefixes) == rolled(live, prefix.encode(), delimiter.encode())
 
@@ -148,6 +149,7 @@ class Versions(RuleBasedStateMachine):
             prefixes += page.prefixes
             if not page.more:
                 break
+            assert page.last is not None
             if isinstance(page.last, bytes):
                 after, version = page.last.decode(), None
             else:

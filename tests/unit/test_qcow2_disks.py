@@ -6,8 +6,9 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,9 @@ class Guests:
 
     def holds(self, disk: str) -> bool:
         return disk in self.held
+
+    def still(self, disks: Sequence[str]) -> AbstractContextManager[None]:
+        raise Unsupported("plain files of running guests")
 
     def back_up(
         self,

@@ -8,6 +8,7 @@ import hmac
 import io
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -60,8 +61,8 @@ def head(length: int, **headers: str) -> Head:
     ])  # fmt: skip
 
 
-def opened(data: bytes, form: str = "UNSIGNED-PAYLOAD", sizes: list[int] | None = None, **headers: str) -> Body:
-    return open_body(head(len(data), x_amz_content_sha256=form, **headers), proof(form), Pieces(data, sizes or []))
+def opened(data: bytes, form: str = "UNSIGNED-PAYLOAD", /, *sizes: int, **headers: str) -> Body:
+    return open_body(head(len(data), x_amz_content_sha256=form, **headers), proof(form), Pieces(data, list(sizes)))
 
 
 def refused(call: Callable[[], Any]) -> AWSError:
@@ -118,7 +119,7 @@ SIZES = st.lists(st.integers(1, 9000), max_size=12)
 @given(st.binary(max_size=100), st.lists(st.integers(1, 30), max_size=5))
 def test_plain(data: bytes, sizes: list[int]) -> None:
     digest = hashlib.sha256(data).hexdigest()
-    body = opened(data, digest, sizes, content_md5=base64.b64encode(hashlib.md5(data).digest()).decode())
+    body = opened(data, digest, *sizes, content_md5=base64.b64encode(hashlib.md5(data).digest()).decode())
     body.want("CRC64NVME")
     assert body.length == len(data)
     assert b"".join(body.blocks()) == data
@@ -130,7 +131,7 @@ def test_plain(data: bytes, sizes: list[int]) -> None:
 @given(CHUNKS, SIZES)
 def test_signed_chunks(chunks: list[bytes], sizes: list[int]) -> None:
     data = b"".join(chunks)
-    body = opened(signed_chunks(chunks), SIGNED, sizes, x_amz_decoded_content_length=str(len(data)))
+    body = opened(signed_chunks(chunks), SIGNED, *sizes, x_amz_decoded_content_length=str(len(data)))
     assert body.length == len(data)
     assert body.whole(1 << 20) == data
 
@@ -140,7 +141,7 @@ def test_signed_chunks(chunks: list[bytes], sizes: list[int]) -> None:
 def test_signed_trailer(chunks: list[bytes], sizes: list[int]) -> None:
     data, trailers = b"".join(chunks), crc32_of(chunks)
     body = opened(
-        signed_chunks(chunks, trailers), SIGNED_TRAILER, sizes,
+        signed_chunks(chunks, trailers), SIGNED_TRAILER, *sizes,
         x_amz_decoded_content_length=str(len(data)), x_amz_trailer="x-amz-checksum-crc32",
     )  # fmt: skip
     assert body.checksums == {"CRC32": None}
@@ -154,12 +155,12 @@ def test_signed_trailer(chunks: list[bytes], sizes: list[int]) -> None:
 def test_what_botocore_chunks(data: bytes, algorithm: str, sizes: list[int]) -> None:
     wrapper = httpchecksum.AwsChunkedWrapper(
         io.BytesIO(data),
-        checksum_cls=httpchecksum._CHECKSUM_CLS[algorithm],
+        checksum_cls=httpchecksum._CHECKSUM_CLS[algorithm],  # type: ignore[attr-defined]  # private
         checksum_name=f"x-amz-checksum-{algorithm}",
         chunk_size=8192,
     )
     body = opened(
-        wrapper.read(), UNSIGNED_TRAILER, sizes,
+        wrapper.read(), UNSIGNED_TRAILER, *sizes,
         x_amz_decoded_content_length=str(len(data)), x_amz_trailer=f"x-amz-checksum-{algorithm}",
         content_encoding="aws-chunked", x_amz_sdk_checksum_algorithm=algorithm.upper(),
     )  # fmt: skip
@@ -182,10 +183,7 @@ def test_signatures_of_chunks_are_passed_over_where_nobody_checks_signatures() -
         altered = re.sub(rb"signature([=:])[0-9a-f]{64}", rb"signature\g<1>" + b"0" * 64, data)
         assert altered != data
         assert open_body(request, None, BytesSource(altered), unproven=True).whole(9) == b"abc"
-        assert (
-            refused(lambda request=request, data=data: open_body(request, None, BytesSource(data))).code
-            == "InvalidRequest"
-        )
+        assert refused(partial(open_body, request, None, BytesSource(data))).code == "InvalidRequest"
 
 
 def test_blocks_are_neither_longer_than_a_mebibyte_nor_empty() -> None:
@@ -193,7 +191,7 @@ def test_blocks_are_neither_longer_than_a_mebibyte_nor_empty() -> None:
     data = signed_chunks(chunks)
     sizes = [1 << 20] * 3
     for body in (
-        opened(data, SIGNED, sizes, x_amz_decoded_content_length=str(40 * 65536)),
+        opened(data, SIGNED, *sizes, x_amz_decoded_content_length=str(40 * 65536)),
         open_body(head(len(data)), None, BytesSource(data)),
     ):
         lengths = [len(block) for block in body.blocks()]
@@ -235,7 +233,7 @@ def test_a_body_that_stops_is_incomplete(cut: int) -> None:
 def test_lengths_must_be_as_declared() -> None:
     for declared in (2, 4):
         body = opened(unsigned_chunks([b"abc"], {}), UNSIGNED_TRAILER, x_amz_decoded_content_length=str(declared))
-        error = refused(lambda body=body: body.whole(9))
+        error = refused(partial(body.whole, 9))
         assert (error.code, error.status) == ("IncompleteBody", 400)
     request = head(0, x_amz_content_sha256=SIGNED)
     error = refused(lambda: open_body(request, proof(SIGNED), BytesSource(b"")))
@@ -310,7 +308,7 @@ def test_content_md5() -> None:
     told = base64.b64decode(right).hex()
     assert (error.code, error.fields) == ("BadDigest", {"ExpectedDigest": told, "CalculatedDigest": other})
     for text in ("", "AAAA", "not base64", right + "="):
-        error = refused(lambda text=text: opened(b"abc", content_md5=text))
+        error = refused(partial(opened, b"abc", content_md5=text))
         assert (error.code, error.status, error.fields) == ("InvalidDigest", 400, {"Content-MD5": text})
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.compute.models import GuestState, Host
+from backends.compute.models import Guest, GuestState, Host
 from backends.compute.scheduler import FILTERS, USUAL_FILTERS, USUAL_WEIGHTS, WEIGHTS, Room, Scheduler, Wanted
 from backends.compute.service import ComputeService
 from backends.db import Database, Scope
@@ -140,11 +140,11 @@ def test_a_spread_group_has_one_guest_a_host_and_starts_again_so(database: Datab
         launch(database, "i-3", apart="pg")
     assert launch(database, "i-other", apart="pg-other") == "one"
     with database.unit(Scope("tenant", "here"), write=True) as unit:
-        guest = unit.session.get_one(_guest(), "i-1")
+        guest = unit.session.get_one(Guest, "i-1")
         guest.state = GuestState.STOPPED
     assert launch(database, "i-3", apart="pg") == "one"
     with database.unit(Scope("tenant", "here"), write=True) as unit, pytest.raises(Exhausted):
-        ComputeService(unit).start(unit.session.get_one(_guest(), "i-1"))
+        ComputeService(unit).start(unit.session.get_one(Guest, "i-1"))
 
 
 def test_partitions_share_no_host(database: Database) -> None:
@@ -154,12 +154,6 @@ def test_partitions_share_no_host(database: Database) -> None:
         launch(database, "i-3", apart="pg", part="3")
     with database.unit(Scope("tenant", "here"), write=True) as unit:
         assert ComputeService(unit).parts("pg") == {"one": {"1": 2}, "two": {"2": 1}}
-
-
-def _guest() -> type:
-    from backends.compute.models import Guest
-
-    return Guest
 
 
 # --- settings ---------------------------------------------------------------------------------------------------------

@@ -157,7 +157,7 @@ def itself(guest: StandIn, ip: str) -> bool:
     def ask() -> bool:
         with socket.create_server((ip, SERVED)) as server, socket.create_connection((PUBLIC[ip], SERVED), 1.0):
             server.settimeout(1.0)
-            return server.accept()[1][0] == PUBLIC[ip]
+            return bool(server.accept()[1][0] == PUBLIC[ip])
 
     try:
         return guest.space.run(ask)

@@ -180,7 +180,7 @@ def main(rounds: int, seed: int) -> None:
         short += done
         return done
 
-    LinuxNetwork._change_rules = counted  # type: ignore[method-assign]
+    LinuxNetwork._change_rules = counted  # type: ignore[assignment, method-assign]
     driver = drive()
     reconcile(driver, plans)
     changes = 0
