@@ -132,6 +132,7 @@ def keeper(settings: Settings, cloud: Cloud) -> Reconciler:
 
 
 def sweep_tokens(database: Database) -> bool:
+    """Forget client tokens that are too old to be asked for again; never more to do at once."""
     unit: Unit
     with database.unit(None, write=True) as unit:
         tokens.sweep(unit)

@@ -157,7 +157,7 @@ class Transfers:
         try:
             work.save(failures=failures)
         except Cancelled:
-            pass
+            pass  # nobody asks any more how often it failed
         return False
 
     # --- in -----------------------------------------------------------------------------------------------------------

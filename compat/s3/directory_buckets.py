@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from typing import TYPE_CHECKING, Any
 
 from backends.errors import Exists
@@ -13,6 +12,7 @@ from compat.regions import zones
 from compat.s3 import faults, properties
 from compat.s3.acl import ENFORCED
 from compat.s3.directory_rules import EXPRESS, NAME, SUFFIX, is_directory, zone_of
+from compat.s3.paging import name_in, token_of, wrong_token
 from compat.s3.properties import check_tags
 
 if TYPE_CHECKING:
@@ -79,7 +79,9 @@ def list_directory_buckets(ctx: Context, p: Params) -> Result:
         raise faults.invalid_argument(
             f"Argument max-directory-buckets must be an integer between 0 and {MOST}", "max-directory-buckets", limit
         )
-    after = _name_in(token) if token else ""
+    after = name_in(token) if token else ""
+    if token and not is_directory(after):
+        raise wrong_token(token)
     found = ctx.containers.of(ctx.account, region=ctx.region, ending=SUFFIX, after=after, limit=limit + 1)
     result: Result = {
         "Buckets": [
@@ -92,18 +94,8 @@ def list_directory_buckets(ctx: Context, p: Params) -> Result:
         ]
     }
     if len(found) > limit > 0:
-        result["ContinuationToken"] = base64.urlsafe_b64encode(found[limit - 1].name.encode()).decode()
+        result["ContinuationToken"] = token_of(found[limit - 1].name)
     return result
-
-
-def _name_in(token: str) -> str:
-    try:
-        name = base64.urlsafe_b64decode(token.encode()).decode()
-        if is_directory(name) and "\0" not in name:
-            return name
-    except ValueError:
-        pass
-    raise faults.invalid_argument("The continuation token provided is incorrect", "continuation-token", token)
 
 
 def storage_of(bucket: Known, p: Params) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ from compat.s3 import checksums, directory_listing, faults
 from compat.s3.acl import object_owner
 from compat.s3.conditions import moment
 from compat.s3.directory_rules import is_directory
-from compat.s3.paging import limit_of
+from compat.s3.paging import limit_of, token_of, wrong_token
 from compat.s3.places import NULL, bucket_of, owner, shown_initiator, version_of
 
 if TYPE_CHECKING:
@@ -98,7 +97,7 @@ def list_objects_v2(ctx: Context, p: Params) -> Result:
         page = ctx.objects.list_keys(
             bucket.number, prefix=p.get("Prefix") or "", delimiter=p.get("Delimiter") or "", after=after, limit=limit
         )
-    following = base64.urlsafe_b64encode(b"1" + last_key(page).encode()).decode() if page.more else None
+    following = token_of("1" + last_key(page)) if page.more else None
     if is_directory(bucket.name):
         directory_listing.without_order(page)
     result = common(bucket, p, encode, page, limit)
@@ -117,11 +116,12 @@ def list_objects_v2(ctx: Context, p: Params) -> Result:
 def _after(token: str) -> str:
     try:
         raw = base64.urlsafe_b64decode(token.encode())
-        if raw[:1] == b"1":
-            return raw[1:].decode()
-    except (ValueError, binascii.Error):
-        pass
-    raise faults.invalid_argument("The continuation token provided is incorrect", "continuation-token", token or None)
+        key = raw[1:].decode()
+    except ValueError:
+        raise wrong_token(token) from None
+    if raw[:1] != b"1":
+        raise wrong_token(token)
+    return key
 
 
 @operation("s3:ListObjects", on="{Bucket}", action="s3:ListBucket", streams=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 
+from compat.errors import AWSError
 from compat.operation import Params
 from compat.s3 import faults
 
@@ -39,11 +40,16 @@ def token_of(name: str) -> str:
 
 
 def name_in(token: str) -> str:
-    """The name in a continuation token. Raises for what is none."""
+    """The name in a continuation token. Raises InvalidArgument for what is none."""
     try:
         name = base64.urlsafe_b64decode(token.encode()).decode()
-        if name and "\0" not in name:
-            return name
     except ValueError:
-        pass
-    raise faults.invalid_argument("The continuation token provided is incorrect", "continuation-token", token or None)
+        name = ""
+    if not name or "\0" in name:
+        raise wrong_token(token)
+    return name
+
+
+def wrong_token(token: str) -> AWSError:
+    """InvalidArgument: nobody was given that continuation token."""
+    return faults.invalid_argument("The continuation token provided is incorrect", "continuation-token", token or None)
