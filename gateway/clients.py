@@ -18,6 +18,14 @@ Endpoint = Annotated[
 ]
 Config = Annotated[Path | None, typer.Option("--config", help="TOML file with settings.", dir_okay=False)]
 Account = Annotated[str | None, typer.Option("--account", help="A 12-digit account id.")]
+ROOT_KEY_FILE = "root-key.json"
+"""Where a server keeps the root key that it made at its first start, in its data folder."""
+
+
+def endpoint_of(settings: Settings) -> str:
+    """The URL that clients on this machine use of a server with these settings."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)
+    return f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{settings.port}"
 
 
 def fail(message: str, status: int = 1) -> NoReturn:
@@ -42,15 +50,11 @@ def client(service: str, endpoint: str | None = None, account: str | None = None
 
 
 def _endpoint(settings: Settings, endpoint: str | None) -> str:
-    from gateway.serve import endpoint as listening
-
-    return (endpoint or listening(settings)).rstrip("/")
+    return (endpoint or endpoint_of(settings)).rstrip("/")
 
 
 def _root(settings: Settings) -> RootKey:
     """The key that a client on this machine uses: a given root, else the one made at first start, else `test`."""
-    from gateway.serve import ROOT_KEY_FILE
-
     if settings.root_keys:
         return settings.root_keys[0]
     file = settings.data_dir / ROOT_KEY_FILE

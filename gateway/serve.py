@@ -32,7 +32,7 @@ import uvicorn
 from sqlalchemy.engine import make_url
 
 from gateway import __version__, console, logs
-from gateway.clients import client_environment
+from gateway.clients import ROOT_KEY_FILE, client_environment, endpoint_of
 from gateway.connection import HttpConnection
 from gateway.hooks import LONGEST_END, Hooks
 from gateway.settings import RootKey, Settings, StartError
@@ -41,7 +41,6 @@ from gateway.tls import Certificates
 
 log = logging.getLogger("nephele.serve")
 
-ROOT_KEY_FILE = "root-key.json"
 GRACE = 10
 """Seconds that running requests get at the end."""
 HASTE = 2.0
@@ -217,12 +216,6 @@ def metadata_listener(
     return settings.model_copy(update={"metadata_port": listener.getsockname()[1]}), listener
 
 
-def endpoint(settings: Settings) -> str:
-    """The URL that clients on this machine use."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)
-    return f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{settings.port}"
-
-
 def banner(settings: Settings, fresh_key: RootKey | None) -> str:
     """What the user sees at start: where, what is kept where, what is enforced, which drivers; last line `Ready.`"""
     policies = {
@@ -236,7 +229,7 @@ def banner(settings: Settings, fresh_key: RootKey | None) -> str:
     if settings.auth == "off":
         signatures = "NOT verified: a request is from whomever it says"
     rows = [
-        ("endpoint", endpoint(settings) + ("" if settings.is_loopback else f"  (listening on {settings.host})")),
+        ("endpoint", endpoint_of(settings) + ("" if settings.is_loopback else f"  (listening on {settings.host})")),
         ("data", f"{settings.data_dir}" + ("  (ephemeral: gone at the end)" if settings.ephemeral else "")),
         ("database", make_url(settings.database).render_as_string(hide_password=True)),
         ("signatures", signatures),
