@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import select
@@ -12,7 +11,6 @@ from sqlalchemy import select
 from backends.compute.models import Guest, LoginKey
 from backends.errors import Exhausted
 from backends.network.errors import AlreadyAttached
-from backends.network.models import Segment
 from backends.volume.models import Snapshot
 from compat.context import Context
 from compat.ec2.capacity_reservations import Wish, capacity_specification, claim
@@ -22,36 +20,24 @@ from compat.ec2.instance_status import can_hibernate
 from compat.ec2.instance_view import load, render_instance
 from compat.ec2.key_pairs import missing_key
 from compat.ec2.launch_facts import check_user_data, find_flavor, find_image, find_profile
+from compat.ec2.launch_interfaces import find_cards, plug_in
 from compat.ec2.launch_options import cpu_options, default_credits, private_dns
 from compat.ec2.launch_templates import with_template
 from compat.ec2.metadata_options import launch_options
 from compat.ec2.placement import Site, find_site, group_of, refuse_dedicated_network, refuse_hosts
-from compat.ec2.regions import zone_named
+from compat.ec2.profile_associations import associated
 from compat.ec2.spot_market import spot_market
 from compat.ec2.volume_types import merge_mappings, performance
 from compat.ec2.volumes import CREATING
 from compat.errors import AWSError
 from compat.operation import Params, Raises, Result, operation
 from compat.tags import put_tags
-from compat.vpc.facts import ADDRESS_FACTS, fresh
+from compat.vpc.facts import ADDRESS_FACTS
 from compat.vpc.network_interfaces import GROUP_RAISES
 
 DEFAULT_TYPE = "m1.small"
 TAGGED = ("instance", "volume", "network-interface", "spot-instances-request", "elastic-gpu")
 """What a launch may give tags to."""
-
-
-@dataclass(frozen=True, slots=True)
-class Card:
-    """A network card of a new guest. `port` names one that is there already; `public` None: as the subnet says."""
-
-    index: int
-    segment: Segment
-    groups: Sequence[str]
-    port: str | None
-    ends: bool
-    public: bool | None
-    spec: Mapping[str, Any]
 
 
 def _invalid(message: str) -> AWSError:
@@ -130,7 +116,7 @@ class Launch:
         self.image = find_image(ctx, spec.get("ImageId"))
         self.flavor = find_flavor(spec.get("InstanceType") or DEFAULT_TYPE)
         self._check_architecture()
-        self.cards = self._cards()
+        self.cards = find_cards(ctx, spec, self.flavor)
         self.zone = self.cards[0].segment.zone
         placement = spec.get("Placement") or {}
         refuse_hosts(placement)
@@ -174,99 +160,6 @@ class Launch:
             found: Snapshot = self.ctx.find("snapshot", mapping["snapshot"])
             return found
         return self.ctx.session.scalar(select(Snapshot).where(Snapshot.id == mapping["snapshot"]))
-
-    # --- where it is plugged in -----------------------------------------------------------------------------------
-
-    def _cards(self) -> list[Card]:
-        spec = self.spec
-        asked = spec.get("NetworkInterfaces") or ()
-        if not asked:
-            if spec.get("SubnetId") and spec.get("SecurityGroups"):
-                raise AWSError(
-                    "InvalidParameterCombination", "The parameter groupName cannot be used with the parameter subnet"
-                )
-            segment = self._segment(spec.get("SubnetId"))
-            return [Card(0, segment, self._groups(segment), None, True, None, spec)]
-        for member, word in (
-            ("SubnetId", "subnet ID"),
-            ("SecurityGroupIds", "security groups"),
-            ("SecurityGroups", "security groups"),
-        ):
-            if spec.get(member):
-                raise AWSError(
-                    "InvalidParameterCombination",
-                    f"Network interfaces and an instance-level {word} may not be specified on the same request",
-                )
-        cards = []
-        for number, one in enumerate(asked):
-            index = one.get("DeviceIndex")
-            ends, port = one.get("DeleteOnTermination"), one.get("NetworkInterfaceId")
-            if port:
-                segment = self.ctx.find("subnet", self.ctx.find("network-interface", port).segment_id)
-            else:
-                segment = self._segment(one.get("SubnetId"))
-            cards.append(
-                Card(
-                    number if index is None else index,
-                    segment,
-                    one.get("Groups") or (),
-                    port,
-                    (not port) if ends is None else ends,
-                    one.get("AssociatePublicIpAddress"),
-                    one,
-                )
-            )
-        cards.sort(key=lambda card: card.index)
-        if cards[0].index != 0:
-            raise AWSError("InvalidParameterCombination", "You must specify a network interface at device index 0.")
-        places = [(card.index, card.spec.get("NetworkCardIndex") or 0) for card in cards]
-        if len(set(places)) < len(places):
-            raise _invalid("Each network interface requires a unique device index.")
-        if any(card.segment.zone != cards[0].segment.zone for card in cards):
-            raise AWSError(
-                "InvalidParameterCombination", "All network interfaces must be in the same availability zone."
-            )
-        if len(cards) > self.flavor.cards:
-            raise AWSError(
-                "AttachmentLimitExceeded",
-                f"Interface count {len(cards)} exceeds the limit for {self.flavor.name}: {self.flavor.cards}",
-            )
-        return cards
-
-    def _segment(self, subnet: str | None) -> Segment:
-        placement = self.spec.get("Placement") or {}
-        zone = None
-        if placement.get("AvailabilityZone") or placement.get("AvailabilityZoneId"):
-            zone = zone_named(self.ctx, placement.get("AvailabilityZone"), placement.get("AvailabilityZoneId")).name
-        if subnet:
-            segment: Segment = self.ctx.find("subnet", subnet)
-            if zone is not None and segment.zone != zone:
-                raise AWSError(
-                    "InvalidParameterCombination",
-                    f"The availability zone '{zone}' does not match that of the subnet '{segment.id}'.",
-                )
-            return segment
-        default = self.ctx.network.default_segment(zone)
-        if default is None:
-            if self.ctx.network.default_network() is None:
-                raise AWSError(
-                    "VPCIdNotSpecified",
-                    "No default VPC for this user. GroupName is only supported for EC2-Classic and default VPC.",
-                )
-            raise AWSError("MissingInput", f"No default subnet for availability zone: '{zone}'.")
-        return default
-
-    def _groups(self, segment: Segment) -> list[str]:
-        ids = list(self.spec.get("SecurityGroupIds") or ())
-        for name in self.spec.get("SecurityGroups") or ():
-            group = self.ctx.network.group_named(segment.network_id, name)
-            if group is None:
-                raise AWSError(
-                    "InvalidGroup.NotFound",
-                    f"The security group '{name}' does not exist in VPC '{segment.network_id}'",
-                )
-            ids.append(group.id)
-        return ids
 
     # --- what it looks like ----------------------------------------------------------------------------------------
 
@@ -350,10 +243,7 @@ class Launch:
         ):
             notes["reservation"] = claimed
         if self.profile is not None:
-            notes["profile"] = self.profile | {
-                "AssociationId": "iip-assoc-" + secrets.token_hex(9)[:17],
-                "Since": ctx.now.isoformat(),
-            }
+            notes["profile"] = associated(ctx, self.profile)
         guest = ctx.compute.add_guest(
             id=id,
             host=site.host,
@@ -379,7 +269,7 @@ class Launch:
             monitored=bool((spec.get("Monitoring") or {}).get("Enabled")),
             notes=notes,
         )
-        self._plug_in(guest)
+        plug_in(ctx, guest, self.cards, self._mint)
         self._give_disks(guest)
         return guest
 
@@ -390,57 +280,6 @@ class Launch:
             given = {tag["Key"] for tag in self.ctx.tags(id)}
             put_tags(self.ctx, kind, id, [tag for tag in tags if tag["Key"] not in given], system=True)
         return id
-
-    def _plug_in(self, guest: Guest) -> None:
-        network = self.ctx.network
-        for card in self.cards:
-            spec = card.spec
-            if card.port is None:
-                listed = spec.get("PrivateIpAddresses") or ()
-                primary = spec.get("PrivateIpAddress") or next(
-                    (one["PrivateIpAddress"] for one in listed if one.get("Primary")), None
-                )
-                wanted6 = [one["Ipv6Address"] for one in spec.get("Ipv6Addresses") or () if one.get("Ipv6Address")]
-                count6 = spec.get("Ipv6AddressCount")
-                port = network.add_port(
-                    self._mint("network-interface"),
-                    card.segment,
-                    card.groups,
-                    address=primary,
-                    secondary=[
-                        one["PrivateIpAddress"]
-                        for one in listed
-                        if not one.get("Primary") and one.get("PrivateIpAddress") != primary
-                    ],
-                    secondary_count=spec.get("SecondaryPrivateIpAddressCount") or 0,
-                    addresses6=wanted6,
-                    count6=count6 if count6 is not None else int(card.segment.ipv6_on_launch and not wanted6),
-                    description=spec.get("Description") or "" if spec is not self.spec else "",
-                )
-                network.plug_in(
-                    port,
-                    guest.id,
-                    card.index,
-                    attachment_id=fresh("network-interface-attachment"),
-                    delete_on_termination=card.ends,
-                    card_index=spec.get("NetworkCardIndex") or 0 if spec is not self.spec else 0,
-                )
-            else:
-                port = network.attach_port(
-                    card.port,
-                    guest.id,
-                    card.index,
-                    attachment_id=fresh("network-interface-attachment"),
-                    delete_on_termination=card.ends,
-                    card_index=spec.get("NetworkCardIndex") or 0,
-                )
-            public = card.public if card.public is not None else card.port is None and card.segment.public_on_launch
-            private = port.private()
-            if public and private is not None:
-                network.lend_public(port)
-                guest.notes = guest.notes | {"public": True}
-            if card.index == 0 and private is not None:
-                guest.address = private.ip
 
     def _give_disks(self, guest: Guest) -> None:
         for mapping in self.mappings:
