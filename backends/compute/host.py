@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,13 +16,14 @@ from sqlalchemy import or_
 from backends.compute.drivers.base import GuestDriver, Sighting
 from backends.compute.models import Guest
 from backends.db import Unit
-from backends.errors import Away, NativeError
+from backends.errors import Away, DriverError, NativeError
 from backends.network.book import NetworkHost
 from backends.pause import Pause
 from backends.volume.drivers.base import Burst, DiskDriver, steady
 
 T = TypeVar("T")
 R = TypeVar("R")
+_log = logging.getLogger(__name__)
 
 PATROL = 10.0
 """Seconds between two looks at the machine that nothing gave rise to."""
@@ -94,6 +96,17 @@ class ComputeHost:
             return
         calls = {self.crew.submit(_outcome, verb, thing): thing for thing in things}
         yield from ((calls[call], call.result()) for call in as_completed(calls))
+
+
+def has_failed(outcome: object, what: str, guest: Guest) -> bool:
+    """Whether what came of a verb is a failure of a driver, which is told (`what`: "stopping %s"), to be tried again.
+    Raises the outcome where it is another native error."""
+    if not isinstance(outcome, NativeError):
+        return False
+    if not isinstance(outcome, DriverError):
+        raise outcome
+    _log.warning(what + ": %s", guest.id, outcome)
+    return True
 
 
 def _outcome(verb: Callable[[T], R], thing: T) -> R | NativeError:

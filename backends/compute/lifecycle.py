@@ -18,7 +18,7 @@ from sqlalchemy import delete, select, update
 from backends.compute.devices import Devices, devices_of, free_disks, free_ports, plug_disks
 from backends.compute.drivers.base import GuestSpec, Power
 from backends.compute.health import look
-from backends.compute.host import ComputeHost, on
+from backends.compute.host import ComputeHost, has_failed, on
 from backends.compute.models import Cause, Guest, GuestState, GuestWish, Host
 from backends.compute.stillness import capture_still, is_captured, release
 from backends.db import Database, Scope, Unit
@@ -198,12 +198,7 @@ def _stop_guests(database: Database, host: ComputeHost) -> bool:
         guests = _open(unit, host, GuestWish.STOPPED)
     again, findings = len(guests) == BATCH, _Findings(database)
     for guest, outcome in host.each(guests, lambda guest: _stop(host, guest)):
-        if isinstance(outcome, NativeError):
-            if not isinstance(outcome, DriverError):
-                raise outcome
-            _log.warning("stopping %s: %s", guest.id, outcome)
-            again = True
-        elif not outcome:
+        if has_failed(outcome, "stopping %s", guest) or not outcome:
             again = True
         else:
             findings.add(guest, partial(_record_stop, guest, host.network))
@@ -235,10 +230,7 @@ def _end_guests(database: Database, host: ComputeHost) -> bool:
         guests = _open(unit, host, GuestWish.TERMINATED)
     again, findings = len(guests) == BATCH, _Findings(database)
     for guest, outcome in host.each(guests, lambda guest: host.driver.drop(guest.id)):
-        if isinstance(outcome, NativeError):
-            if not isinstance(outcome, DriverError):
-                raise outcome
-            _log.warning("ending %s: %s", guest.id, outcome)
+        if has_failed(outcome, "ending %s", guest):
             again = True
         else:
             findings.add(guest, partial(_record_end, guest, host))

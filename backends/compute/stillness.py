@@ -5,21 +5,18 @@ The snapshots of such a capture are held until the guest is off; the guest is un
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 from sqlalchemy import select
 
-from backends.compute.host import ComputeHost
+from backends.compute.host import ComputeHost, has_failed
 from backends.compute.models import Guest
 from backends.db import Database, Unit
-from backends.errors import DriverError, NativeError
 from backends.volume.models import Snapshot, SnapshotState
 from backends.volume.service import HELD, SET
 
 CAPTURES = "captures"
 """The note of a guest that names the sets of snapshots for which it is switched off."""
-_log = logging.getLogger(__name__)
 
 
 def is_captured(guest: Guest) -> bool:
@@ -34,12 +31,7 @@ def capture_still(database: Database, host: ComputeHost, guests: Sequence[Guest]
     """
     again = False
     for guest, outcome in host.each(guests, lambda guest: host.driver.ensure_stopped(guest.id, force=False)):
-        if isinstance(outcome, NativeError):
-            if not isinstance(outcome, DriverError):
-                raise outcome
-            _log.warning("stopping %s for a capture: %s", guest.id, outcome)
-            again = True
-        elif not outcome:
+        if has_failed(outcome, "stopping %s for a capture", guest) or not outcome:
             again = True
         else:
             with database.unit(None, write=True) as unit:
