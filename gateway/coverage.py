@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from compat.model import service_model
 from compat.operation import REASONS, load
-from gateway.settings import ALIASES, KEY_ALIASES, PREFIX, Settings
+from gateway.aliases import ALIASES, KEY_ALIASES
+from gateway.settings import PREFIX, Settings
 
 
 def implemented(service: str | None = None) -> dict[str, list[str]]:

@@ -11,8 +11,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +21,7 @@ from compat.dispatch import Admitted, Answer, Dispatcher
 from compat.errors import AWSError
 from compat.iam.credentials import lookup
 from compat.iam.principal import Principal, root
-from compat.model import SERVICES, operation_model
-from compat.operation import find
+from compat.model import SERVICES
 from compat.s3.old_signatures import are_taken
 from compat.streams import ClientGone, Stream
 from gateway import cors
@@ -31,6 +29,7 @@ from gateway.authenticated import V2, Authenticated, Lookup
 from gateway.batching import Batcher
 from gateway.body import BytesSource, Source, open_body
 from gateway.exchange import Exchange, Headers, new_request_id, open_up, rest_of
+from gateway.facts import Facts, facts_of
 from gateway.head import Head, head_of
 from gateway.hoisted import hoisted
 from gateway.lines import head_lines
@@ -72,50 +71,9 @@ PLAIN_HEADERS = frozenset(
     b"x-amz-content-sha256 x-amz-date x-amz-security-token x-amz-user-agent".split()
 )
 """Headers that are parameters of reads, or no part of what is asked."""
-UNCHECKED = {
-    "PutBucketAcl",
-    "PutBucketLogging",
-    "PutBucketPolicy",
-    "PutBucketRequestPayment",
-    "PutBucketVersioning",
-    "PutBucketWebsite",
-    "PutObjectAcl",
-}
-"""S3's oldest documents: the model wants a checksum of them, S3 does not (s3cmd sends none)."""
 FAMILIES = {"ec2": Family.EC2, "query": Family.QUERY, "rest-xml": Family.S3, "rest-json": Family.REST_JSON}
 Observe = Callable[["Exchange", int, float], None]
 """Told of every finished exchange: the exchange, its status, its seconds."""
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What the model says of an operation, looked up once."""
-
-    streams_in: bool
-    checksummed: bool
-    checksum_required: bool
-    anonymous: bool
-    unsigned_body: bool
-    slow: bool
-    streams: bool
-
-
-@lru_cache(None)
-def facts_of(service: str, operation: str) -> Facts:
-    """The facts of a known operation; those of an implemented one include what `@operation` says."""
-    model = operation_model(service, operation)
-    ours = find(service, operation)
-    checksum = model.http_checksum if model is not None else {}
-    auth = model.auth_type if model is not None else None
-    return Facts(
-        streams_in=model is None or (codec(service, operation).stream_in is not None),
-        checksummed=bool(checksum.get("requestAlgorithmMember")) or bool(checksum.get("requestChecksumRequired")),
-        checksum_required=bool(checksum.get("requestChecksumRequired")) and operation not in UNCHECKED,
-        anonymous=service == "s3" or auth == "none",
-        unsigned_body=auth == "v4-unsigned-body",
-        slow=ours is not None and ours.slow,
-        streams=ours is not None and ours.streams,
-    )
 
 
 class Endpoint:

@@ -1,8 +1,8 @@
 """Every setting, each said once: its name, its kind, its default and its meaning.
 
 A value comes from, in this order: the command line, `NEPHELE_<NAME>` in the environment, the TOML file of `--config`
-(or `NEPHELE_CONFIG`), a variable that other local clouds read (`ALIASES`), the default. What nobody knows is refused by
-name, since a misspelt security switch that is ignored is worse than none.
+(or `NEPHELE_CONFIG`), a variable that other local clouds read (`gateway/aliases.py`), the default. What nobody knows is
+refused by name, since a misspelt security switch that is ignored is worse than none.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import ipaddress
 import math
 import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -21,10 +21,11 @@ import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from gateway.aliases import meant
+
 PREFIX = "NEPHELE_"
 # Read before the settings are: it names the file that holds them.
 CONFIG_VARIABLE = "NEPHELE_CONFIG"
-TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 
 Log = Literal["debug", "info", "warning", "error", "off"]
 
@@ -314,7 +315,11 @@ def load(given: Mapping[str, Any] | None = None, config: Path | None = None) -> 
     )
     if config is None and (named := os.environ.get(CONFIG_VARIABLE)):
         config = Path(named)
-    values = _aliases(os.environ) | (_read(config) if config is not None else {})
+    try:
+        values = meant(os.environ)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+    values |= _read(config) if config is not None else {}
     # What the environment sets is dropped here, so that pydantic reads it from there.
     values = {name: value for name, value in values.items() if not os.environ.get(PREFIX + name.upper())}
     values |= given or {}
@@ -370,67 +375,3 @@ def _root_key(value: Any) -> Any:
     if len(parts) not in (2, 3):
         raise ValueError("a root key is ACCESSKEY:SECRET or ACCESSKEY:SECRET:ACCOUNT")
     return dict(zip(("access_key", "secret_key", "account"), parts, strict=False))
-
-
-# --- variables of other local clouds ---------------------------------------------------------------------------------
-
-
-def _switch(name: str, value: str) -> bool:
-    if value.lower() in TRUE:
-        return True
-    if value.lower() in FALSE:
-        return False
-    raise SettingsError(f"{name}: must be 1 or 0, not {value!r}")
-
-
-def _listen(name: str, value: str) -> dict[str, Any]:
-    host, _, port = value.split(",")[0].rpartition(":")
-    if not port.isdigit():
-        raise SettingsError(f"{name}: must be ADDRESS:PORT, not {value!r}")
-    return {"port": int(port)} | ({"host": host} if host else {})
-
-
-def _level(name: str, value: str) -> dict[str, Any]:
-    levels = {"trace": "debug", "trace-internal": "debug", "warn": "warning"}
-    return {"log_level": levels.get(value.lower(), value.lower())}
-
-
-def _guests(name: str, value: str) -> dict[str, Any]:
-    return {"compute": "simulated" if value == "mock" else value}
-
-
-def _tls(name: str, value: str) -> dict[str, Any]:
-    _switch(name, value)
-    return {}  # who speaks TLS gets it anyway
-
-
-ALIASES: dict[str, Callable[[str, str], dict[str, Any]]] = {
-    "GATEWAY_LISTEN": _listen,
-    "EDGE_PORT": lambda name, value: {"port": value},
-    "PERSISTENCE": lambda name, value: {"ephemeral": not _switch(name, value)},
-    "ENFORCE_IAM": lambda name, value: {"auth": "enforce" if _switch(name, value) else "off"},
-    "IAM_SOFT_MODE": lambda name, value: {"auth": "soft"} if _switch(name, value) else {},
-    "DEBUG": lambda name, value: {"log_level": "debug"} if _switch(name, value) else {},
-    "LS_LOG": _level,
-    "EC2_VM_MANAGER": _guests,
-    "EXTRA_CORS_ALLOWED_ORIGINS": lambda name, value: {"cors_origins": value},
-    "S3_BUCKET": lambda name, value: {"buckets": value},
-    "USE_SSL": _tls,
-    "CUSTOM_SSL_CERT_PATH": lambda name, value: {"tls_certificate": value},
-    "AWS_DEFAULT_REGION": lambda name, value: {"default_region": value},
-}
-"""What variables that LocalStack and moto users have in their scripts mean here. Later ones win."""
-KEY_ALIASES = {"AWS_ACCESS_KEY_ID": "AWS_SECRET_ACCESS_KEY", "MINIO_ROOT_USER": "MINIO_ROOT_PASSWORD"}
-"""Variables that name a root key, and those of their secrets."""
-
-
-def _aliases(environment: Mapping[str, str]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name, meaning in ALIASES.items():
-        if value := environment.get(name) or environment.get(f"LOCALSTACK_{name}"):
-            values |= meaning(name, value)
-    pairs = [(environment.get(key), environment.get(secret)) for key, secret in KEY_ALIASES.items()]
-    keys = [(key, secret) for key, secret in pairs if key and secret and (key, secret) != ("test", "test")]
-    if keys:
-        values["root_keys"] = [{"access_key": key, "secret_key": secret} for key, secret in keys]
-    return values

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.settings import ALIASES, KEY_ALIASES, NAMES, Settings, SettingsError, load
+from gateway.aliases import ALIASES, KEY_ALIASES
+from gateway.settings import NAMES, Settings, SettingsError, load
 
 
 @pytest.fixture(autouse=True)
