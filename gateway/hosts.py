@@ -8,7 +8,7 @@ from dataclasses import dataclass
 _DOMAINS = ("amazonaws.com", "amazonaws.com.cn", "localhost.localstack.cloud", "localhost")
 _REGION = r"(?:us|eu|ap|ca|sa|me|af|il|mx|cn|us-gov|us-iso[a-z]?|eu-isoe|eusc-de)-[a-z]+-\d"
 _PLACE = rf"(?:[.-]fips)?(?:[.-]dualstack)?(?:[.-](?:{_REGION}|external-1|global))?"
-_WEBSITE = re.compile(rf"(?P<bucket>.+)\.s3-website{_PLACE}")
+_WEBSITE = re.compile(rf"(?:(?P<bucket>.+)\.)?s3-website{_PLACE}")
 _CONTROL = re.compile(rf"(?:(?P<account>[a-z0-9-]+)\.)?s3-control{_PLACE}")
 _ACCESS_POINT = re.compile(
     rf"(?P<name>[a-z0-9-]+)-(?P<account>[0-9]{{12}})\.s3-accesspoint(?:-fips)?(?:\.dualstack)?\.(?P<region>{_REGION})"
@@ -39,7 +39,10 @@ _NAMES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What a host name says. `style` is `virtual` or `website` where it names a bucket, else `path`."""
+    """What a host name says. `style` is `virtual` where it names a bucket, else `path`.
+
+    At the endpoint of websites it is `website`, with a bucket or without.
+    """
 
     service: str = ""
     bucket: str = ""
@@ -67,8 +70,8 @@ def parse_host(header: bytes, domains: tuple[str, ...] = ()) -> Host:
 
 def _below(name: str, domain: str) -> Host:
     """What the labels before a known domain say."""
-    if found := _WEBSITE.fullmatch(name):
-        return Host("s3", found["bucket"], "website")
+    if (found := _WEBSITE.fullmatch(name)) and (found["bucket"] or domain.startswith("amazonaws.")):
+        return Host("s3", found["bucket"] or "", "website")
     if found := _ACCESS_POINT.fullmatch(name):
         return Host("s3", _access_point(found["region"], found["account"], found["name"]), "virtual")
     if found := _CONTROL.fullmatch(name):

@@ -251,7 +251,7 @@ _S3 = SERVICES["s3"]
 
 def _to_s3(head: Head, host: Host, scope: str) -> Route:
     raw = head.raw_path
-    if host.bucket:
+    if host.bucket or host.style == "website":
         bucket, key, style = host.bucket, raw[1:], host.style
     else:
         first, _, key = raw[1:].partition(b"/")
@@ -259,7 +259,7 @@ def _to_s3(head: Head, host: Host, scope: str) -> Route:
     path = {}
     if bucket:
         path["Bucket"] = bucket
-    elif key:
+    elif key and style != "website":
         raise WireFault(
             "InvalidBucketName", "The specified bucket is not valid.", 400, service="s3", protocol="rest-xml"
         )

@@ -19,6 +19,8 @@ from gateway.head import Head
 from gateway.route import Route
 from gateway.wire import WireFault, WireRequest, WireResponse, codec
 
+ABOUT = "https://aws.amazon.com/s3/"
+"""Where the endpoint sends those who name no bucket."""
 _HTML = (b"content-type", b"text/html; charset=utf-8")
 # Headers of the request that speak of what is asked for, and mean nothing for an error document.
 _CONDITIONS = frozenset({b"range", b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since"})
@@ -29,12 +31,14 @@ class Visit:
 
     def __init__(self, dispatcher: Dispatcher, head: Head, route: Route, call_with: Callable[..., Call]) -> None:
         self._dispatcher, self._head, self._call_with = dispatcher, head, call_with
-        self._bucket, self._key = route.path["Bucket"], route.path.get("Key", "")
+        self._bucket, self._key = route.path.get("Bucket", ""), route.path.get("Key", "")
         self._request_id = ""
 
     def answer(self, request_id: str) -> WireResponse:
         """The page, a redirection, or the error as a page."""
         self._request_id = request_id
+        if not self._bucket:
+            return self._turn(Turn(ABOUT, 301))
         try:
             if self._head.method not in ("GET", "HEAD"):
                 raise AWSError(

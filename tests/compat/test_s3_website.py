@@ -97,6 +97,10 @@ def test_redirections(server: Server) -> None:
     site = Site(server, RedirectAllRequestsTo={"HostName": "example.com", "Protocol": "https"})
     moved = site.get("/a%20b")
     assert (moved.status_code, moved.headers["location"]) == (301, "https://example.com/a%20b")
+    for host in ("s3-website-us-east-1.amazonaws.com", "s3-website.eu-central-1.amazonaws.com"):
+        for path in ("/", "/a"):
+            nowhere = site.get(path, host=host)
+            assert (nowhere.status_code, nowhere.headers["location"]) == (301, "https://aws.amazon.com/s3/")
     pages = Site(server, IndexDocument=INDEX)
     pages.put("old", "x", WebsiteRedirectLocation="/new")
     moved = pages.get("/old")

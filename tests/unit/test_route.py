@@ -228,6 +228,8 @@ def test_a_key_that_is_no_utf8_is_refused() -> None:
         ("b.s3-website-us-east-1.amazonaws.com", "b", "website"),
         ("a.b.s3-website.localhost.localstack.cloud:4566", "a.b", "website"),
         ("b.s3-website.us-east-1.localhost", "b", "website"),
+        ("s3-website-us-east-1.amazonaws.com", "", "website"),
+        ("s3-website.localhost:4566", "s3-website", "virtual"),
         ("ec2.us-east-1.amazonaws.com", "", "path"),
         ("ec2.localhost:4566", "", "path"),
         ("unrelated.example.com", "", "path"),
