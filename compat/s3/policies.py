@@ -66,7 +66,7 @@ _sides: OrderedDict[tuple[str, str], ResourceSide] = OrderedDict()
 @guard("s3")
 def bucket_side(ctx: Context, action: str, resource: str) -> ResourceSide | None:
     """The bucket's owner, its policy, and whether a list lets the caller in; None where neither can matter."""
-    if action == "s3:CreateBucket":
+    if ctx.operation.name == "CreateBucket":
         return None  # whose a taken name is says the operation itself
     name, _, key = resource.rpartition(":::")[2].partition("/")
     known: Known | None = ctx.cloud.hosts["containers"].find(name)

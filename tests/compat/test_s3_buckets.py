@@ -39,6 +39,7 @@ def test_making_and_dropping(s3: Any, client: Callable[..., Any]) -> None:
     s3.create_bucket(Bucket=name)  # once more is no error in this region
     other = client("s3", account="999988887777")
     assert code_of(other.create_bucket, Bucket=name) == "BucketAlreadyExists"
+    assert code_of(other.create_bucket, Bucket=name, ObjectLockEnabledForBucket=True) == "BucketAlreadyExists"
     assert error_of(other.head_bucket, Bucket=name)["Status"] == 403
     s3.put_object(Bucket=name, Key="k", Body=b"x")
     assert code_of(s3.delete_bucket, Bucket=name) == "BucketNotEmpty"
