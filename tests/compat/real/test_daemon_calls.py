@@ -1,6 +1,6 @@
 """libvirtd stands still while many threads call it: the process that calls lives on, and every call ends.
 
-libvirt's client before 10.4 crashes the process when two threads wait on one connection (CVE-2024-4418)."""
+Older clients of libvirt's (9.0 for one) crash the process when two threads wait on one connection (CVE-2024-4418)."""
 
 from __future__ import annotations
 
