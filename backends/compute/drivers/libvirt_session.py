@@ -71,8 +71,8 @@ class Session:
 
     Two threads that speak on one connection can crash the process: older clients of libvirt's (9.0 for one) may use the
     stack of one for the other when both wait for answers (CVE-2024-4418), and their signs of life count as a thread's.
-    So each call has a connection to itself while it lasts, without signs of life; events and these have another, on which
-    nobody calls. When the daemon misses its signs of life, all connections are cut.
+    So each call has a connection to itself while it lasts, without signs of life; events and these have another, on
+    which nobody calls. When the daemon misses its signs of life, all connections are cut.
     """
 
     def __init__(self, uri: str, daemon: Daemon | None = None, *, prepare: Callable[[Any], None] | None = None) -> None:
