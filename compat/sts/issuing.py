@@ -100,12 +100,13 @@ def session_of(caller: Principal, role: RoleFacts, p: Params) -> Principal:
 def assumed(ctx: Context, session: Principal, seconds: int, p: Params) -> dict[str, Any]:
     """What whoever took on a role is answered: its keys, who it is now, and what was given to the session. Raises
     PackedPolicyTooLarge."""
+    size = packed(p)  # a session that is refused gets no key
     answer: dict[str, Any] = {
         "Credentials": issue(ctx, session, seconds),
         "AssumedRoleUser": {"AssumedRoleId": session.unique_id, "Arn": session.within(ctx.partition).arn},
     }
     if p.get("Policy") or p.get("PolicyArns") or p.get("Tags"):
-        answer["PackedPolicySize"] = packed(p)
+        answer["PackedPolicySize"] = size
     if session.source_identity:
         answer["SourceIdentity"] = session.source_identity
     return answer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 
 import pytest
 
@@ -46,6 +47,18 @@ def test_assume_role(home: Account) -> None:
     token = session["SessionToken"]
     wrong = session | {"SessionToken": token[:-1] + ("y" if token.endswith("x") else "x")}
     assert refused(home.client("sts", wrong).get_caller_identity)[:2] == ("InvalidClientTokenId", 403)
+
+
+def test_sessions_with_more_tags_and_policies_than_there_is_room_for(home: Account) -> None:
+    actions = ["sts:AssumeRole", "sts:TagSession"]
+    key = home.user("bob", {**allow("sts:AssumeRole"), "Action": actions})
+    role = json.loads(trust(home.id))
+    role["Statement"][0]["Action"] = actions
+    home.iam.create_role(RoleName="tagged", AssumeRolePolicyDocument=json.dumps(role))
+    whom = {"RoleArn": f"arn:aws:iam::{home.id}:role/tagged", "RoleSessionName": "bobs"}
+    sts, tags = home.client("sts", key), [{"Key": str(n), "Value": secrets.token_hex(100)} for n in range(50)]
+    assert sts.assume_role(**whom, Tags=tags[:9])["PackedPolicySize"] in range(20, 60)
+    assert refused(sts.assume_role, **whom, Tags=tags)[0] == "PackedPolicyTooLarge"
 
 
 def test_assume_role_across_accounts(home: Account, endpoint: str) -> None:

@@ -27,7 +27,7 @@ from backends.compute.drivers.libvirt_domain import (
     metadata_xml,
 )
 from backends.compute.drivers.libvirt_session import Session
-from backends.errors import DriverError, Lost, Unavailable
+from backends.errors import DriverError, Lost, NativeError, Unavailable
 
 PATIENCE = 90.0
 """Seconds that a guest gets to follow when it is asked to shut down or to start anew."""
@@ -147,7 +147,7 @@ class LibvirtGuests:
                 for domain in connection.listAllDomains():
                     while domain.name().startswith(prefix) and not _is_settled(domain):
                         _log.info("libvirtd has not taken back %s yet", domain.name())
-        except DriverError as error:
+        except NativeError as error:
             _log.info("libvirtd went away while it took its guests back: %s", error)
         self.tell()
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from backends.compute.drivers import container_root
-from tests.compat.real.containers import Container, able
+from tests.compat.real.containers import Container, containers
 from tests.compat.real.random_kills import SEED, Owner, disturbed, every_instance, give_back, settle, unsettled
 
 pytestmark = [pytest.mark.real, pytest.mark.on_demand, pytest.mark.timeout(900)]
@@ -22,11 +22,8 @@ ARGUMENTS = ("--compute", "lxc", "--network", "linux")
 
 @pytest.fixture(scope="module")
 def world(request: pytest.FixtureRequest) -> Iterator[Container]:
-    able()
-    request.getfixturevalue("image")  # before the sandbox, where nothing can be downloaded
-    made = Container(request.getfixturevalue("cloud"), request.getfixturevalue("sandbox"))
-    yield made
-    made.end()
+    with containers(request) as made:
+        yield made
 
 
 def kill_something(world: Container, dice: random.Random) -> str:
